@@ -1,0 +1,82 @@
+"""What can go wrong, told apart by whose fault it is.
+
+The caller's mistakes are raised (`LocalProtocolError`, `InvalidURL`); the peer's are values that travel in a
+`Failed <wsock.sansio.events.Failed>` event or end the opening handshake. Exception arguments are strings only: facts
+stand in attributes.
+"""
+
+from collections.abc import Sequence
+
+from .constants import CloseCode
+
+
+class WebSocketError(Exception):
+    """The base of all that wsock raises or reports."""
+
+
+class LocalProtocolError(WebSocketError, ValueError):
+    """The caller asked for what the protocol forbids; nothing was sent and the connection stays usable."""
+
+
+class RemoteProtocolError(WebSocketError):
+    """The peer broke the protocol (RFC 6455 section 7.1.7, "fail the connection").
+
+    Attributes:
+        code: the close code that answers it.
+    """
+
+    def __init__(self, message: str, code: int = CloseCode.PROTOCOL_ERROR) -> None:
+        super().__init__(message)
+        self.code = int(code)
+
+
+class InvalidPayload(RemoteProtocolError):
+    """Text that is not UTF-8, or compressed data that does not inflate (close code 1007)."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, CloseCode.INVALID_PAYLOAD)
+
+
+class MessageTooBig(RemoteProtocolError):
+    """A message over the limit (close code 1009)."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, CloseCode.MESSAGE_TOO_BIG)
+
+
+class HandshakeError(WebSocketError):
+    """The opening handshake failed (RFC 6455 section 4)."""
+
+
+class InvalidRequest(HandshakeError):
+    """A server can't accept this request.
+
+    Attributes:
+        status: the HTTP status that answers it.
+        headers: header fields that the answer needs, such as ``Allow`` for 405.
+    """
+
+    def __init__(self, message: str, status: int = 400, headers: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = tuple(headers)
+
+
+class InvalidResponse(HandshakeError):
+    """A client can't accept this answer: it is malformed, or claims what was not offered."""
+
+
+class ConnectionRejected(HandshakeError):
+    """The server answered with HTTP, not with a WebSocket.
+
+    Attributes:
+        response: the answer, a `Response <wsock.sansio.http.Response>`.
+    """
+
+    def __init__(self, message: str, response: object) -> None:
+        super().__init__(message)
+        self.response = response
+
+
+class InvalidURL(WebSocketError, ValueError):
+    """Not a URL of RFC 6455 section 3."""

@@ -1,0 +1,78 @@
+"""What a peer did, as values: the elements of the list that `Connection.receive_data` returns.
+
+Plain classes with a fixed set of attributes: one is made for each message, so they cost as little as they can.
+"""
+
+from .errors import RemoteProtocolError
+
+
+class Event:
+    """The base of all events."""
+
+
+class TextReceived(Event):
+    """A whole text message.
+
+    Attributes:
+        text: the message.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+class BinaryReceived(Event):
+    """A whole binary message.
+
+    Attributes:
+        data: the message.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+
+class PingReceived(Event):
+    """A Ping; its Pong stands in `Connection.replies` already.
+
+    Attributes:
+        payload: up to 125 bytes.
+    """
+
+    def __init__(self, payload: bytes) -> None:
+        self.payload = payload
+
+
+class PongReceived(Event):
+    """A Pong, asked for or not.
+
+    Attributes:
+        payload: up to 125 bytes.
+    """
+
+    def __init__(self, payload: bytes) -> None:
+        self.payload = payload
+
+
+class CloseReceived(Event):
+    """The peer's Close, after which it sends nothing more; our answer stands in `Connection.replies`.
+
+    Attributes:
+        code: its close code; 1005 where the frame had none.
+        reason: its reason, often empty.
+    """
+
+    def __init__(self, code: int, reason: str) -> None:
+        self.code = code
+        self.reason = reason
+
+
+class Failed(Event):
+    """The peer broke the protocol or went away without a Close; always the last event.
+
+    Attributes:
+        error: what it did, with the close code that stands in `Connection.replies` (1006: none does).
+    """
+
+    def __init__(self, error: RemoteProtocolError) -> None:
+        self.error = error
