@@ -1,6 +1,6 @@
 """What a peer did, as values: the elements of the list that `Connection.receive_data` returns.
 
-Plain classes with a fixed set of attributes: one is made for each message, so they cost as little as they can.
+Plain classes with slots: one is made for each message, so they cost as little as they can.
 """
 
 from .errors import RemoteProtocolError
@@ -9,6 +9,8 @@ from .errors import RemoteProtocolError
 class Event:
     """The base of all events."""
 
+    __slots__ = ()
+
 
 class TextReceived(Event):
     """A whole text message.
@@ -16,6 +18,8 @@ class TextReceived(Event):
     Attributes:
         text: the message.
     """
+
+    __slots__ = ("text",)
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -28,6 +32,8 @@ class BinaryReceived(Event):
         data: the message.
     """
 
+    __slots__ = ("data",)
+
     def __init__(self, data: bytes) -> None:
         self.data = data
 
@@ -39,6 +45,8 @@ class PingReceived(Event):
         payload: up to 125 bytes.
     """
 
+    __slots__ = ("payload",)
+
     def __init__(self, payload: bytes) -> None:
         self.payload = payload
 
@@ -49,6 +57,8 @@ class PongReceived(Event):
     Attributes:
         payload: up to 125 bytes.
     """
+
+    __slots__ = ("payload",)
 
     def __init__(self, payload: bytes) -> None:
         self.payload = payload
@@ -62,6 +72,8 @@ class CloseReceived(Event):
         reason: its reason, often empty.
     """
 
+    __slots__ = ("code", "reason")
+
     def __init__(self, code: int, reason: str) -> None:
         self.code = code
         self.reason = reason
@@ -73,6 +85,8 @@ class Failed(Event):
     Attributes:
         error: what it did, with the close code that stands in `Connection.replies` (1006: none does).
     """
+
+    __slots__ = ("error",)
 
     def __init__(self, error: RemoteProtocolError) -> None:
         self.error = error

@@ -1,0 +1,66 @@
+#!/usr/bin/env python3
+"""Runs the Autobahn TestSuite against `twistd wsock`.
+
+    against_twistd.py TWISTD [--tls] [--wsock=--max-message-size=16777216 ...] --wstest DIR/wstest ...
+
+Options of its own apart, all goes to `run.py server`. It fails too where the server logs a traceback, or does not end
+at a SIGTERM as it should.
+"""
+
+import argparse
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from run import free_port, make_certificate, wait_for
+
+#: What SIGTERM may take, in seconds; the service promises 5.
+PATIENCE = 10
+
+
+def describe_endpoint(port, tls, folder):
+    if not tls:
+        return f"tcp:{port}:interface=127.0.0.1"
+    key, certificate = make_certificate(folder)
+    return f"ssl:{port}:interface=127.0.0.1:privateKey={key}:certKey={certificate}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("twistd", type=Path)
+    parser.add_argument("--tls", action="store_true")
+    parser.add_argument("--wsock", action="append", default=[], help="an option for the service")
+    arguments, rest = parser.parse_known_args()
+    with tempfile.TemporaryDirectory(prefix="autobahn-") as name:
+        folder, port = Path(name), free_port()
+        log = folder / "twistd.log"
+        service = ["wsock", "--port", describe_endpoint(port, arguments.tls, folder), *arguments.wsock]
+        with log.open("w") as output:
+            server = subprocess.Popen(
+                [arguments.twistd.absolute(), "-n", "--pidfile=", *service],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        try:
+            wait_for(port, server)
+            url = f"{'wss' if arguments.tls else 'ws'}://127.0.0.1:{port}/echo"
+            verdict = subprocess.run([sys.executable, Path(__file__).with_name("run.py"), "server", url, *rest])
+            server.send_signal(signal.SIGTERM)
+            status = server.wait(PATIENCE)
+        finally:
+            server.kill()
+            server.wait()
+            said = log.read_text(errors="replace")
+            if "Traceback" in said or "Unhandled" in said or sys.exc_info()[0]:
+                print(said[-8000:])
+    if status not in (0, -signal.SIGTERM):
+        sys.exit(f"twistd ended with {status}")
+    sys.exit(verdict.returncode or int("Traceback" in said or "Unhandled" in said))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""What a run of the suite asserts first and says last: which implementation it tests."""
+
+import os
+import platform
+
+import hypothesis
+import pytest
+import twisted
+
+import wsock
+
+# 1,000 examples are what the properties promise. The gate draws the same ones each time, so that a change fails by
+# its own fault; everyone else draws new ones.
+hypothesis.settings.register_profile(
+    "wsock", max_examples=1000, deadline=None, derandomize=os.environ.get("CI") == "true", print_blob=True
+)
+hypothesis.settings.register_profile("quick", max_examples=50, deadline=None)
+hypothesis.settings.load_profile("wsock")
+
+
+def describe() -> str:
+    return (
+        f"{wsock.implementation}, mask in {wsock.maskImplementation}, "
+        f"Python {platform.python_version()}, Twisted {twisted.__version__}"
+    )
+
+
+def pytest_configure() -> None:
+    """Ends a run that would test another wsock than it is meant to: a pure wheel, or the checkout's source."""
+    expected = os.environ.get("WSOCK_EXPECT", wsock.implementation)
+    if wsock.implementation != expected:
+        raise pytest.UsageError(f"wsock is {wsock.implementation}, not {expected}: {wsock.__file__}")
+
+
+def pytest_report_header() -> str:
+    return f"wsock: {describe()}, {wsock.__file__}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    ran = sum(len(terminalreporter.stats.get(outcome, [])) for outcome in ("passed", "failed", "xfailed", "xpassed"))
+    terminalreporter.write_line(f"wsock: {ran} tests ran {describe()}")

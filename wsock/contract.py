@@ -1,0 +1,223 @@
+"""What an application and wsock promise each other.
+
+The application is any object with the methods of `WebSocketProtocol`: it may inherit them or not. The transport it
+is given is the wire protocol (`wsock.protocol`). The contract is a superset of that of ``twisted.web.websocket``, with
+the same names: an application written for the one runs on the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, Union
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.python.failure import Failure
+
+from .sansio.constants import DEFAULT_MAX_MESSAGE_SIZE, CloseCode
+from .sansio.errors import LocalProtocolError, WebSocketError
+
+if TYPE_CHECKING:
+    from .protocol import WireProtocol
+    from .request import Request
+
+#: What a callback may return: the next message waits until a Deferred fires or a coroutine ends.
+Served: TypeAlias = Union[None, Deferred[Any], Coroutine[Any, Any, Any]]
+
+
+class Application(Protocol):
+    """An application, as wsock sees it: structural, so that it needs not inherit from anything of ours."""
+
+    def negotiationStarted(self, transport: Any, /) -> object:
+        """The opening handshake is about to end well; what is sent from here on leaves after it."""
+
+    def negotiationFinished(self) -> object:
+        """The connection is open."""
+
+    def textMessageReceived(self, message: str, /) -> object:
+        """A whole text message came."""
+
+    def bytesMessageReceived(self, data: Any, /) -> object:
+        """A whole binary message came."""
+
+    def pongReceived(self, payload: bytes, /) -> object:
+        """The peer answered a `ping`, or sent a Pong of its own accord."""
+
+    def connectionLost(self, reason: Failure, /) -> object:
+        """The connection is over; exactly once, and after all messages."""
+
+
+class WebSocketProtocol:
+    """A convenient base for applications: all methods are there and do nothing.
+
+    The callbacks for messages and Pongs may return a Deferred or a coroutine: no other is called before it is done,
+    and the peer is made to wait if it sends too much meanwhile. An exception in any of them is logged, drops what was
+    received and not delivered, and closes the connection with 1011.
+    """
+
+    __slots__ = ("transport",)
+
+    transport: WireProtocol
+
+    def negotiationStarted(self, transport: WireProtocol) -> None:
+        """The opening handshake is about to end well: keep ``transport``.
+
+        What is sent now leaves after the handshake's last byte.
+        """
+        self.transport = transport
+
+    def negotiationFinished(self) -> Served:
+        """The connection is open."""
+
+    def textMessageReceived(self, message: str) -> Served:
+        """A whole text message came.
+
+        Args:
+            message: its text.
+        """
+
+    def bytesMessageReceived(self, data: bytes) -> Served:
+        """A whole binary message came.
+
+        Args:
+            data: its payload.
+        """
+
+    def pongReceived(self, payload: bytes) -> Served:
+        """The peer answered a `ping`, or sent a Pong of its own accord (RFC 6455 section 5.5.3).
+
+        Args:
+            payload: up to 125 bytes.
+        """
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The connection is over: exactly once, after all messages, iff `negotiationStarted` was called.
+
+        Args:
+            reason: wraps a `WebSocketClosed` or a `WebSocketDropped`.
+        """
+
+
+@dataclass(frozen=True)
+class Accept:
+    """What ``buildApplication`` returns to say more than which application it is to be.
+
+    Attributes:
+        application: the application.
+        subprotocol: one of those that the client offered, or None.
+        headers: more fields for the 101 answer, such as ``Set-Cookie``.
+    """
+
+    application: Application
+    subprotocol: str | None = None
+    headers: Sequence[tuple[str, str]] = ()
+
+
+class Refuse(Exception):
+    """What ``buildApplication`` raises to refuse a connection with an HTTP answer.
+
+    Attributes:
+        status: the HTTP status, 200 or more.
+        headers: more header fields.
+        body: the answer's body; the status' reason phrase where it is empty.
+    """
+
+    def __init__(self, status: int, headers: Sequence[tuple[str, str]] = (), body: bytes = b"") -> None:
+        super().__init__(f"refused with HTTP status {status}")
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+
+#: What ``buildApplication`` may return, now or later.
+Decision: TypeAlias = Union[Application, Accept]
+BuildApplication: TypeAlias = Callable[["Request"], Union[Decision, Awaitable[Decision]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Limits and timers. None means no limit; 0 never does.
+
+    Attributes:
+        maxMessageSize: the largest message taken in, in bytes; a larger one closes the connection with 1009.
+        maxEmptyFragments: how many frames of one message may be empty; one more closes with 1008.
+        openTimeout: seconds from the connection to the end of the opening handshake, TLS included.
+        closeTimeout: seconds from our Close to the loss of the connection; then it is aborted.
+        pingInterval: seconds of silence before a Ping.
+        pingTimeout: seconds without a sign of life before the connection is aborted.
+        receiveQueue: how many messages are taken in while a callback is not done.
+        highWaterMark: how many bytes may be unsent before the connection counts as not writable.
+        sendLimit: how many bytes may be unsent before the connection is closed with 1013.
+        slowConsumer: what becomes of a connection that is not writable. ``"wait"``: its peer is not read either.
+        maxConnections: how many connections a factory holds; one more is answered with 503.
+    """
+
+    maxMessageSize: int | None = DEFAULT_MAX_MESSAGE_SIZE
+    maxEmptyFragments: int | None = 1024
+    openTimeout: float | None = 10
+    closeTimeout: float | None = 10
+    pingInterval: float | None = 20
+    pingTimeout: float | None = 20
+    receiveQueue: int = 16
+    highWaterMark: int | None = 65536
+    sendLimit: int | None = 2**20
+    slowConsumer: Literal["wait"] = "wait"
+    maxConnections: int | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name == "slowConsumer":
+                if value != "wait":
+                    raise LocalProtocolError('slowConsumer is "wait"')
+            elif value is None and field.name != "receiveQueue":
+                continue
+            elif isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+                raise LocalProtocolError(f"{field.name} is above 0, or None for no limit")
+            elif isinstance(value, float) and not field.name.endswith(("Timeout", "Interval")):
+                raise LocalProtocolError(f"{field.name} is a whole number")
+
+
+class WebSocketEnded(WebSocketError):
+    """The connection is over.
+
+    Attributes:
+        closeReceived: (code, reason) of the peer's Close, or None.
+        closeSent: (code, reason) of ours, or None.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        closeReceived: tuple[int, str] | None = None,
+        closeSent: tuple[int, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.closeReceived = closeReceived
+        self.closeSent = closeSent
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class WebSocketClosed(WebSocketEnded, ConnectionDone):
+    """Both sides sent a Close: nothing was lost on the way (RFC 6455 section 7.1.4, "closed cleanly")."""
+
+
+class WebSocketDropped(WebSocketEnded, ConnectionLost):
+    """The connection ended in any other way (close code 1006, RFC 6455 section 7.1.5).
+
+    Attributes:
+        code: what was wrong: the close code that we failed the connection with, or 1006.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        closeReceived: tuple[int, str] | None = None,
+        closeSent: tuple[int, str] | None = None,
+        code: int = CloseCode.ABNORMAL_CLOSURE,
+    ) -> None:
+        super().__init__(message, closeReceived, closeSent)
+        self.code = int(code)

@@ -1,0 +1,125 @@
+"""The opening request, as an application sees it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from twisted.internet.interfaces import IAddress
+
+from .sansio.handshake import Opening
+from .sansio.http import Request as Head
+
+if TYPE_CHECKING:
+    from .protocol import WireProtocol
+
+
+class Headers:
+    """The request's header fields; names are compared without regard to case."""
+
+    __slots__ = ("_headers",)
+
+    def __init__(self, head: Head) -> None:
+        self._headers = head.headers
+
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """Returns a field's value; those of several fields of that name are joined by ", " (RFC 9110 section 5.3)."""
+        value = self._headers.get(name)
+        return default if value is None else value
+
+    def getAll(self, name: str) -> list[str]:
+        """Returns the value of each field of that name, in the order they came."""
+        return self._headers.get_all(name)
+
+    def items(self) -> list[tuple[str, str]]:
+        """Returns all fields as (name, value), in the order they came."""
+        return self._headers.items()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._headers
+
+
+class Request:
+    """A request for a WebSocket.
+
+    Its head is kept as the bytes that came, which cost a quarter of the parsed fields; what is asked for is read from
+    them at each access.
+    """
+
+    __slots__ = ("_head", "_wire")
+
+    def __init__(self, opening: Opening, wire: WireProtocol) -> None:
+        self._head = opening.request
+        self._wire = wire
+
+    @property
+    def method(self) -> str:
+        """Always ``"GET"`` (RFC 6455 section 4.1)."""
+        return self._head.method
+
+    @property
+    def target(self) -> str:
+        """The request target as it came, with the query."""
+        return self._head.target
+
+    @property
+    def rawPath(self) -> str:
+        """The path as it came, percent-encoded."""
+        return self._head.path
+
+    @property
+    def path(self) -> str:
+        """The path, decoded: ``%2F`` has become ``/``, so compare `rawPath` where that matters."""
+        return unquote(self._head.path)
+
+    @property
+    def query(self) -> str:
+        """What follows the first ``?``, as it came; ``urllib.parse.parse_qs`` takes it apart."""
+        return self._head.query
+
+    @property
+    def headers(self) -> Headers:
+        """The header fields."""
+        return Headers(self._head)
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The cookies by name; the first of several with one name counts (RFC 6265 section 5.4 puts it first)."""
+        cookies: dict[str, str] = {}
+        for field in self._head.headers.get_all("cookie"):
+            for pair in field.split(";"):
+                name, separator, value = pair.strip().partition("=")
+                if separator:
+                    cookies.setdefault(name.strip(), value.strip())
+        return cookies
+
+    @property
+    def origin(self) -> str | None:
+        """The Origin field: of browsers, the page's; of other clients, often none."""
+        return self._head.headers.get("origin")
+
+    @property
+    def host(self) -> str:
+        """The Host field."""
+        return self._head.headers.get("host") or ""
+
+    @property
+    def subprotocols(self) -> list[str]:
+        """The subprotocols that the client offers, in its order of preference."""
+        offered = self._head.headers.get("sec-websocket-protocol") or ""
+        return [name for part in offered.split(",") if (name := part.strip())]
+
+    def getPeer(self) -> IAddress:
+        """Returns the client's address."""
+        return self._wire.getPeer()
+
+    def getHost(self) -> IAddress:
+        """Returns the address it connected to."""
+        return self._wire.getHost()
+
+    def getPeerCertificate(self) -> Any:
+        """Returns the client's X.509 certificate over TLS, if it sent one; else None."""
+        return self._wire.getPeerCertificate()
+
+    def __repr__(self) -> str:
+        return f"<Request {self.rawPath}>"

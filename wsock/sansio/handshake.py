@@ -1,0 +1,400 @@
+"""The opening handshake of both sides (RFC 6455 section 4), as pure functions over HTTP messages.
+
+Rules this module keeps:
+
+- a client: `open`, send, decode the answer, `handle_response`; a server: decode, `handle_open`, then `response` or
+  `refuse`; nothing is remembered between two calls but their values;
+- of several reasons to refuse a request the answer gives the first of: not a WebSocket (426), method (405),
+  malformed (400), version (426), Origin (403);
+- a refusal closes the connection and repeats nothing of the request.
+"""
+
+import hashlib
+import os
+import re
+from binascii import b2a_base64
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from .constants import VERSION
+from .errors import ConnectionRejected, InvalidRequest, InvalidResponse, LocalProtocolError
+from .extensions import Extension
+from .extensions import decode as decode_extensions
+from .extensions import encode as encode_extensions
+from .http import REASONS, Headers, Request, Response, check_fields, is_token, split_target
+from .url import URL
+from .url import parse as parse_url
+
+#: RFC 6455 section 1.3.
+_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+#: 16 bytes are 22 characters of base64 and two of padding.
+_KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
+_HOST_PATTERN: Final = r"(\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)"
+_HOST = re.compile(_HOST_PATTERN + r"(?::([0-9]{0,5}))?")
+_ORIGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://" + _HOST_PATTERN + r"(?::([0-9]{1,5}))?")
+_DEFAULT_PORTS: Final = {"http": "80", "https": "443", "ws": "80", "wss": "443"}
+#: What a 426 carries (RFC 9110 section 15.5.22 and RFC 6455 section 4.4).
+_UPGRADE_REQUIRED: Final = (("Upgrade", "websocket"), ("Sec-WebSocket-Version", VERSION))
+#: What the handshake writes itself, beside all Sec-WebSocket-* fields; a body has no place in it.
+_OWN_IN_REQUEST: Final = frozenset(("host", "upgrade", "connection", "content-length", "transfer-encoding"))
+_OWN_IN_RESPONSE: Final = frozenset(("upgrade", "connection", "content-length", "transfer-encoding"))
+
+
+@dataclass(slots=True)
+class Opening:
+    """What a client asks for, checked: the result of `handle_open`.
+
+    Attributes:
+        request: the request it was read from.
+        key: its Sec-WebSocket-Key.
+        subprotocols: those offered, in the client's order of preference.
+        extensions: those offered, in the client's order of preference.
+        origin: the page's origin as received; None where there is none, as for all but browsers.
+        host: the authority the client means, host[:port] as received.
+    """
+
+    request: Request
+    key: str
+    subprotocols: list[str]
+    extensions: list[Extension]
+    origin: str | None
+    host: str
+
+
+@dataclass(slots=True)
+class Agreement:
+    """What the two sides agreed on: the result of `handle_response`.
+
+    Attributes:
+        subprotocol: the one chosen; None where none was.
+        extensions: those in use, in order.
+    """
+
+    subprotocol: str | None
+    extensions: list[Extension]
+
+
+def generate_key() -> str:
+    """Make a Sec-WebSocket-Key: 16 bytes of the system's random source, as base64 (RFC 6455 section 4.1)."""
+    return b2a_base64(os.urandom(16), newline=False).decode("ascii")
+
+
+def accept_key(key: str) -> str:
+    """Return the Sec-WebSocket-Accept that answers ``key`` (RFC 6455 section 4.2.2)."""
+    # SHA-1 proves only that the server read the key; `usedforsecurity` lets hosts under FIPS rules have it.
+    digest = hashlib.sha1(key.encode("ascii") + _GUID, usedforsecurity=False).digest()
+    return b2a_base64(digest, newline=False).decode("ascii")
+
+
+def open(
+    url: URL | str,
+    *,
+    headers: Iterable[tuple[str, str]] = (),
+    subprotocols: Sequence[str] = (),
+    extensions: Sequence[Extension] = (),
+) -> Request:
+    """Make a client's request (RFC 6455 section 4.1).
+
+    Args:
+        url: where to.
+        headers: further fields, such as Origin, Cookie and Authorization.
+        subprotocols: offered, in order of preference.
+        extensions: offered, in order of preference.
+
+    Raises:
+        InvalidURL: the URL is none.
+        LocalProtocolError: a header repeats the handshake's own or can't be sent, a subprotocol isn't a token or
+            comes twice.
+    """
+    target = url if isinstance(url, URL) else parse_url(url)
+    own = [
+        ("Host", target.host_header),
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Key", generate_key()),
+        ("Sec-WebSocket-Version", VERSION),
+    ]
+    if subprotocols:
+        if isinstance(subprotocols, str) or not _are_distinct_tokens(subprotocols):
+            raise LocalProtocolError("subprotocols are a sequence of distinct tokens (RFC 6455 section 4.1)")
+        own.append(("Sec-WebSocket-Protocol", ", ".join(subprotocols)))
+    if extensions:
+        own.append(("Sec-WebSocket-Extensions", encode_extensions(extensions)))
+    return Request.build("GET", target.resource, own + _further_fields(headers, _OWN_IN_REQUEST))
+
+
+def handle_response(response: Response, request: Request) -> Agreement:
+    """Check the answer to `open` (RFC 6455 section 4.1).
+
+    Args:
+        response: the final response.
+        request: what `open` returned.
+
+    Raises:
+        ConnectionRejected: the status isn't 101; it carries the response.
+        InvalidResponse: a 101 that breaks the handshake; the message names the field.
+    """
+    if response.status != 101:
+        raise ConnectionRejected(f"the server answered {response.status} in place of 101", response)
+    if not response.raw.startswith(b"HTTP/1.1"):
+        raise InvalidResponse("a 101 of HTTP/1.0, which knows no Upgrade")
+    headers, asked = response.headers, request.headers
+    if (headers.get("Upgrade") or "").lower() != "websocket":
+        raise InvalidResponse("the 101 lacks 'Upgrade: websocket'")
+    if not _has_token(headers, "Connection", "upgrade"):
+        raise InvalidResponse("the 101 lacks 'Connection: Upgrade'")
+    if headers.get_all("Sec-WebSocket-Accept") != [accept_key(asked.get("Sec-WebSocket-Key") or "")]:
+        raise InvalidResponse("the Sec-WebSocket-Accept of the 101 is missing, repeated or wrong")
+    return Agreement(_agreed_subprotocol(headers, asked), _agreed_extensions(headers, asked))
+
+
+def _agreed_subprotocol(headers: Headers, asked: Headers) -> str | None:
+    # RFC 6455 §11.3.4: the field MUST NOT appear more than once in a response; it names one of those offered.
+    chosen = headers.get_all("Sec-WebSocket-Protocol")
+    if not chosen:
+        return None
+    if len(chosen) > 1 or chosen[0] not in _list_of(asked.get("Sec-WebSocket-Protocol")):
+        raise InvalidResponse("the Sec-WebSocket-Protocol of the 101 is repeated or was not offered")
+    return chosen[0]
+
+
+def _agreed_extensions(headers: Headers, asked: Headers) -> list[Extension]:
+    # RFC 6455 §11.3.2: the field MUST NOT appear more than once in a response. §4.1: fail on one not offered.
+    agreed = headers.get_all("Sec-WebSocket-Extensions")
+    if len(agreed) > 1:
+        raise InvalidResponse("several Sec-WebSocket-Extensions in the 101")
+    try:
+        extensions = decode_extensions(agreed[0]) if agreed else []
+    except ValueError as error:
+        raise InvalidResponse(str(error)) from None
+    offered = {extension.name for extension in decode_extensions(asked.get("Sec-WebSocket-Extensions") or "")}
+    for extension in extensions:
+        if extension.name not in offered:
+            raise InvalidResponse("the Sec-WebSocket-Extensions of the 101 repeat one or have one that was not offered")
+        offered.remove(extension.name)
+    return extensions
+
+
+def wants_websocket(request: Request) -> bool:
+    """Whether the request's Upgrade field has the token ``websocket``, whatever else is wrong with it."""
+    return _has_token(request.headers, "Upgrade", "websocket")
+
+
+def handle_open(request: Request, *, allowed_origins: Sequence[str] | None = None) -> Opening:
+    """Check a client's request (RFC 6455 section 4.2.1).
+
+    Args:
+        request: as decoded.
+        allowed_origins: the origins whose pages may connect; None: that of the host itself; ``("*",)``: any. Checked
+            by `check_origins` beforehand.
+
+    Raises:
+        InvalidRequest: it has to be refused; `refusal` makes the answer.
+    """
+    headers = request.headers
+    if not _has_token(headers, "Upgrade", "websocket"):
+        raise InvalidRequest("no 'Upgrade: websocket'", 426, _UPGRADE_REQUIRED)
+    if request.method != "GET":
+        raise InvalidRequest("a method other than GET", 405, (("Allow", "GET"),))
+    host = _decode_host(request, headers)
+    # A list, in which browsers also have keep-alive (RFC 6455 §4.2.1, item 4).
+    if not _has_token(headers, "Connection", "upgrade"):
+        raise InvalidRequest("no 'Connection: Upgrade'")
+    key = _only(headers, "Sec-WebSocket-Key")
+    if not _KEY.fullmatch(key):
+        raise InvalidRequest("a Sec-WebSocket-Key that isn't 16 bytes of base64")
+    version = _only(headers, "Sec-WebSocket-Version")
+    _check_no_body(headers)
+    origins = headers.get_all("Origin")
+    if len(origins) > 1:
+        raise InvalidRequest("more than one Origin")
+    origin = origins[0] if origins else None
+    subprotocols = _list_of(headers.get("Sec-WebSocket-Protocol"))
+    if subprotocols and not _are_distinct_tokens(subprotocols):
+        raise InvalidRequest("a Sec-WebSocket-Protocol that isn't a list of distinct tokens")
+    try:
+        extensions = decode_extensions(headers.get("Sec-WebSocket-Extensions") or "")
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from None
+    if version != VERSION:
+        raise InvalidRequest(f"a Sec-WebSocket-Version other than {VERSION}", 426, _UPGRADE_REQUIRED)
+    if origin is not None and not _is_allowed(origin, host, allowed_origins):
+        raise InvalidRequest("an Origin that is not allowed", 403)
+    return Opening(request, key, subprotocols, extensions, origin, host)
+
+
+def _decode_host(request: Request, headers: Headers) -> str:
+    target = request.target
+    authority, path, _ = split_target(target)
+    if not path.startswith("/") or "#" in target:
+        # RFC 6455 §4.2.1: a resource name, or an absolute URI that has one; neither has a fragment.
+        raise InvalidRequest("a request target that names no resource")
+    host = _only(headers, "Host")
+    # RFC 9112 §3.2: an invalid Host is a 400. RFC 6455 §4.2.1 wants an authority in it, so it isn't empty.
+    if not _HOST.fullmatch(host):
+        raise InvalidRequest("an invalid Host")
+    if not target.startswith("/"):
+        # RFC 9112 §3.2.2: the authority of an absolute-form target replaces Host.
+        host = authority
+        if not _HOST.fullmatch(host):
+            raise InvalidRequest("an invalid authority in the request target")
+    return host
+
+
+def _check_no_body(headers: Headers) -> None:
+    # Whether the bytes after the head are a body or frames must not be a matter of opinion (request smuggling).
+    if "Transfer-Encoding" in headers:
+        raise InvalidRequest("a Transfer-Encoding")
+    lengths = headers.get_all("Content-Length")
+    if lengths and (len(lengths) > 1 or not lengths[0] or lengths[0].strip("0")):
+        raise InvalidRequest("a Content-Length that isn't one 0")
+
+
+def _is_allowed(origin: str, host: str, allowed_origins: Sequence[str] | None) -> bool:
+    if allowed_origins is not None and "*" in allowed_origins:
+        return True
+    normal = _normalize_origin(origin)
+    if normal is None:
+        # "null" is every sandboxed frame and local file (RFC 6454 §7.1), so it is no one's.
+        return False
+    if allowed_origins is not None:
+        # Whole values, never a prefix: https://a.example.evil is not https://a.example.
+        return any(normal == _normalize_origin(allowed) for allowed in allowed_origins)
+    # The scheme isn't compared with ours, since TLS may end in a proxy before us; its default port drops on both sides.
+    match = _HOST.fullmatch(host)
+    return match is not None and normal == (normal[0], match[1].lower(), _normalize_port(match[2], normal[0]))
+
+
+def _normalize_origin(text: str) -> tuple[str, str, str] | None:
+    """Return scheme, host and port ("" for the scheme's default); None where ``text`` is no origin."""
+    match = _ORIGIN.fullmatch(text)
+    if match is None:
+        return None
+    scheme = match[1].lower()
+    return scheme, match[2].lower(), _normalize_port(match[3], scheme)
+
+
+def _normalize_port(text: str | None, scheme: str) -> str:
+    port = str(int(text)) if text else ""
+    return "" if port == _DEFAULT_PORTS.get(scheme) else port
+
+
+def check_origins(allowed_origins: Sequence[str] | None) -> None:
+    """Check what `handle_open` is going to be given, before there is a request.
+
+    Args:
+        allowed_origins: None, ``("*",)``, or origins as browsers send them: scheme://host[:port], international
+            names as A-labels.
+
+    Raises:
+        LocalProtocolError: a value that no Origin field could equal.
+    """
+    if allowed_origins is None:
+        return
+    if isinstance(allowed_origins, str):
+        raise LocalProtocolError("allowed origins are a sequence of origins, not one str")
+    for origin in allowed_origins:
+        if origin == "*":
+            if len(allowed_origins) > 1:
+                raise LocalProtocolError("'*' allows any origin: it stands alone")
+        elif _normalize_origin(origin) is None:
+            raise LocalProtocolError(f"not an origin, write scheme://host[:port] without a path: {origin!r}")
+
+
+def response(
+    opening: Opening,
+    *,
+    subprotocol: str | None = None,
+    extensions: Sequence[Extension] = (),
+    headers: Iterable[tuple[str, str]] = (),
+) -> Response:
+    """Make the 101 that accepts a client (RFC 6455 section 4.2.2).
+
+    Args:
+        opening: what `handle_open` returned.
+        subprotocol: one of those offered, or None.
+        extensions: what `extensions.answer <wsock.sansio.extensions.answer>` agreed to.
+        headers: further fields; names may be repeated.
+
+    Raises:
+        LocalProtocolError: a subprotocol or an extension that was not offered, a header that repeats the handshake's
+            own or can't be sent.
+    """
+    own = [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", accept_key(opening.key))]
+    if subprotocol is not None:
+        if subprotocol not in opening.subprotocols:
+            raise LocalProtocolError(f"the client did not offer this subprotocol: {subprotocol!r}")
+        own.append(("Sec-WebSocket-Protocol", subprotocol))
+    if extensions:
+        offered = [offer.name for offer in opening.extensions]
+        if any(extension.name not in offered for extension in extensions):
+            raise LocalProtocolError("the client did not offer this extension")
+        own.append(("Sec-WebSocket-Extensions", encode_extensions(extensions)))
+    return Response.build(101, own + _further_fields(headers, _OWN_IN_RESPONSE))
+
+
+def refuse(status: int, headers: Iterable[tuple[str, str]] = (), body: bytes = b"") -> Response:
+    """Make the answer that refuses a client; the connection closes after it.
+
+    Args:
+        status: 200 to 599. A 426 gets the Upgrade field it needs where ``headers`` have none.
+        headers: further fields, a Content-Type among them where the body isn't UTF-8 text.
+        body: the content; b"" means the reason phrase.
+
+    Raises:
+        LocalProtocolError: a status that refuses nothing, a header or a body that can't be sent with it.
+    """
+    if not 200 <= status <= 599:
+        raise LocalProtocolError(f"not a status that refuses: {status}")
+    fields = check_fields(headers)
+    names = {name.lower() for name, _ in fields}
+    if "connection" in names:
+        raise LocalProtocolError("Connection can't be given: a refusal closes")
+    own = [("Connection", "close, Upgrade" if status == 426 else "close")]
+    if status == 426 and "upgrade" not in names:
+        own.extend(_UPGRADE_REQUIRED)
+    if status not in (204, 304):
+        if "content-type" not in names:
+            own.append(("Content-Type", "text/plain; charset=utf-8"))
+        body = body or REASONS.get(status, "").encode()
+    return Response.build(status, own + fields, body)
+
+
+def refusal(error: InvalidRequest) -> Response:
+    """Make the answer to a request that `handle_open` or a decoder refused."""
+    return refuse(error.status, error.headers)
+
+
+def _further_fields(headers: Iterable[tuple[str, str]], own: frozenset[str]) -> list[tuple[str, str]]:
+    """Check the application's fields against those that the handshake writes."""
+    fields = check_fields(headers)
+    for name, _ in fields:
+        lower = name.lower()
+        if lower in own or lower.startswith("sec-websocket-"):
+            raise LocalProtocolError(f"{name} is the handshake's own header")
+    return fields
+
+
+def _list_of(value: str | None) -> list[str]:
+    """Split a comma-separated list; empty elements count for nothing (RFC 9110 section 5.6.1.2)."""
+    if value is None:
+        return []
+    return [element for part in value.split(",") if (element := part.strip(" \t"))]
+
+
+def _has_token(headers: Headers, name: str, token: str) -> bool:
+    value = headers.get(name)
+    return value is not None and token in _list_of(value.lower())
+
+
+def _only(headers: Headers, name: str) -> str:
+    """Return the value of a field that has to be there once."""
+    values = headers.get_all(name)
+    if len(values) != 1:
+        raise InvalidRequest(f"{'more than one' if values else 'no'} {name}")
+    return values[0]
+
+
+def _are_distinct_tokens(texts: Sequence[str]) -> bool:
+    return all(map(is_token, texts)) and len(set(texts)) == len(texts)

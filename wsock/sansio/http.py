@@ -1,0 +1,398 @@
+"""HTTP/1.1 message heads: read as they arrive, written whole (RFC 9112).
+
+Rules this module keeps:
+
+- strict: what two readers could split in two ways (bare LF, bare CR, folded lines, a space before the colon) is
+  refused, since a request that a proxy and we read differently is an attack (RFC 9112 section 11.2);
+- limited: a head costs at most 16 KiB and time linear in its size, in whatever chunks it comes;
+- the same verdict for every way to split the same bytes, as soon as it is known: at the latest with the line's end;
+- a head stays one bytes object; its fields are parsed when they are asked for and not kept;
+- nothing is encoded that this module would not decode.
+
+It reads no bodies: what follows a head is left in ``unread``.
+"""
+
+import re
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Final
+
+from .errors import HandshakeError, InvalidRequest, InvalidResponse, LocalProtocolError
+
+#: Bytes in a line with its end, as nginx (large_client_header_buffers) and Apache (LimitRequestLine, 8190) have it.
+MAX_LINE: Final = 8192
+#: Bytes in a head with the empty line, as node (--max-http-header-size) has it.
+MAX_HEAD: Final = 16384
+#: Field lines in a head: Apache (LimitRequestFields) has 100; browsers behind proxies send up to 40.
+MAX_FIELDS: Final = 128
+#: Interim responses (RFC 9110 section 15.2) skipped before a final one; in practice there are one or two.
+MAX_INTERIM: Final = 8
+
+#: The standard reason phrases.
+REASONS: Final[dict[int, str]] = {status.value: status.phrase for status in HTTPStatus}
+
+_TOKEN_BYTES: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_TOKEN = re.compile(_TOKEN_BYTES.decode())
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_TARGET = re.compile(r"[\x21-\x7e]+")
+_ABSOLUTE_FORM = re.compile(r"(?:http|ws)s?://([^/?#]*)", re.IGNORECASE)
+
+# In each pattern a repetition and what follows it share no byte, so none can backtrack into another split.
+_REQUEST_LINE = re.compile(_TOKEN_BYTES + rb" [\x21-\x7e]+ HTTP/([0-9]\.[0-9])\r\n")
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9][0-9]{2}(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
+_FIELD_LINE = re.compile(_TOKEN_BYTES + rb":[\t\x20-\x7e\x80-\xff]*\r\n")
+_SPACE_BEFORE_COLON = re.compile(_TOKEN_BYTES + rb"[ \t]+:")
+_UNSAFE = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r[^\n]")
+_HOST_LINE = re.compile(rb"\nhost:", re.IGNORECASE)
+
+
+def is_token(text: str) -> bool:
+    """Whether ``text`` is a token of RFC 9110 section 5.6.2."""
+    return _TOKEN.fullmatch(text) is not None
+
+
+def split_target(target: str) -> tuple[str, str, str]:
+    """Split a request target (RFC 9112 section 3.2).
+
+    Returns:
+        the authority ("" unless in absolute-form), the path as received, the query ("" if none).
+    """
+    authority = ""
+    match = _ABSOLUTE_FORM.match(target)
+    if match is not None:
+        authority = match[1]
+        rest = target[match.end() :]
+        target = rest if rest.startswith("/") else "/" + rest
+    path, _, query = target.partition("?")
+    return authority, path, query
+
+
+def check_fields(headers: Iterable[object]) -> list[tuple[str, str]]:
+    """Return header fields that are about to be sent.
+
+    Raises:
+        LocalProtocolError: one isn't a pair of str, its name is no token, or its value has a control character or
+            one outside latin-1.
+    """
+    fields: list[tuple[str, str]] = []
+    for field in headers:
+        if not isinstance(field, (tuple, list)) or len(field) != 2 or not all(isinstance(part, str) for part in field):
+            raise LocalProtocolError("headers are pairs of str: [(name, value), ...]")
+        name, value = field
+        if not _TOKEN.fullmatch(name):
+            raise LocalProtocolError(f"not a header name: {name!r}")
+        if not _VALUE.fullmatch(value):
+            raise LocalProtocolError(f"the value of {name} has a control character or one outside latin-1")
+        fields.append((name, value))
+    return fields
+
+
+def _encode_head(start_line: str, headers: Iterable[object]) -> bytes:
+    lines = [f"{name}: {value}\r\n" for name, value in check_fields(headers)]
+    return f"{start_line}\r\n{''.join(lines)}\r\n".encode("latin-1")
+
+
+class Headers:
+    """The header fields of a head; names are compared without case (RFC 9110 section 5.1).
+
+    Made anew by each access to a message's ``headers``: keep it in a variable while reading several fields.
+    """
+
+    __slots__ = ("_fields", "_values")
+
+    def __init__(self, raw: bytes) -> None:
+        self._fields: Final[list[tuple[str, str]]] = []
+        self._values: Final[dict[str, list[str]]] = {}
+        # RFC 9110 §5.5: obs-text is opaque data; latin-1 gives each byte one character.
+        for line in raw.decode("latin-1").split("\r\n")[1:-2]:
+            name, _, value = line.partition(":")
+            value = value.strip(" \t")
+            self._fields.append((name, value))
+            self._values.setdefault(name.lower(), []).append(value)
+
+    def get(self, name: str) -> str | None:
+        """Return a field's value, those of several fields joined by ", " (RFC 9110 section 5.3), or None."""
+        values = self._values.get(name.lower())
+        return None if values is None else ", ".join(values)
+
+    def get_all(self, name: str) -> list[str]:
+        """Return the value of each field of that name, in order."""
+        return list(self._values.get(name.lower(), ()))
+
+    def items(self) -> list[tuple[str, str]]:
+        """Return all fields as received, in order."""
+        return list(self._fields)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._values
+
+
+class _Head:
+    __slots__ = ("raw",)
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw: Final = raw
+
+    @property
+    def headers(self) -> Headers:
+        """The header fields, parsed at each access."""
+        return Headers(self.raw)
+
+
+class Request(_Head):
+    """A request head (RFC 9112 section 3).
+
+    Attributes:
+        raw: the head from the request line to the empty line.
+    """
+
+    __slots__ = ()
+
+    @staticmethod
+    def build(method: str, target: str, headers: Iterable[tuple[str, str]] = ()) -> "Request":
+        """Make a request to send.
+
+        Raises:
+            LocalProtocolError: the method isn't a token, the target isn't visible ASCII, or a field can't be sent.
+        """
+        if not is_token(method):
+            raise LocalProtocolError(f"not a method: {method!r}")
+        if not _TARGET.fullmatch(target):
+            raise LocalProtocolError("the request target has a character that must be percent-encoded")
+        return Request(_encode_head(f"{method} {target} HTTP/1.1", headers))
+
+    def encode(self) -> bytes:
+        """Return the bytes to send."""
+        return self.raw
+
+    @property
+    def method(self) -> str:
+        """The method, case-sensitive (RFC 9110 section 9.1)."""
+        return self.raw[: self.raw.index(b" ")].decode("ascii")
+
+    @property
+    def target(self) -> str:
+        """The request target as received."""
+        return self.raw.split(b" ", 2)[1].decode("ascii")
+
+    @property
+    def path(self) -> str:
+        """The target's path, not percent-decoded."""
+        return split_target(self.target)[1]
+
+    @property
+    def query(self) -> str:
+        """What follows the target's "?", not percent-decoded; "" if nothing does."""
+        return split_target(self.target)[2]
+
+
+class Response(_Head):
+    """A response head (RFC 9112 section 4), and the body where there is one.
+
+    Attributes:
+        raw: the head from the status line to the empty line.
+        body: the content; a decoder leaves it empty.
+    """
+
+    __slots__ = ("body",)
+
+    def __init__(self, raw: bytes, body: bytes = b"") -> None:
+        super().__init__(raw)
+        self.body = body
+
+    @staticmethod
+    def build(status: int, headers: Iterable[tuple[str, str]] = (), body: bytes = b"") -> "Response":
+        """Make a response to send; Content-Length comes from the body.
+
+        Args:
+            status: 100 to 599.
+            headers: names and values, without Content-Length and Transfer-Encoding.
+            body: the content; statuses 1xx, 204 and 304 can't have one.
+
+        Raises:
+            LocalProtocolError: one of them can't be sent.
+        """
+        if not 100 <= status <= 599:
+            raise LocalProtocolError(f"not a status: {status}")
+        fields = check_fields(headers)
+        for name, _ in fields:
+            if name.lower() in ("content-length", "transfer-encoding"):
+                raise LocalProtocolError(f"{name} can't be given: it follows from the body")
+        if status < 200 or status in (204, 304):
+            # RFC 9110 §8.6: no Content-Length in 1xx and 204, and a 304's would have to be the 200's.
+            if body:
+                raise LocalProtocolError(f"a response of status {status} has no body")
+        else:
+            fields.append(("Content-Length", str(len(body))))
+        return Response(_encode_head(f"HTTP/1.1 {status} {REASONS.get(status, '')}", fields), body)
+
+    def encode(self) -> bytes:
+        """Return the bytes to send: head and body."""
+        return self.raw + self.body
+
+    @property
+    def status(self) -> int:
+        """The status code."""
+        return int(self.raw[9:12])
+
+    @property
+    def reason(self) -> str:
+        """The reason phrase, often empty."""
+        return self.raw[13 : self.raw.index(b"\r\n")].decode("latin-1")
+
+
+class _HeadDecoder:
+    """What both decoders share: lines, limits, and what may stand in a field line."""
+
+    def __init__(self) -> None:
+        self.unread = b""
+        self.has_started = False
+        self._is_finished = False
+        self._restart()
+
+    def _restart(self) -> None:
+        self._buffer = bytearray()
+        self._line_start = 0
+        self._scanned = 0
+        self._fields = -1  # -1: the start line is not here yet
+
+    def _check_start_line(self, line: bytes) -> None:
+        raise NotImplementedError
+
+    def _error(self, message: str, status: int) -> HandshakeError:
+        raise NotImplementedError
+
+    def _finish(self, message: str, status: int = 400) -> HandshakeError:
+        """Forget what was read and return what to raise."""
+        self._is_finished = True
+        self._buffer = bytearray()
+        return self._error(message, status)
+
+    def _decode_head(self, data: bytes) -> bytes | None:
+        """Take bytes in; return the head once it is whole."""
+        if self._is_finished:
+            raise LocalProtocolError("this head is decoded or refused already: what follows it is in `unread`")
+        self.has_started = self.has_started or bool(data)
+        buffer = self._buffer
+        buffer += data
+        start, scanned, fields = self._line_start, self._scanned, self._fields
+        while True:
+            limit = min(start + MAX_LINE, MAX_HEAD)
+            end = buffer.find(b"\n", scanned, limit) + 1
+            if end == 0:
+                break
+            if fields < 0:
+                self._check_start_line(bytes(buffer[:end]))
+            elif _FIELD_LINE.fullmatch(buffer, start, end) is None:
+                line = bytes(buffer[start:end])
+                if line == b"\r\n":
+                    self._is_finished = True
+                    self._buffer = bytearray()
+                    self.unread = bytes(buffer[end:])
+                    return bytes(buffer[:end])
+                raise self._finish(_describe_fault(line))
+            elif fields == MAX_FIELDS:
+                raise self._finish(f"more than {MAX_FIELDS} header fields", 431)
+            fields += 1
+            start = scanned = end
+        # The line goes on. One byte back, for a CR that ended the last chunk.
+        if _UNSAFE.search(buffer, max(start, scanned - 1), limit):
+            raise self._finish("a control character or a bare CR")
+        if len(buffer) >= limit:
+            fault = f"a line of more than {MAX_LINE} or a head of more than {MAX_HEAD} bytes"
+            raise self._finish(fault, 414 if fields < 0 else 431)
+        self._line_start, self._scanned, self._fields = start, len(buffer), fields
+        return None
+
+
+def _describe_fault(line: bytes) -> str:
+    """Say why a line is no field line, repeating nothing of it."""
+    if _UNSAFE.search(line):
+        return "a control character or a bare CR"
+    if not line.endswith(b"\r\n"):
+        # RFC 9112 §2.2 lets a recipient take a bare LF; proxies differ on it, so we don't.
+        return "a line that ends with a bare LF"
+    if line[:1] in (b" ", b"\t"):
+        # RFC 9112 §5.2: a server MUST reject obs-fold or replace it.
+        return "a folded header field"
+    if _SPACE_BEFORE_COLON.match(line):
+        # RFC 9112 §5.1: a server MUST reject whitespace between field name and colon.
+        return "whitespace between a field name and its colon"
+    return "a header line without a field name that is a token"
+
+
+class RequestDecoder(_HeadDecoder):
+    """Reads one request head; any split of the bytes gives the same result.
+
+    Attributes:
+        unread: the bytes after the head, once it is whole.
+        has_started: whether any byte was received.
+    """
+
+    def decode(self, data: bytes) -> Request | None:
+        """Take bytes in; return the request once its head is whole, None before that.
+
+        Raises:
+            InvalidRequest: it can't become one; ``status`` is 400 (malformed), 414 or 431 (sizes) or 505 (version).
+            LocalProtocolError: the head was decoded or refused already.
+        """
+        raw = self._decode_head(data)
+        if raw is None:
+            return None
+        if len(_HOST_LINE.findall(raw)) > 1:
+            # RFC 9112 §3.2: a server MUST answer 400 to more than one Host.
+            raise self._finish("more than one Host")
+        return Request(raw)
+
+    def _check_start_line(self, line: bytes) -> None:
+        match = _REQUEST_LINE.fullmatch(line)
+        if match is None:
+            # RFC 9112 §2.2 lets a server skip empty lines of an earlier request; a connection of ours has none.
+            raise self._finish("not an HTTP request line")
+        if match[1] != b"1.1":
+            # RFC 6455 §4.2.1: an HTTP/1.1 or higher GET; what is higher doesn't look like this.
+            raise self._finish("an HTTP version other than 1.1", 505)
+
+    def _error(self, message: str, status: int) -> HandshakeError:
+        return InvalidRequest(message, status)
+
+
+class ResponseDecoder(_HeadDecoder):
+    """Reads one response head, past interim responses.
+
+    HTTP/1.0 is read too: what refuses a WebSocket may be an old proxy, and its status is worth knowing. The
+    attributes are those of `RequestDecoder`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._interim = 0
+
+    def decode(self, data: bytes) -> Response | None:
+        """Take bytes in; return the response once its head is whole, None before that.
+
+        Raises:
+            InvalidResponse: it is malformed or too large.
+            LocalProtocolError: the head was decoded or refused already.
+        """
+        raw = self._decode_head(data)
+        while raw is not None:
+            response = Response(raw)
+            if response.status == 101 or response.status >= 200:
+                return response
+            # RFC 9110 §15.2: a client MUST be able to parse 1xx responses before the final one.
+            self._interim += 1
+            if self._interim > MAX_INTERIM:
+                raise self._finish(f"more than {MAX_INTERIM} interim responses")
+            rest, self.unread = self.unread, b""
+            self._is_finished = False
+            self._restart()
+            raw = self._decode_head(rest)
+        return None
+
+    def _check_start_line(self, line: bytes) -> None:
+        if _STATUS_LINE.fullmatch(line) is None:
+            raise self._finish("not an HTTP/1.1 status line")
+
+    def _error(self, message: str, status: int) -> HandshakeError:
+        return InvalidResponse(message)

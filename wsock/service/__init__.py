@@ -1,0 +1,1 @@
+"""`twistd wsock`: the server for the command line, made of the public API alone."""

@@ -1,0 +1,107 @@
+"""What the server does with a request, by its path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib.resources import files
+
+from twisted.web.http import Request as HTTPRequest
+from twisted.web.resource import Resource
+
+from ..contract import Accept, Refuse, WebSocketProtocol
+from ..request import Request
+
+
+class Echo(WebSocketProtocol):
+    """Sends back what it gets."""
+
+    __slots__ = ()
+
+    def textMessageReceived(self, message: str) -> None:
+        """Sends a text message back."""
+        self.transport.sendTextMessage(message)
+
+    def bytesMessageReceived(self, data: bytes) -> None:
+        """Sends a binary message back."""
+        self.transport.sendBytesMessage(data)
+
+
+def echo(request: Request) -> Accept:
+    """Accepts everybody, with the first subprotocol offered."""
+    return Accept(Echo(), next(iter(request.subprotocols), None))
+
+
+Route = Callable[[Request], Accept]
+
+#: What ``--route /path=KIND`` may name.
+KINDS: Mapping[str, Route] = {"echo": echo}
+
+
+class Routes:
+    """Finds the route of a request for a WebSocket: the ``buildApplication`` of the server."""
+
+    def __init__(self, routes: Mapping[str, Route]) -> None:
+        self._routes = routes
+
+    def __call__(self, request: Request) -> Accept:
+        """Returns what the route says.
+
+        Raises:
+            Refuse: with 404, where there is no route.
+        """
+        route = self._routes.get(request.rawPath)
+        if route is None:
+            raise Refuse(404)
+        return route(request)
+
+
+class Pages(Resource):
+    """Answers the requests that are not for a WebSocket."""
+
+    isLeaf = True
+
+    def __init__(self, routes: Mapping[str, Route], page: bytes | None) -> None:
+        """Args:
+        routes: by path; asking there for a page is answered with 426.
+        page: what ``/`` shows, or None.
+        """
+        super().__init__()
+        self._routes = routes
+        self._page = page
+
+    def render(self, request: HTTPRequest) -> bytes:
+        """Answers with the page, 426 or 404, and lets the connection end: a proxy may not use it for a WebSocket."""
+        channel = request.channel
+        if channel is not None:
+            channel.persistent = False
+        path: bytes = request.path
+        headers = {b"Connection": b"close", b"Content-Type": b"text/plain; charset=utf-8"}
+        body = b"Not Found"
+        status = 404
+        if path == b"/" and self._page is not None:
+            if request.method in (b"GET", b"HEAD"):
+                status, body = 200, self._page
+                headers[b"Content-Type"] = b"text/html; charset=utf-8"
+                headers[b"Content-Security-Policy"] = (
+                    b"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+                    b"connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+                )
+                headers[b"X-Content-Type-Options"] = b"nosniff"
+            else:
+                status, body = 405, b"Method Not Allowed"
+                headers[b"Allow"] = b"GET, HEAD"
+        elif path.decode("latin-1") in self._routes:
+            # RFC 9110 §15.5.22: a 426 MUST carry Upgrade.
+            status, body = 426, b"Upgrade Required: this is a WebSocket endpoint"
+            headers[b"Connection"] = b"close, Upgrade"
+            headers[b"Upgrade"] = b"websocket"
+            headers[b"Sec-WebSocket-Version"] = b"13"
+        request.setResponseCode(status)
+        for name, value in headers.items():
+            request.setHeader(name, value)
+        return body
+
+
+def frontPage() -> bytes:
+    """The page at ``/`` when no routes are given: it talks to ``/echo``."""
+    return files(__package__).joinpath("page.html").read_bytes()

@@ -1,0 +1,208 @@
+"""`twistd wsock`: its options, and the service that they make."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Any
+
+from twisted.application.service import MultiService, Service
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IReactorCore, IStreamServerEndpoint
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.usage import Options as BaseOptions
+from twisted.python.usage import UsageError
+from twisted.web.server import Site
+
+from ..contract import Settings
+from ..server import WebSocketServerFactory
+from .routes import KINDS, Pages, Route, Routes, frontPage
+
+_DEFAULT_PORT = "8080"
+
+
+class Options(BaseOptions):
+    """The command line of `twistd wsock`."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "A WebSocket server. Without routes it serves /echo, and at / a page to try it in a browser; "
+        "with routes it serves exactly these."
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ports: list[str] = []
+        self.routes: dict[str, Route] = {}
+        self.maxMessageSize: int | None = Settings.maxMessageSize
+
+    def opt_port(self, description: str) -> None:
+        """Where to listen: a TCP port, or an endpoint description such as unix:/run/wsock.sock or
+        ssl:8443:privateKey=key.pem:certKey=cert.pem. May be given several times. [default: 8080]
+        """
+        if description.isascii() and description.isdigit():
+            if not 0 <= int(description) <= 65535:
+                raise UsageError(f"--port {description}: a TCP port is a number from 0 to 65535")
+            description = f"tcp:{int(description)}"
+        self.ports.append(description)
+
+    opt_p = opt_port
+
+    def opt_route(self, route: str) -> None:
+        """What to serve where, as /path=KIND; a KIND is echo. May be given several times."""
+        path, separator, kind = route.rpartition("=")
+        if not separator or not path.startswith("/"):
+            raise UsageError(f"--route {route}: write /path=KIND")
+        if any(not "!" <= character <= "~" or character in "?#" for character in path):
+            raise UsageError(f"--route {route}: a path is written percent-encoded, without a query")
+        if kind not in KINDS:
+            raise UsageError(f"--route {route}: a kind is one of {', '.join(sorted(KINDS))}")
+        if path in self.routes:
+            raise UsageError(f"--route {route}: the path has a route already")
+        self.routes[path] = KINDS[kind]
+
+    def opt_max_message_size(self, size: str) -> None:
+        """The largest message taken in, in bytes, or "none" for no limit. [default: 1048576]"""
+        if size == "none":
+            self.maxMessageSize = None
+        elif size.isascii() and size.isdigit() and int(size) > 0:
+            self.maxMessageSize = int(size)
+        else:
+            raise UsageError(f"--max-message-size {size}: a number of bytes above 0, or none")
+
+    def parseArgs(self, *arguments: str) -> None:
+        """Takes no arguments."""
+        if arguments:
+            raise UsageError(f"{arguments[0]}: no arguments are taken, only options")
+
+    def postOptions(self) -> None:
+        """Fills in what was not given."""
+        if not self.ports:
+            self.opt_port(_DEFAULT_PORT)
+
+
+class StartError(Exception):
+    """The server can't be started; the message is for the one who started it."""
+
+
+def _fail(message: str) -> StartError:
+    """Returns what to raise so that twistd cleans up, and its user reads one line in place of a traceback."""
+    usual = sys.excepthook
+
+    def oneLine(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if isinstance(error, StartError):
+            _say(str(error))
+        else:
+            usual(kind, error, trace)
+
+    sys.excepthook = oneLine
+    return StartError(message)
+
+
+def _say(message: str) -> None:
+    # twistd has put its log in the place of sys.stderr by the time that ports are opened.
+    print(f"twistd wsock: {message}", file=sys.__stderr__)
+
+
+class ListeningService(Service):
+    """Listens on one endpoint while it runs."""
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, description: str, endpoint: IStreamServerEndpoint, site: Any) -> None:
+        self._reactor = reactor
+        self._description = description
+        self._endpoint = endpoint
+        self._site = site
+        self._listening: Deferred[IListeningPort | None] | None = None
+
+    def privilegedStartService(self) -> None:
+        """Listens, with the rights that twistd was started with.
+
+        Raises:
+            StartError: the endpoint can't be listened on.
+        """
+        super().privilegedStartService()
+        failures: list[Failure] = []
+        self._listening = self._endpoint.listen(self._site)
+        self._listening.addErrback(failures.append)
+        if failures:
+            raise _fail(f"can't listen on {self._description}: {_explain(failures[0])}")
+        self._listening.addErrback(self._failedLater)
+
+    def _failedLater(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            _say(f"can't listen on {self._description}: {_explain(failure)}")
+            IReactorCore(self._reactor).stop()
+
+    def startService(self) -> None:
+        """Listens, where that was not done yet."""
+        super().startService()
+        if self._listening is None:
+            self.privilegedStartService()
+
+    def stopService(self) -> Deferred[None] | None:  # type: ignore[override]
+        """Stops to listen; the Deferred fires when the port is closed."""
+        super().stopService()
+        listening, self._listening = self._listening, None
+        if listening is None:
+            return None
+        listening.cancel()
+        return listening.addCallback(lambda port: None if port is None else port.stopListening())
+
+
+class WebSocketService(MultiService):
+    """The server: its ports, and the connections that came through them."""
+
+    def __init__(self, factory: WebSocketServerFactory) -> None:
+        super().__init__()
+        self.factory = factory
+
+    async def _stop(self, closed: Any) -> None:
+        await closed
+        await self.factory.stop()
+
+    def stopService(self) -> Deferred[None]:  # type: ignore[override]
+        """Closes the ports first, then the connections: each peer is told with 1001, and has 4 seconds."""
+        return Deferred.fromCoroutine(self._stop(super().stopService()))
+
+
+def _explain(failure: Failure) -> str:
+    error = failure.value
+    if isinstance(error, CannotListenError):
+        error = error.socketError
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
+
+
+def makeService(options: Options, reactor: Any = None) -> WebSocketService:
+    """Makes the service that the command line asks for.
+
+    Args:
+        options: the command line.
+        reactor: by default the global one.
+
+    Raises:
+        SystemExit: an endpoint description that makes no endpoint; its message is for the user.
+    """
+    if reactor is None:
+        from twisted.internet import reactor
+    routes = options.routes or {"/echo": KINDS["echo"]}
+    site = Site(Pages(routes, None if options.routes else frontPage()))
+    site.noisy = False
+    factory = WebSocketServerFactory(
+        Routes(routes), reactor=reactor, settings=Settings(maxMessageSize=options.maxMessageSize), otherwise=site
+    )
+    service = WebSocketService(factory)
+    for description in options.ports:
+        try:
+            endpoint = serverFromString(reactor, description)
+        except Exception as error:
+            # Whatever an endpoint plugin raises: a bad description, a file that can't be read, a key that is none.
+            raise SystemExit(f"twistd wsock: --port {description}: {_explain(Failure(error))}") from None
+        ListeningService(reactor, description, endpoint, factory).setServiceParent(service)
+    return service
