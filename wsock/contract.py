@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .request import Request
 
 #: What a callback may return: the next message waits until a Deferred fires or a coroutine ends.
-Served: TypeAlias = Union[None, Deferred[Any], Coroutine[Any, Any, Any]]
+Served: TypeAlias = Deferred[Any] | Coroutine[Any, Any, Any] | None
 
 
 class Application(Protocol):
@@ -131,8 +131,8 @@ class Refuse(Exception):
 
 
 #: What ``buildApplication`` may return, now or later.
-Decision: TypeAlias = Union[Application, Accept]
-BuildApplication: TypeAlias = Callable[["Request"], Union[Decision, Awaitable[Decision]]]
+Decision: TypeAlias = Application | Accept
+BuildApplication: TypeAlias = Callable[["Request"], Decision | Awaitable[Decision]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,12 +25,13 @@ from twisted.internet import tcp
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from zope.interface import implementer
 
+_STOCK: set[type] = {tcp.Server, tcp.Client}
 try:
     from twisted.internet import unix
 except ImportError:  # pragma: no cover - a platform without UNIX sockets
-    _STOCK: Final = frozenset((tcp.Server, tcp.Client))
+    pass
 else:
-    _STOCK = frozenset((tcp.Server, tcp.Client, unix.Server, unix.Client))
+    _STOCK |= {unix.Server, unix.Client}
 
 #: What a transport is given at a time. One byte more than `FileDescriptor.bufferSize`, because a transport pauses its
 #: producer, and so resumes it later, only when it holds more than that.
@@ -171,7 +172,7 @@ class Outgoing:
 
     @property
     def unsent(self) -> int:
-        """How many bytes have not been given to the system: those here, and those that the transport is known to hold."""
+        """How many bytes the system was not given: those here, and those that the transport is known to hold."""
         if self._stock:
             transport = self._transport
             held: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen

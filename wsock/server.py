@@ -12,7 +12,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from .contract import Accept, BuildApplication, Refuse, Settings
-from .protocol import ENDING, OPEN, OPENING, WireProtocol
+from .delivery import ENDING, OPEN, OPENING
+from .protocol import WireProtocol
 from .request import Request
 from .sansio import handshake
 from .sansio.connection import Connection
@@ -52,25 +53,27 @@ class WebSocketServerProtocol(WireProtocol):
         """Names the connection in Twisted's log."""
         return "wsock"
 
-    def dataReceived(self, data: bytes) -> None:
-        """Takes bytes from the transport."""
-        if self._forwarded is not None:
-            self._forwarded.dataReceived(data)
-        else:
-            super().dataReceived(data)
-
     # The opening handshake
 
-    def _connected(self) -> None:
+    def connectionMade(self) -> None:
+        """Waits for the request, for ``openTimeout``."""
         self.factory._wires.add(self)
         if self._settings.openTimeout is not None:
             self._startTimer(self._settings.openTimeout, self._openingTimedOut)
 
-    def _openingReceived(self, data: bytes) -> None:
+    def _unopenedReceived(self, data: bytes) -> None:
         decoder = self._decoder
-        if decoder is None:
+        if self._forwarded is not None:
+            self._forwarded.dataReceived(data)
+        elif self._phase != OPENING:
+            # What comes after our last word is discarded.
+            pass
+        elif decoder is None:
             self._holdUndecided(data)
-            return
+        else:
+            self._decode(decoder, data)
+
+    def _decode(self, decoder: RequestDecoder, data: bytes) -> None:
         try:
             head = decoder.decode(data)
         except InvalidRequest as error:
@@ -203,9 +206,6 @@ class WebSocketServerProtocol(WireProtocol):
         self._held.clear()
         self._outgoing.uncork()
         self._outgoing.writeControl([answer.encode()])
-        if not self._reading:
-            self._reading = True
-            self.transport.resumeProducing()
         self._leave()
 
     def _openingTimedOut(self) -> None:
@@ -214,7 +214,7 @@ class WebSocketServerProtocol(WireProtocol):
 
     def _endOpening(self, why: str, stopping: bool = False) -> None:
         deciding, self._deciding = self._deciding, None
-        if self._decoder is None or stopping and self._decoder.has_started:
+        if self._decoder is None or (stopping and self._decoder.has_started):
             self._refuse(handshake.refuse(503, (_RETRY_AFTER,)), why)
         elif self._decoder.has_started:
             self._refuse(handshake.refuse(408), why)
@@ -250,7 +250,7 @@ class WebSocketServerProtocol(WireProtocol):
         protocol.makeConnection(self.transport)
         protocol.dataReceived(data)
 
-    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+    def connectionLost(self, reason: Failure) -> None:
         """The transport is lost."""
         super().connectionLost(reason)
         forwarded, self._forwarded = self._forwarded, None
@@ -395,5 +395,5 @@ class WebSocketServerFactory:
         if self._reactor is None:
             from twisted.internet import reactor
 
-            self._reactor = reactor  # type: ignore[assignment]
-        return self._reactor  # type: ignore[return-value]
+            self._reactor = reactor
+        return self._reactor

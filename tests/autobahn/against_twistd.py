@@ -55,11 +55,12 @@ def main():
             server.kill()
             server.wait()
             said = log.read_text(errors="replace")
-            if "Traceback" in said or "Unhandled" in said or sys.exc_info()[0]:
-                print(said[-8000:])
+            fault = said.find("Traceback") if "Traceback" in said else said.find("Unhandled")
+            if fault != -1 or sys.exc_info()[0]:
+                print(said[max(fault - 1000, 0) :][:4000])
     if status not in (0, -signal.SIGTERM):
         sys.exit(f"twistd ended with {status}")
-    sys.exit(verdict.returncode or int("Traceback" in said or "Unhandled" in said))
+    sys.exit(verdict.returncode or int(fault != -1))
 
 
 if __name__ == "__main__":

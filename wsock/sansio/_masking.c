@@ -1,7 +1,7 @@
 /* The XOR mask of RFC 6455 section 5.3, and a payload that fills in place.
  *
  * The twin of _masking_python.py: same names, same results. Positions are bytes, `start <= end <= len(data)`; a key of
- * four bytes masks, an empty one copies.
+ * four bytes masks, an empty one copies, and None is the four bytes before `start`.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -28,59 +28,72 @@ xor_bytes(uint8_t *dst, const uint8_t *src, size_t size, const uint8_t *key, uns
         dst[i] = src[i] ^ pattern[i & 7];
 }
 
-/* Copies or unmasks data[start:end] to dst. */
-static void
-fill(uint8_t *dst, const Py_buffer *data, Py_ssize_t start, Py_ssize_t end, const Py_buffer *key, unsigned phase)
-{
-    const uint8_t *src = (const uint8_t *)data->buf + start;
-    if (key->len == 4)
-        xor_bytes(dst, src, (size_t)(end - start), key->buf, phase);
-    else
-        memcpy(dst, src, (size_t)(end - start));
-}
+/* The arguments `data, start, end` and `key`, borrowed and found fit. */
+typedef struct {
+    const uint8_t *bytes;
+    Py_ssize_t size;
+    const uint8_t *key; /* of four bytes, or NULL for data that is not masked */
+} Piece;
 
 static int
-check(const Py_buffer *data, Py_ssize_t start, Py_ssize_t end, const Py_buffer *key)
+read_piece(Piece *piece, PyObject *data, PyObject *start, PyObject *end, PyObject *key)
 {
-    if (start < 0 || end < start || end > data->len) {
+    Py_ssize_t from = PyLong_AsSsize_t(start);
+    if (from == -1 && PyErr_Occurred())
+        return -1;
+    Py_ssize_t to = PyLong_AsSsize_t(end);
+    if (to == -1 && PyErr_Occurred())
+        return -1;
+    if (!PyBytes_Check(data) || !(PyBytes_Check(key) || key == Py_None)) {
+        PyErr_SetString(PyExc_TypeError, "data and key are bytes");
+        return -1;
+    }
+    if (from < 0 || to < from || to > PyBytes_GET_SIZE(data)) {
         PyErr_SetString(PyExc_ValueError, "start and end must lie in the data, in this order");
         return -1;
     }
-    if (key->len != 4 && key->len != 0) {
+    piece->bytes = (const uint8_t *)PyBytes_AS_STRING(data) + from;
+    piece->size = to - from;
+    if (key == Py_None) {
+        if (from < 4) {
+            PyErr_SetString(PyExc_ValueError, "there are no 4 bytes of a key before the start");
+            return -1;
+        }
+        piece->key = piece->bytes - 4;
+    } else if (PyBytes_GET_SIZE(key) == 4) {
+        piece->key = (const uint8_t *)PyBytes_AS_STRING(key);
+    } else if (PyBytes_GET_SIZE(key) == 0) {
+        piece->key = NULL;
+    } else {
         PyErr_SetString(PyExc_ValueError, "a masking key has 4 bytes, or none for data that is not masked");
         return -1;
     }
     return 0;
 }
 
+/* Copies or unmasks a piece to dst. */
+static void
+fill(uint8_t *dst, const Piece *piece, unsigned phase)
+{
+    if (piece->key != NULL)
+        xor_bytes(dst, piece->bytes, (size_t)piece->size, piece->key, phase);
+    else
+        memcpy(dst, piece->bytes, (size_t)piece->size);
+}
+
 static PyObject *
 unmask(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
-    Py_buffer data, key;
-    PyObject *result = NULL;
+    Piece piece;
     if (count != 4) {
         PyErr_SetString(PyExc_TypeError, "unmask takes data, start, end and key");
         return NULL;
     }
-    Py_ssize_t start = PyLong_AsSsize_t(args[1]);
-    if (start == -1 && PyErr_Occurred())
+    if (read_piece(&piece, args[0], args[1], args[2], args[3]) < 0)
         return NULL;
-    Py_ssize_t end = PyLong_AsSsize_t(args[2]);
-    if (end == -1 && PyErr_Occurred())
-        return NULL;
-    if (PyObject_GetBuffer(args[0], &data, PyBUF_SIMPLE) < 0)
-        return NULL;
-    if (PyObject_GetBuffer(args[3], &key, PyBUF_SIMPLE) < 0) {
-        PyBuffer_Release(&data);
-        return NULL;
-    }
-    if (check(&data, start, end, &key) == 0) {
-        result = PyBytes_FromStringAndSize(NULL, end - start);
-        if (result != NULL)
-            fill((uint8_t *)PyBytes_AS_STRING(result), &data, start, end, &key, 0);
-    }
-    PyBuffer_Release(&key);
-    PyBuffer_Release(&data);
+    PyObject *result = PyBytes_FromStringAndSize(NULL, piece.size);
+    if (result != NULL)
+        fill((uint8_t *)PyBytes_AS_STRING(result), &piece, 0);
     return result;
 }
 
@@ -90,13 +103,13 @@ typedef struct {
     Py_ssize_t size, capacity;
 } PayloadBuffer;
 
-/* Room for `needed` bytes: at least twice what there was, so that growth is linear, but not past a known final size. */
+/* Room for `needed` bytes: at least twice what there was, so that growth is linear, but not past what the whole can be. */
 static int
-grow(PayloadBuffer *self, Py_ssize_t needed, Py_ssize_t final_size)
+grow(PayloadBuffer *self, Py_ssize_t needed, Py_ssize_t limit)
 {
     Py_ssize_t capacity = self->capacity > PY_SSIZE_T_MAX / 2 ? needed : self->capacity * 2;
-    if (final_size >= needed && capacity > final_size)
-        capacity = final_size;
+    if (limit >= needed && capacity > limit)
+        capacity = limit;
     if (capacity < needed)
         capacity = needed;
     if (self->payload == NULL) {
@@ -115,43 +128,29 @@ static PyObject *
 payload_extend(PyObject *object, PyObject *const *args, Py_ssize_t count)
 {
     PayloadBuffer *self = (PayloadBuffer *)object;
-    Py_buffer data, key;
-    int failed = -1;
+    Piece piece;
     if (count != 6) {
-        PyErr_SetString(PyExc_TypeError, "extend takes data, start, end, key, phase and final_size");
+        PyErr_SetString(PyExc_TypeError, "extend takes data, start, end, key, phase and limit");
         return NULL;
     }
-    Py_ssize_t numbers[4];
-    for (int i = 0; i < 4; i++) {
-        static const int places[4] = {1, 2, 4, 5};
-        numbers[i] = PyLong_AsSsize_t(args[places[i]]);
-        if (numbers[i] == -1 && PyErr_Occurred())
-            return NULL;
-    }
-    Py_ssize_t start = numbers[0], end = numbers[1];
-    if (PyObject_GetBuffer(args[0], &data, PyBUF_SIMPLE) < 0)
+    Py_ssize_t phase = PyLong_AsSsize_t(args[4]);
+    if (phase == -1 && PyErr_Occurred())
         return NULL;
-    if (PyObject_GetBuffer(args[3], &key, PyBUF_SIMPLE) < 0) {
-        PyBuffer_Release(&data);
+    /* Clipped, not refused, where Py_ssize_t is too narrow for a limit of 2^63 - 1: no payload gets as far. */
+    Py_ssize_t limit = PyNumber_AsSsize_t(args[5], NULL);
+    if (limit == -1 && PyErr_Occurred())
         return NULL;
-    }
-    if (check(&data, start, end, &key) == 0) {
-        if (end - start > PY_SSIZE_T_MAX - self->size)
-            PyErr_NoMemory();
-        else {
-            Py_ssize_t needed = self->size + (end - start);
-            failed = needed > self->capacity ? grow(self, needed, numbers[3]) : 0;
-            if (failed == 0 && end > start) {
-                fill((uint8_t *)PyBytes_AS_STRING(self->payload) + self->size, &data, start, end, &key,
-                     (unsigned)(numbers[2] & 3));
-                self->size = needed;
-            }
-        }
-    }
-    PyBuffer_Release(&key);
-    PyBuffer_Release(&data);
-    if (failed != 0)
+    if (read_piece(&piece, args[0], args[1], args[2], args[3]) < 0)
         return NULL;
+    if (piece.size > PY_SSIZE_T_MAX - self->size)
+        return PyErr_NoMemory();
+    Py_ssize_t needed = self->size + piece.size;
+    if (needed > self->capacity && grow(self, needed, limit) < 0)
+        return NULL;
+    if (piece.size > 0) {
+        fill((uint8_t *)PyBytes_AS_STRING(self->payload) + self->size, &piece, (unsigned)(phase & 3));
+        self->size = needed;
+    }
     Py_RETURN_NONE;
 }
 
@@ -185,7 +184,7 @@ payload_dealloc(PyObject *object)
 
 static PyMethodDef payload_methods[] = {
     {"extend", (PyCFunction)(void (*)(void))payload_extend, METH_FASTCALL,
-     "extend(data, start, end, key, phase, final_size)\n--\n\nAppends data[start:end], unmasked."},
+     "extend(data, start, end, key, phase, limit)\n--\n\nAppends data[start:end], unmasked."},
     {"take", payload_take, METH_NOARGS, "take()\n--\n\nReturns what was gathered and starts anew."},
     {NULL, NULL, 0, NULL},
 };

@@ -6,16 +6,19 @@ Rules:
 * What the protocol itself must answer (Pong, Close) is in `Connection.replies`, complete, before the events that
   caused it are returned: whatever the host does with an event can't lose an answer.
 * One call decodes a bounded amount; the rest stays as the bytes it came as.
+* A call ends before a Close or a fault that stands behind messages: their receiver can still answer them, since our
+  own Close is made by the call after.
 * State is derived from four facts, each kept once: `close_sent`, `close_received`, `eof` and `failed`.
+
+* What is given to be sent is checked here, so it is annotated as `object`: for a narrower type a compiled method would
+  raise TypeError before it could raise `LocalProtocolError`.
 
 There is no clock here: timeouts, and what to do when a transport does not take bytes, are the host's.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
 
 from .constants import (
     BINARY,
@@ -36,12 +39,6 @@ from .extensions import Extension
 from .frames import MaskedFrameWriter, encode
 from .messages import MessageReader, binary_payload, encode_text
 
-if TYPE_CHECKING:
-    from mypy_extensions import i64
-
-#: How many control frames one call answers: a segment of 64 KiB may hold 10,922 empty Pings.
-_CONTROL_FRAMES: Final = 256
-
 
 class Connection:
     """One side of a WebSocket whose opening handshake is done.
@@ -53,6 +50,18 @@ class Connection:
         failed: what the peer did wrong, or None.
         extensions: what the opening handshake agreed on.
     """
+
+    __slots__ = (
+        "_last",
+        "_masks",
+        "_reader",
+        "_replies",
+        "close_received",
+        "close_sent",
+        "eof",
+        "extensions",
+        "failed",
+    )
 
     def __init__(
         self,
@@ -69,27 +78,29 @@ class Connection:
         max_empty_fragments: how many frames of one message may be empty; None for no limit.
         receive_queue: how many messages one call decodes at the most.
         extensions: what the opening handshake agreed on.
+
+        Raises:
+            LocalProtocolError: a limit that nothing could pass, such as 0.
         """
+        if (max_message_size is not None and max_message_size < 1) or receive_queue < 1:
+            raise LocalProtocolError("max_message_size and receive_queue are at least 1")
+        if max_empty_fragments is not None and max_empty_fragments < 0:
+            raise LocalProtocolError("max_empty_fragments is not negative")
         self.close_sent: tuple[int, str] | None = None
         self.close_received: tuple[int, str] | None = None
         self.eof: bool = False
         self.failed: RemoteProtocolError | None = None
         self.extensions: Sequence[Extension] = extensions
-        self._reader = MessageReader(role is Role.SERVER, max_message_size, max_empty_fragments)
+        self._reader = MessageReader(role is Role.SERVER, max_message_size, max_empty_fragments, receive_queue)
         self._masks: MaskedFrameWriter | None = MaskedFrameWriter() if role is Role.CLIENT else None
-        self._budget: i64 = DEFAULT_MAX_MESSAGE_SIZE if max_message_size is None else max_message_size
-        self._receive_queue: i64 = receive_queue
         self._replies: list[bytes] = []
-        #: Bytes not decoded yet: one piece is being read at `_position`, more may wait behind it (None: nothing does;
-        #: an empty deque would cost more than the rest of an idle connection).
-        self._data: bytes = b""
-        self._position: i64 = 0
-        self._waiting: deque[bytes] | None = None
+        #: The Close or the fault that the next call is to begin and to end with.
+        self._last: Event | None = None
 
     @property
     def has_unread_data(self) -> bool:
         """Whether bytes wait to be decoded: `receive_data` with nothing new goes on with them."""
-        return self._position < len(self._data) or self._waiting is not None
+        return self._last is not None or self._reader.has_unread_data
 
     @property
     def is_open(self) -> bool:
@@ -99,32 +110,37 @@ class Connection:
     def receive_data(self, data: bytes | bytearray | memoryview) -> list[Event]:
         """Takes bytes from the peer and decodes them, and those that waited.
 
-        One call decodes at most ``receive_queue`` messages and about one ``max_message_size`` of payload (1 MiB
-        where there is no limit): see `has_unread_data`. After the peer's Close, or a fault, all input is ignored
+        One call decodes at most ``receive_queue`` messages and one ``max_message_size`` of payload (1 MiB where there
+        is no limit), and sometimes less: go on while `has_unread_data` says so. After the peer's Close, or a fault, all input is ignored
         (RFC 6455 section 5.5.1).
 
         Args:
-            data: any number of bytes; none to go on with what waits.
+            data: any number of bytes; none to go on with what waits. Changing it afterwards changes nothing.
 
         Returns:
             what the peer did, in order. Take `replies` before acting on it.
+
+        Raises:
+            LocalProtocolError: not bytes, bytearray or memoryview.
         """
         events: list[Event] = []
         if self.close_received is not None or self.failed is not None:
             return events
-        if len(data):
-            piece = data if type(data) is bytes else bytes(data)
-            if self._position < len(self._data):
-                if self._waiting is None:
-                    self._waiting = deque()
-                self._waiting.append(piece)
-            else:
-                self._data = self._reader.resume(piece)
-                self._position = 0
+        last = self._last
+        if last is not None:
+            self._end(last, events)
+            return events
         try:
-            self._decode(events)
+            if self._reader.read(data if type(data) is bytes else binary_payload(data), events):
+                self._answer(events)
         except RemoteProtocolError as error:
-            self._fail(error, events)
+            self._answer(events)
+            self._end_soon(Failed(error), events)
+            return events
+        if self.eof and self.close_received is None and not self.has_unread_data:
+            # RFC 6455 §7.1.5: a stream that ends without a Close is reported as 1006.
+            fault = RemoteProtocolError("the stream ended without a Close", CloseCode.ABNORMAL_CLOSURE)
+            self._end(Failed(fault), events)
         return events
 
     def receive_eof(self) -> list[Event]:
@@ -136,64 +152,41 @@ class Connection:
         self.eof = True
         return self.receive_data(b"")
 
-    def _decode(self, events: list[Event]) -> None:
-        messages = self._receive_queue
-        controls: i64 = _CONTROL_FRAMES
-        payload = self._budget
-        while True:
-            if self._position == len(self._data):
-                self._position = 0
-                waiting = self._waiting
-                if waiting is None:
-                    self._data = b""
-                    break
-                self._data = self._reader.resume(waiting.popleft())
-                if not waiting:
-                    self._waiting = None
-            if messages <= 0 or controls <= 0 or payload <= 0:
-                return
-            before = self._position
-            count = len(events)
-            self._position = self._reader.read(self._data, before, events)
-            payload -= self._position - before
-            if len(events) > count:
-                event = events[count]
-                if isinstance(event, (BinaryReceived, TextReceived)):
-                    messages -= 1
-                else:
-                    controls -= 1
-                    if not self._control(event):
-                        return
-        if self.eof:
-            raise RemoteProtocolError("the stream ended without a Close", CloseCode.ABNORMAL_CLOSURE)
-
-    def _control(self, event: Event) -> bool:
-        """Does what a control frame asks for; returns whether to read on."""
-        if isinstance(event, PingReceived):
-            if self.close_sent is None:
+    def _answer(self, events: list[Event]) -> None:
+        """Does what control frames ask for."""
+        for event in events:
+            if isinstance(event, PingReceived) and self.close_sent is None:
                 # RFC 6455 §5.5.2 and 5.5.3: answered at once, unless our Close has said that nothing follows.
                 self._replies.extend(self._frame(PONG, event.payload))
-        elif isinstance(event, CloseReceived):
-            self.close_received = (event.code, event.reason)
+        last = events[-1] if events else None
+        if isinstance(last, CloseReceived):
+            events.pop()
+            self._end_soon(last, events)
+
+    def _end_soon(self, last: Event, events: list[Event]) -> None:
+        """Ends with ``last``: now, or with the next call if the host may want to answer messages of this one."""
+        self._reader.forget()
+        for event in events:
+            if isinstance(event, (BinaryReceived, TextReceived)):
+                self._last = last
+                return
+        self._end(last, events)
+
+    def _end(self, last: Event, events: list[Event]) -> None:
+        self._last = None
+        if isinstance(last, CloseReceived):
+            self.close_received = (last.code, last.reason)
             if self.close_sent is None:
                 # RFC 6455 §5.5.1: the answer has the same code. Its reason was the peer's own to read.
-                self._send_close(event.code, b"", "", self._replies)
-            self._drop_unread()
-            return False
-        return True
-
-    def _fail(self, error: RemoteProtocolError, events: list[Event]) -> None:
-        self.failed = error
-        self._drop_unread()
-        if self.close_sent is None and error.code != CloseCode.ABNORMAL_CLOSURE:
-            reason = str(error)
-            self._send_close(error.code, reason.encode(), reason, self._replies)
-        events.append(Failed(error))
-
-    def _drop_unread(self) -> None:
-        self._data = b""
-        self._position = 0
-        self._waiting = None
+                self._send_close(last.code, b"", self._replies)
+        elif isinstance(last, Failed):
+            error = last.error
+            # What led to it holds what was received: the frames of a traceback, the bytes of a UnicodeDecodeError.
+            error.__traceback__ = error.__context__ = None
+            self.failed = error
+            if self.close_sent is None and error.code != CloseCode.ABNORMAL_CLOSURE:
+                self._send_close(error.code, str(error).encode(), self._replies)
+        events.append(last)
 
     def replies(self) -> list[bytes]:
         """The protocol's own answers to what was received, one whole frame each; each is given once."""
@@ -202,11 +195,11 @@ class Connection:
             self._replies = []
         return replies
 
-    def send_text(self, text: str) -> list[bytes]:
+    def send_text(self, text: object) -> list[bytes]:
         """A text message.
 
         Args:
-            text: any text without lone surrogates.
+            text: a str without lone surrogates.
 
         Returns:
             the buffers of its frame: one, or head and payload. None at all if the connection is not open any more.
@@ -217,12 +210,12 @@ class Connection:
         payload = encode_text(text)
         return self._frame(TEXT, payload) if self.is_open else []
 
-    def send_binary(self, data: bytes | bytearray | memoryview) -> list[bytes]:
+    def send_binary(self, data: object) -> list[bytes]:
         """A binary message; as `send_text`. Changing ``data`` afterwards does not change what is sent."""
         payload = binary_payload(data)
         return self._frame(BINARY, payload) if self.is_open else []
 
-    def send_ping(self, payload: bytes | bytearray | memoryview = b"") -> list[bytes]:
+    def send_ping(self, payload: object = b"") -> list[bytes]:
         """A Ping, which the peer answers with the same payload (RFC 6455 section 5.5.2).
 
         Args:
@@ -236,16 +229,16 @@ class Connection:
         """
         return self._send_control(PING, payload)
 
-    def send_pong(self, payload: bytes | bytearray | memoryview = b"") -> list[bytes]:
+    def send_pong(self, payload: object = b"") -> list[bytes]:
         """A Pong that nobody asked for (RFC 6455 section 5.5.3); as `send_ping`. Pings are answered without it."""
         return self._send_control(PONG, payload)
 
-    def close(self, code: int | None = CloseCode.NORMAL_CLOSURE, reason: str = "") -> list[bytes]:
+    def close(self, code: object = CloseCode.NORMAL_CLOSURE, reason: object = "") -> list[bytes]:
         """Our Close, after which nothing can be sent; messages of the peer still come until its own.
 
         Args:
-            code: a close code that may travel; None for a Close without a code.
-            reason: at most 123 bytes of UTF-8; none without a code.
+            code: a close code that may travel, an int; None for a Close without a code.
+            reason: a str of at most 123 bytes of UTF-8; empty without a code.
 
         Returns:
             as `send_text`.
@@ -253,10 +246,18 @@ class Connection:
         Raises:
             LocalProtocolError: a code or a reason that a Close can't carry.
         """
-        payload = _close_reason(code, reason)
+        content = encode_text(reason)
+        if code is None:
+            if reason:
+                raise LocalProtocolError("a close reason needs a close code")
+            code = CloseCode.NO_STATUS_RECEIVED
+        elif not isinstance(code, int) or not is_sendable_close_code(code):
+            raise LocalProtocolError("a close code is one of 1000 to 1014, but not 1004 to 1006, or of 3000 to 4999")
+        if len(content) > MAX_CLOSE_REASON:
+            raise LocalProtocolError("a close reason has at most 123 bytes of UTF-8")
         buffers: list[bytes] = []
         if self.is_open:
-            self._send_close(CloseCode.NO_STATUS_RECEIVED.value if code is None else code, payload, reason, buffers)
+            self._send_close(code, content, buffers)
         return buffers
 
     def _frame(self, opcode: int, payload: bytes) -> list[bytes]:
@@ -271,25 +272,7 @@ class Connection:
             raise LocalProtocolError("the payload of a Ping or Pong has at most 125 bytes")
         return self._frame(opcode, content) if self.is_open else []
 
-    def _send_close(self, code: int, payload: bytes, reason: str, buffers: list[bytes]) -> None:
-        self.close_sent = (int(code), reason)
-        if code != CloseCode.NO_STATUS_RECEIVED:
-            payload = int(code).to_bytes(2, "big") + payload
+    def _send_close(self, code: int, reason: bytes, buffers: list[bytes]) -> None:
+        self.close_sent = (int(code), reason.decode())
+        payload = b"" if code == CloseCode.NO_STATUS_RECEIVED else int(code).to_bytes(2, "big") + reason
         buffers.extend(self._frame(CLOSE, payload))
-
-
-def _close_reason(code: object, reason: object) -> bytes:
-    """The reason's UTF-8, once both are found fit to travel."""
-    if not isinstance(reason, str):
-        raise LocalProtocolError("a close reason is a str")
-    if code is None:
-        if reason:
-            raise LocalProtocolError("a close reason needs a close code")
-    elif not isinstance(code, int):
-        raise LocalProtocolError("a close code is an int")
-    elif not is_sendable_close_code(code):
-        raise LocalProtocolError("this close code never travels; use 1000 to 1014 but 1004 to 1006, or 3000 to 4999")
-    payload = encode_text(reason)
-    if len(payload) > MAX_CLOSE_REASON:
-        raise LocalProtocolError("a close reason has at most 123 bytes of UTF-8")
-    return payload

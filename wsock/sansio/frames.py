@@ -2,14 +2,14 @@
 
 Rules:
 
-* A frame head is refused as soon as its bytes tell that it is wrong: before its payload, before its masking key, and
-  before a byte is set aside for what it announces.
+* A frame head is refused at the first of its bytes that tells that it is wrong: before its payload, before its
+  masking key, and before a byte is set aside for what it announces.
 * A head is read from where it lies; payloads are never touched here. Whoever holds the data takes the payload from
   it, by `FrameReader.length` and `FrameReader.key`.
 * What goes out is as short as the protocol allows: minimal lengths, one buffer, or head and payload apart where
   joining them would cost more than a second buffer.
 
-Messages, fragments, UTF-8 and close codes are not of this module (`messages`, `connection`).
+Messages, UTF-8 and close codes are not of this module (`messages`, `connection`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-from .constants import CLOSE, MAX_CONTROL_PAYLOAD, PONG
+from .constants import CLOSE, CONTINUATION, PONG
 from .errors import MessageTooBig, RemoteProtocolError
 from .masking import unmask
 
@@ -43,11 +43,15 @@ class FrameReader:
         key: its masking key, or an empty one.
     """
 
+    __slots__ = ("_fragmented", "_masked", "final", "key", "length", "opcode")
+
     def __init__(self, masked: bool) -> None:
         """Args:
         masked: whether the peer must mask, so whether it is a client (RFC 6455 section 5.1).
         """
         self._masked: bool = masked
+        #: Whether the last data frame began or went on with a message without ending it.
+        self._fragmented: bool = False
         self.opcode: i64 = 0
         self.final: bool = False
         self.length: i64 = 0
@@ -58,7 +62,7 @@ class FrameReader:
 
         Args:
             data: bytes from the peer.
-            position: where the head begins, within ``data``.
+            position: where the head begins, at least one byte before the end of ``data``.
             room: the largest payload that a data frame may announce, in bytes.
 
         Returns:
@@ -66,62 +70,72 @@ class FrameReader:
             given again, with more behind them.
 
         Raises:
-            RemoteProtocolError: the head is not one of RFC 6455 section 5.2.
+            RemoteProtocolError: the head is not one of RFC 6455 section 5.2, or not one that may come now (5.4).
             MessageTooBig: it announces more than there is room for.
         """
         there: i64 = len(data) - position
+        first: i64 = data[position]
+        opcode = first & 0x0F
+        self._check_first(first, opcode)
         if there < 2:
             return -1
-        first: i64 = data[position]
         second: i64 = data[position + 1]
-        if first & 0x70:
-            # RFC 6455 §5.2: MUST be 0 unless an extension gives them a meaning, and none was agreed.
-            raise RemoteProtocolError("reserved bits set")
-        opcode = first & 0x0F
-        if 2 < opcode < CLOSE or opcode > PONG:
-            raise RemoteProtocolError("reserved opcode")
         if ((second & 0x80) != 0) != self._masked:
             # RFC 6455 §5.1: a client masks each frame, a server none.
             raise RemoteProtocolError("frame not masked" if self._masked else "frame masked")
         length = second & 0x7F
-        if opcode >= CLOSE and (length > MAX_CONTROL_PAYLOAD or first < 0x80):
-            # RFC 6455 §5.5: at most 125 bytes, never fragmented.
-            raise RemoteProtocolError("control frame too long or fragmented")
         head: i64 = 2
-        if length == 126:
-            if there < 4:
+        if length > 125:
+            if opcode >= CLOSE:
+                # RFC 6455 §5.5: at most 125 bytes.
+                raise RemoteProtocolError("control frame too long")
+            head = 4 if length == 126 else 10
+            if there < head:
                 return -1
-            length = (data[position + 2] << 8) | data[position + 3]
-            if length < 126:
-                raise RemoteProtocolError("length not in its shortest form")
-            head = 4
-        elif length == 127:
-            if there < 10:
-                return -1
-            if data[position + 2] & 0x80:
-                # RFC 6455 §5.2: the top bit MUST be 0; tested before the number could overflow.
-                raise RemoteProtocolError("length over 63 bits")
-            length = _long_length(data, position + 2)
-            if length < 65536:
-                raise RemoteProtocolError("length not in its shortest form")
-            head = 10
-        if opcode < CLOSE and length > room:
+            length = _long_length(data, position + 2, position + head)
+        if length > room and opcode < CLOSE:
             raise MessageTooBig("message over the size limit")
         if self._masked:
             if there < head + 4:
                 return -1
             self.key = data[position + head : position + head + 4]
             head += 4
+        if opcode < CLOSE:
+            self._fragmented = first < 0x80
         self.opcode = opcode
         self.final = first >= 0x80
         self.length = length
         return position + head
 
+    def _check_first(self, first: i64, opcode: i64) -> None:
+        if first & 0x70:
+            # RFC 6455 §5.2: MUST be 0 unless an extension gives them a meaning, and none was agreed.
+            raise RemoteProtocolError("reserved bits set")
+        if 2 < opcode < CLOSE or opcode > PONG:
+            raise RemoteProtocolError("reserved opcode")
+        if opcode >= CLOSE:
+            if first < 0x80:
+                # RFC 6455 §5.5: MUST NOT be fragmented.
+                raise RemoteProtocolError("control frame fragmented")
+        elif opcode == CONTINUATION:
+            if not self._fragmented:
+                # RFC 6455 §5.4: it goes on with a message that a frame with another opcode began.
+                raise RemoteProtocolError("continuation without a message")
+        elif self._fragmented:
+            # RFC 6455 §5.4: the fragments of two messages MUST NOT be interleaved.
+            raise RemoteProtocolError("new message before the end of the last")
 
-def _long_length(data: bytes, position: i64) -> i64:
+
+def _long_length(data: bytes, start: i64, end: i64) -> i64:
+    """The length in two or eight bytes, if it needs them (RFC 6455 section 5.2: the shortest form MUST be used)."""
+    if end - start == 8 and data[start] & 0x80:
+        # Tested before the number could overflow.
+        raise RemoteProtocolError("length over 63 bits")
     length: i64 = 0
-    for offset in range(8):
-        length = (length << 8) | data[position + offset]
+    for place in range(start, end):
+        length = (length << 8) | data[place]
+    if length < (126 if end - start == 2 else 65536):
+        raise RemoteProtocolError("length not in its shortest form")
     return length
 
 
@@ -133,8 +147,9 @@ def _head(first: int, length: int, mask_bit: int) -> bytes:
     return bytes((first, mask_bit | 127)) + length.to_bytes(8, "big")
 
 
-#: Heads of short unmasked final frames, by opcode and length: what a server sends most.
-_SHORT_HEADS: Final = [[_head(0x80 | opcode, length, 0) for length in range(126)] for opcode in range(16)]
+#: Heads of short final frames, by opcode << 7 | length: what is sent most.
+_SHORT_HEADS: Final = [_head(0x80 | i >> 7, i & 0x7F, 0) if i & 0x7F < 126 else b"" for i in range(16 << 7)]
+_SHORT_MASKED_HEADS: Final = [bytes((head[0], head[1] | 0x80)) if head else b"" for head in _SHORT_HEADS]
 
 
 def encode(opcode: int, payload: bytes, final: bool = True) -> list[bytes]:
@@ -150,7 +165,7 @@ def encode(opcode: int, payload: bytes, final: bool = True) -> list[bytes]:
     """
     length = len(payload)
     if length < 126 and final:
-        return [_SHORT_HEADS[opcode][length] + payload]
+        return [_SHORT_HEADS[opcode << 7 | length] + payload]
     head = _head((0x80 if final else 0) | opcode, length, 0)
     if length < _APART:
         return [head + payload]
@@ -160,6 +175,8 @@ def encode(opcode: int, payload: bytes, final: bool = True) -> list[bytes]:
 class MaskedFrameWriter:
     """Makes the frames of a client, each masked with a key of its own (RFC 6455 section 5.3)."""
 
+    __slots__ = ("_keys", "_used")
+
     def __init__(self) -> None:
         self._keys: bytes = _NO_KEY
         self._used: i64 = 0
@@ -168,8 +185,10 @@ class MaskedFrameWriter:
         """As the function `encode`, masked."""
         key = self._key()
         length = len(payload)
-        head = _head((0x80 if final else 0) | opcode, length, 0x80) + key
         masked = unmask(payload, 0, length, key)
+        if length < 126 and final:
+            return [_SHORT_MASKED_HEADS[opcode << 7 | length] + key + masked]
+        head = _head((0x80 if final else 0) | opcode, length, 0x80) + key
         if length < _APART:
             return [head + masked]
         return [head, masked]

@@ -298,7 +298,7 @@ def check_origins(allowed_origins: Sequence[str] | None) -> None:
         if origin == "*":
             if len(allowed_origins) > 1:
                 raise LocalProtocolError("'*' allows any origin: it stands alone")
-        elif _normalize_origin(origin) is None:
+        elif "*" in origin or _normalize_origin(origin) is None:
             raise LocalProtocolError(f"not an origin, write scheme://host[:port] without a path: {origin!r}")
 
 
@@ -352,12 +352,12 @@ def refuse(status: int, headers: Iterable[tuple[str, str]] = (), body: bytes = b
     if "connection" in names:
         raise LocalProtocolError("Connection can't be given: a refusal closes")
     own = [("Connection", "close, Upgrade" if status == 426 else "close")]
-    if status == 426 and "upgrade" not in names:
-        own.extend(_UPGRADE_REQUIRED)
     if status not in (204, 304):
         if "content-type" not in names:
             own.append(("Content-Type", "text/plain; charset=utf-8"))
         body = body or REASONS.get(status, "").encode()
+    if status == 426 and "upgrade" not in names:
+        own.extend(_UPGRADE_REQUIRED)
     return Response.build(status, own + fields, body)
 
 

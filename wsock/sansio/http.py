@@ -13,7 +13,7 @@ It reads no bodies: what follows a head is left in ``unread``.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Final
 
@@ -238,13 +238,15 @@ class Response(_Head):
     @property
     def reason(self) -> str:
         """The reason phrase, often empty."""
-        return self.raw[13 : self.raw.index(b"\r\n")].decode("latin-1")
+        # Not raw[13:end]: a status line may end before that, and mypyc's bytes can't be sliced backwards.
+        return self.raw.partition(b"\r\n")[0][13:].decode("latin-1")
 
 
 class _HeadDecoder:
     """What both decoders share: lines, limits, and what may stand in a field line."""
 
-    def __init__(self) -> None:
+    def __init__(self, error: Callable[[str, int], HandshakeError]) -> None:
+        self._error: Final = error
         self.unread = b""
         self.has_started = False
         self._is_finished = False
@@ -256,11 +258,7 @@ class _HeadDecoder:
         self._scanned = 0
         self._fields = -1  # -1: the start line is not here yet
 
-    def _check_start_line(self, line: bytes) -> None:
-        raise NotImplementedError
-
-    def _error(self, message: str, status: int) -> HandshakeError:
-        raise NotImplementedError
+    def _check_start_line(self, line: bytes) -> None: ...
 
     def _finish(self, message: str, status: int = 400) -> HandshakeError:
         """Forget what was read and return what to raise."""
@@ -329,6 +327,9 @@ class RequestDecoder(_HeadDecoder):
         has_started: whether any byte was received.
     """
 
+    def __init__(self) -> None:
+        super().__init__(InvalidRequest)
+
     def decode(self, data: bytes) -> Request | None:
         """Take bytes in; return the request once its head is whole, None before that.
 
@@ -353,9 +354,6 @@ class RequestDecoder(_HeadDecoder):
             # RFC 6455 §4.2.1: an HTTP/1.1 or higher GET; what is higher doesn't look like this.
             raise self._finish("an HTTP version other than 1.1", 505)
 
-    def _error(self, message: str, status: int) -> HandshakeError:
-        return InvalidRequest(message, status)
-
 
 class ResponseDecoder(_HeadDecoder):
     """Reads one response head, past interim responses.
@@ -365,7 +363,7 @@ class ResponseDecoder(_HeadDecoder):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(lambda message, status: InvalidResponse(message))
         self._interim = 0
 
     def decode(self, data: bytes) -> Response | None:
@@ -393,6 +391,3 @@ class ResponseDecoder(_HeadDecoder):
     def _check_start_line(self, line: bytes) -> None:
         if _STATUS_LINE.fullmatch(line) is None:
             raise self._finish("not an HTTP/1.1 status line")
-
-    def _error(self, message: str, status: int) -> HandshakeError:
-        return InvalidResponse(message)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from . import frames
 from .constants import BINARY, CLOSE, CONTINUATION, PING, TEXT, CloseCode, is_sendable_close_code
-from .errors import InvalidPayload, LocalProtocolError, MessageTooBig, RemoteProtocolError
+from .errors import InvalidPayload, LocalProtocolError, RemoteProtocolError
 from .events import BinaryReceived, CloseReceived, Event, PingReceived, PongReceived, TextReceived
 from .frames import NO_LIMIT, FrameReader, MaskedFrameWriter
 from .masking import PayloadBuffer, unmask
@@ -25,6 +25,12 @@ from .masking import PayloadBuffer, unmask
 if TYPE_CHECKING:
     from mypy_extensions import i64
 
+#: How much one call of `MessageReader.read` decodes where messages have no limit, in bytes.
+_BUDGET: Final = 2**20
+#: How many control frames one call reads: a segment of 64 KiB may hold 10,922 empty Pings.
+_MAX_CONTROLS: Final = 256
+#: What is copied or checked at a time where the whole would take too much memory, in bytes.
+_SLICE: Final = 65536
 _NOT_UTF8: Final = "text is not UTF-8"
 #: An invalid close code or payload is a protocol error; the reason must be UTF-8 (RFC 6455 sections 5.5.1, 7.4, 8.1).
 _BAD_CLOSE: Final = "close frame with an invalid payload"
@@ -33,28 +39,21 @@ _BAD_CLOSE: Final = "close frame with an invalid payload"
 class Assembler:
     """One message, from its first piece to its last: the wall between fragments and messages."""
 
+    __slots__ = ("_code_point", "_is_text", "_payload", "empty_frames", "size")
+
     def __init__(self, opcode: i64) -> None:
         """Args:
         opcode: TEXT or BINARY.
         """
         self._is_text: bool = opcode == TEXT
         self._payload = PayloadBuffer()
-        self._size: i64 = 0
+        #: How many bytes of the message have come, and in how many frames none.
+        self.size: i64 = 0
+        self.empty_frames: i64 = 0
         #: The one to three bytes of a code point whose end has not come.
         self._code_point: bytes = b""
-        self._empty_frames: i64 = 0
 
-    @property
-    def size(self) -> i64:
-        """How many bytes of the message have come."""
-        return self._size
-
-    def count_empty(self) -> i64:
-        """Notes a frame without payload, and returns how many the message has had."""
-        self._empty_frames += 1
-        return self._empty_frames
-
-    def add(self, data: bytes, start: i64, end: i64, key: bytes, phase: i64, final_size: i64) -> None:
+    def add(self, data: bytes, start: i64, end: i64, key: bytes, phase: i64, most: i64) -> None:
         """Takes a piece of a fragment.
 
         Args:
@@ -63,19 +62,23 @@ class Assembler:
             end: where it ends.
             key: the frame's masking key, or an empty one.
             phase: how many bytes of this frame came before.
-            final_size: the size of the whole message, or 0 while that is not known.
+            most: what the whole message can't exceed, in bytes.
 
         Raises:
             InvalidPayload: text that can't be UTF-8.
         """
-        self._size += end - start
-        if self._is_text:
-            turn = phase & 3
-            piece = unmask(data, start, end, key[turn:] + key[:turn])
+        self.size += end - start
+        if not self._is_text:
+            self._payload.extend(data, start, end, key, phase, most)
+            return
+        while start < end:
+            # In slices: what is decoded only to be checked may take four times its bytes.
+            stop = end if end - start <= _SLICE else start + _SLICE
+            piece = unmask(data, start, stop, _turned(key, phase))
             self._check(piece)
-            self._payload.extend(piece, 0, len(piece), b"", 0, final_size)
-        else:
-            self._payload.extend(data, start, end, key, phase, final_size)
+            self._payload.extend(piece, 0, len(piece), b"", 0, most)
+            phase += stop - start
+            start = stop
 
     def _check(self, piece: bytes) -> None:
         if self._code_point:
@@ -85,6 +88,9 @@ class Assembler:
         except UnicodeDecodeError:
             raise InvalidPayload(_NOT_UTF8) from None
         self._code_point = piece[decoded:]
+        if self._code_point >= b"\xed\xa0" and self._code_point < b"\xee":
+            # The start of a surrogate is wrong already (RFC 3629 §3); Python's decoder waits for its third byte.
+            raise InvalidPayload(_NOT_UTF8)
 
     def finish(self) -> Event:
         """The message that the pieces make.
@@ -100,118 +106,212 @@ class Assembler:
         return TextReceived(payload.decode("utf-8"))
 
 
+def _turned(key: bytes, phase: i64) -> bytes:
+    """The masking key as it meets a payload from its byte ``phase`` on."""
+    turn = phase & 3
+    return key[turn:] + key[:turn] if turn else key
+
+
 class MessageReader:
     """Bytes from a peer in, messages and control frames out."""
 
-    def __init__(self, masked: bool, max_message_size: int | None, max_empty_fragments: int | None) -> None:
+    __slots__ = (
+        "_budget",
+        "_control",
+        "_data",
+        "_frame",
+        "_head",
+        "_left",
+        "_mask_bit",
+        "_max_empty",
+        "_max_messages",
+        "_max_size",
+        "_message",
+        "_position",
+        "_short_head",
+        "_waiting",
+    )
+
+    def __init__(
+        self, masked: bool, max_message_size: int | None, max_empty_fragments: int | None, max_messages: int
+    ) -> None:
         """Args:
         masked: whether the peer must mask, so whether it is a client.
-        max_message_size: the largest message taken in, in bytes; None for no limit.
+        max_message_size: the largest message taken in, in bytes, at least 1; None for no limit.
         max_empty_fragments: how many frames of one message may be empty; None for no limit.
+        max_messages: how many messages one call reads at the most, at least 1.
         """
         self._frame = FrameReader(masked)
-        self._max_size: i64 = NO_LIMIT if max_message_size is None else max_message_size
-        self._max_empty: i64 = NO_LIMIT if max_empty_fragments is None else max_empty_fragments
-        #: The message of which some fragment has come.
+        self._mask_bit: i64 = 0x80 if masked else 0
+        #: The size of the shortest heads, which have the length in their second byte.
+        self._short_head: i64 = 6 if masked else 2
+        self._max_size: i64 = NO_LIMIT if max_message_size is None else min(max_message_size, NO_LIMIT)
+        #: How much payload one call reads at the most.
+        self._budget: i64 = _BUDGET if max_message_size is None else self._max_size
+        self._max_empty: i64 = NO_LIMIT if max_empty_fragments is None else min(max_empty_fragments, NO_LIMIT)
+        self._max_messages: i64 = min(max_messages, NO_LIMIT)
+        #: The message of which some part has come.
         self._message: Assembler | None = None
         #: The start of a frame head whose end has not come.
         self._head: bytes = b""
         #: The payload of a control frame whose end has not come.
         self._control: bytes = b""
-        #: How much of the payload under way has come; -1 between frames.
-        self._read: i64 = -1
+        #: How much of the payload under way has not come; -1 between frames.
+        self._left: i64 = -1
+        #: What an earlier call did not read: a piece, where to go on in it (0 without one), and all that came behind.
+        self._data: bytes = b""
+        self._position: i64 = 0
+        self._waiting: bytearray | None = None
 
-    def resume(self, data: bytes) -> bytes:
-        """What `read` is to be given when ``data`` has come: with the head that it left unread before it."""
-        if not self._head:
-            return data
-        data = self._head + data
-        self._head = b""
-        return data
+    @property
+    def has_unread_data(self) -> bool:
+        """Whether `read` has something to go on with, without new data."""
+        return self._data != b""
 
-    def read(self, data: bytes, position: i64, events: list[Event]) -> i64:
-        """Reads on, at most to the end of one frame.
+    def forget(self) -> None:
+        """Drops all that is held: nothing more is to be read."""
+        self._data = self._head = self._control = b""
+        self._waiting = self._message = None
+
+    def read(self, data: bytes, events: list[Event]) -> bool:
+        """Reads on, to the end of the piece under way, to one of the limits of a call, or to a Close.
 
         Args:
-            data: from `resume`.
-            position: where to read on in it.
+            data: new bytes; none to go on with those that wait.
             events: what has ended is appended here.
 
         Returns:
-            the position to read on from; ``len(data)`` when all was taken.
+            whether control frames are among the events.
 
         Raises:
             RemoteProtocolError: what the peer sent can't be; the connection is to be failed.
         """
+        position: i64 = 0
+        if self._data or self._head:
+            data = self._resume(data)
+            position = self._position
+        size: i64 = len(data)
+        # What this call may still read.
+        messages = self._max_messages
+        payload = self._budget
+        controls: i64 = _MAX_CONTROLS
+        mask_bit = self._mask_bit
+        short = self._short_head
         frame = self._frame
-        if self._read < 0:
-            message = self._message
-            room = self._max_size if message is None else self._max_size - message.size
-            start = frame.read_head(data, position, room)
-            if start < 0:
-                self._head = data[position:]
-                return len(data)
-            position = start
-            self._read = 0
-            if frame.opcode < CLOSE:
-                self._begin(message)
-        return self._read_payload(data, position, events)
+        while position < size and messages:
+            start = position + short
+            if start <= size and self._left < 0 and self._message is None:
+                # By far the most frequent: a short message in one frame, all of it here. What is not exactly that,
+                # a wrong mask bit for one, is the business of what follows.
+                first: i64 = data[position]
+                length: i64 = data[position + 1] ^ mask_bit
+                end = start + length
+                if length < 126 and end <= size and length <= payload and (first == 0x82 or first == 0x81):
+                    content = unmask(data, start, end, None) if mask_bit else data[start:end]
+                    events.append(BinaryReceived(content) if first == 0x82 else _text(content))
+                    payload -= length
+                    messages -= 1
+                    position = end
+                    continue
+            if self._left < 0:
+                position = self._read_head(data, position)
+                if position < 0:
+                    position = size
+                    break
+            end = position + min(self._left, size - position, payload)
+            self._read_payload(data, position, end, events)
+            payload -= end - position
+            position = end
+            if self._left >= 0:
+                break
+            if frame.opcode >= CLOSE:
+                controls -= 1
+                if controls == 0 or frame.opcode == CLOSE:
+                    break
+            elif frame.final:
+                messages -= 1
+        if position < size or self._data:
+            self._keep(data, position)
+        return controls < _MAX_CONTROLS
 
-    def _begin(self, message: Assembler | None) -> None:
-        """Holds a data frame's head against the message under way."""
-        frame = self._frame
-        if message is None:
-            if frame.opcode == CONTINUATION:
-                raise RemoteProtocolError("continuation without a message")
-            if frame.final:
-                return
-            message = self._message = Assembler(frame.opcode)
-        elif frame.opcode != CONTINUATION:
-            raise RemoteProtocolError("new message before the end of the last")
-        if frame.length == 0 and message.count_empty() > self._max_empty:
-            raise RemoteProtocolError("too many empty fragments", CloseCode.POLICY_VIOLATION)
+    def _resume(self, data: bytes) -> bytes:
+        """What is to be read now, from `_position` on, when ``data`` has come."""
+        if self._data:
+            if data:
+                if self._waiting is None:
+                    self._waiting = bytearray()
+                self._waiting += data
+            return self._data
+        data = self._head + data
+        self._head = b""
+        return data
 
-    def _read_payload(self, data: bytes, position: i64, events: list[Event]) -> i64:
+    def _keep(self, data: bytes, position: i64) -> None:
+        """Keeps what is not read from ``position`` on; where that is nothing, the next piece of what waits."""
+        if position < len(data):
+            self._data = data
+            self._position = position
+            return
+        self._data = b""
+        self._position = 0
+        waiting = self._waiting
+        if waiting is not None:
+            # A slice, since all of it as bytes would take twice the memory; cut off the front, it costs no move.
+            self._data = self._head + bytes(waiting[:_SLICE])
+            self._head = b""
+            del waiting[:_SLICE]
+            if not waiting:
+                self._waiting = None
+
+    def _read_head(self, data: bytes, position: i64) -> i64:
+        """Begins a frame; returns where its payload begins, or -1 if its head has not ended."""
         frame = self._frame
-        end: i64 = len(data)
-        missing = frame.length - self._read
-        if end - position >= missing:
-            end = position + missing
-            missing = 0
+        message = self._message
+        start = frame.read_head(data, position, self._max_size if message is None else self._max_size - message.size)
+        if start < 0:
+            self._head = data[position:]
+            return -1
+        self._left = frame.length
+        if frame.opcode < CLOSE and (message is not None or not frame.final):
+            if message is None:
+                message = self._message = Assembler(frame.opcode)
+            if frame.length == 0:
+                message.empty_frames += 1
+                if message.empty_frames > self._max_empty:
+                    raise RemoteProtocolError("too many empty fragments", CloseCode.POLICY_VIOLATION)
+        return start
+
+    def _read_payload(self, data: bytes, start: i64, end: i64, events: list[Event]) -> None:
+        """Takes what there is of a frame's payload."""
+        frame = self._frame
+        phase = frame.length - self._left
+        self._left -= end - start
+        complete = self._left == 0
+        if complete:
+            self._left = -1
         if frame.opcode >= CLOSE:
-            self._control += unmask(data, position, end, frame.key[self._read & 3 :] + frame.key[: self._read & 3])
-            if missing == 0:
+            self._control += unmask(data, start, end, _turned(frame.key, phase))
+            if complete:
                 payload = self._control
                 self._control = b""
-                self._read = -1
                 events.append(_control_event(frame.opcode, payload))
-            else:
-                self._read += end - position
-            return end
+            return
         message = self._message
         if message is None:
-            if missing == 0 and self._read == 0:
-                # By far the most frequent: a message in one frame, all of it here.
-                self._read = -1
-                events.append(_whole_message(frame.opcode, unmask(data, position, end, frame.key)))
-                return end
+            if complete and phase == 0:
+                payload = unmask(data, start, end, frame.key)
+                events.append(BinaryReceived(payload) if frame.opcode == BINARY else _text(payload))
+                return
             message = self._message = Assembler(frame.opcode)
-        if end > position:
-            final_size = message.size + end - position + missing if frame.final else 0
-            message.add(data, position, end, frame.key, self._read, final_size)
-        if missing:
-            self._read += end - position
-        else:
-            self._read = -1
-            if frame.final:
-                self._message = None
-                events.append(message.finish())
-        return end
+        if end > start:
+            known = message.size - phase + frame.length
+            message.add(data, start, end, frame.key, phase, known if frame.final else self._max_size)
+        if complete and frame.final:
+            self._message = None
+            events.append(message.finish())
 
 
-def _whole_message(opcode: i64, payload: bytes) -> Event:
-    if opcode == BINARY:
-        return BinaryReceived(payload)
+def _text(payload: bytes) -> TextReceived:
     try:
         return TextReceived(payload.decode("utf-8"))
     except UnicodeDecodeError:
@@ -237,13 +337,11 @@ def _control_event(opcode: i64, payload: bytes) -> Event:
         raise InvalidPayload("close reason is not UTF-8") from None
 
 
-def encode(
-    message: str | bytes | bytearray | memoryview, masks: MaskedFrameWriter | None, fragment_size: int | None = None
-) -> list[bytes]:
+def encode(message: object, masks: MaskedFrameWriter | None, fragment_size: int | None = None) -> list[bytes]:
     """The frames of a message.
 
     Args:
-        message: a str makes a text message, anything else a binary one.
+        message: a str makes a text message; bytes, bytearray or memoryview a binary one.
         masks: a client's; a server's frames are not masked, so it gives None.
         fragment_size: the largest payload of a frame, in bytes; None sends the message in one frame.
 
@@ -259,35 +357,30 @@ def encode(
     else:
         opcode = BINARY
         payload = binary_payload(message)
+    write = frames.encode if masks is None else masks.encode
     if fragment_size is None:
-        return _frame(opcode, payload, True, masks)
+        return write(opcode, payload, True)
     if fragment_size < 1:
         raise LocalProtocolError("a fragment has at least 1 byte")
     buffers: list[bytes] = []
     start = 0
     while True:
         end = start + fragment_size
-        buffers.extend(_frame(opcode, payload[start:end], end >= len(payload), masks))
+        buffers.extend(write(opcode, payload[start:end], end >= len(payload)))
         if end >= len(payload):
             return buffers
         opcode = CONTINUATION
         start = end
 
 
-def _frame(opcode: int, payload: bytes, final: bool, masks: MaskedFrameWriter | None) -> list[bytes]:
-    if masks is None:
-        return frames.encode(opcode, payload, final)
-    return masks.encode(opcode, payload, final)
-
-
 def encode_text(text: object) -> bytes:
-    """A text message's payload.
+    """The payload of a text message or the reason of a Close.
 
     Raises:
         LocalProtocolError: not a str, or one with a lone surrogate, which UTF-8 has no bytes for.
     """
     if not isinstance(text, str):
-        raise LocalProtocolError("a text message is a str; send bytes as a binary message")
+        raise LocalProtocolError("text is a str; bytes make a binary message")
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError:
@@ -304,4 +397,4 @@ def binary_payload(data: object) -> bytes:
         return data
     if isinstance(data, (bytes, bytearray, memoryview)):
         return bytes(data)
-    raise LocalProtocolError("a binary payload is bytes, bytearray or memoryview; send str as a text message")
+    raise LocalProtocolError("binary data are bytes, bytearray or memoryview; a str makes a text message")

@@ -10,7 +10,7 @@ from twisted.application.service import MultiService, Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IReactorCore, IStreamServerEndpoint
+from twisted.internet.interfaces import IReactorCore, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.usage import Options as BaseOptions
@@ -117,7 +117,7 @@ class ListeningService(Service):
         self._description = description
         self._endpoint = endpoint
         self._site = site
-        self._listening: Deferred[IListeningPort | None] | None = None
+        self._listening: Deferred[Any] | None = None
 
     def privilegedStartService(self) -> None:
         """Listens, with the rights that twistd was started with.
@@ -127,11 +127,11 @@ class ListeningService(Service):
         """
         super().privilegedStartService()
         failures: list[Failure] = []
-        self._listening = self._endpoint.listen(self._site)
-        self._listening.addErrback(failures.append)
+        self._listening = listening = self._endpoint.listen(self._site)
+        listening.addErrback(failures.append)
         if failures:
             raise _fail(f"can't listen on {self._description}: {_explain(failures[0])}")
-        self._listening.addErrback(self._failedLater)
+        listening.addErrback(self._failedLater)
 
     def _failedLater(self, failure: Failure) -> None:
         if not failure.check(CancelledError):
@@ -144,7 +144,7 @@ class ListeningService(Service):
         if self._listening is None:
             self.privilegedStartService()
 
-    def stopService(self) -> Deferred[None] | None:  # type: ignore[override]
+    def stopService(self) -> Deferred[None] | None:
         """Stops to listen; the Deferred fires when the port is closed."""
         super().stopService()
         listening, self._listening = self._listening, None
@@ -165,7 +165,7 @@ class WebSocketService(MultiService):
         await closed
         await self.factory.stop()
 
-    def stopService(self) -> Deferred[None]:  # type: ignore[override]
+    def stopService(self) -> Deferred[None]:
         """Closes the ports first, then the connections: each peer is told with 1001, and has 4 seconds."""
         return Deferred.fromCoroutine(self._stop(super().stopService()))
 
@@ -177,6 +177,11 @@ def _explain(failure: Failure) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__
+
+
+def _accessLine(timestamp: str, request: Any) -> str:
+    """One line of the log for a page; without the query, in which people put tokens."""
+    return f"{request.getClientAddress()} {request.method!r} {request.path!r} {request.code}"
 
 
 def makeService(options: Options, reactor: Any = None) -> WebSocketService:
@@ -192,7 +197,7 @@ def makeService(options: Options, reactor: Any = None) -> WebSocketService:
     if reactor is None:
         from twisted.internet import reactor
     routes = options.routes or {"/echo": KINDS["echo"]}
-    site = Site(Pages(routes, None if options.routes else frontPage()))
+    site = Site(Pages(routes, None if options.routes else frontPage()), logFormatter=_accessLine)
     site.noisy = False
     factory = WebSocketServerFactory(
         Routes(routes), reactor=reactor, settings=Settings(maxMessageSize=options.maxMessageSize), otherwise=site

@@ -1,0 +1,499 @@
+"""HTTP message heads: each vector whole, byte by byte and with bytes behind it; limits; what must not be sent."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsock.sansio import http
+from wsock.sansio.errors import InvalidRequest, InvalidResponse, LocalProtocolError
+from wsock.sansio.http import Request, RequestDecoder, Response, ResponseDecoder
+
+#: RFC 6455 section 1.2.
+RFC_REQUEST = (
+    b"GET /chat HTTP/1.1\r\nHost: server.example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nOrigin: http://example.com\r\n"
+    b"Sec-WebSocket-Protocol: chat, superchat\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+RFC_RESPONSE = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\n\r\n"
+)
+#: RFC 6455 section 5.7: a single-frame masked text message, "Hello".
+FRAME = bytes.fromhex("818537fa213d7f9f4d5158")
+
+Decoder = RequestDecoder | ResponseDecoder
+
+
+def whole(decoder: Decoder, data: bytes) -> Request | Response | None:
+    return decoder.decode(data)
+
+
+def bytewise(decoder: Decoder, data: bytes) -> Request | Response | None:
+    for index in range(len(data)):
+        message = decoder.decode(data[index : index + 1])
+        if message is not None:
+            assert index == len(data) - 1
+            assert decoder.unread == b""
+            return message
+    return None
+
+
+def followed(decoder: Decoder, data: bytes) -> Request | Response | None:
+    message = decoder.decode(data + FRAME)
+    assert message is None or decoder.unread == FRAME
+    return message
+
+
+FEEDS = pytest.mark.parametrize("feed", [whole, bytewise, followed])
+Feed = Callable[[Decoder, bytes], Request | Response | None]
+
+
+def request(fields: bytes, start: bytes = b"GET / HTTP/1.1") -> bytes:
+    return start + b"\r\n" + fields + b"\r\n"
+
+
+def outcome(decoder: Decoder, chunks: list[bytes]) -> object:
+    """What became of the bytes: the head and what follows it, the status of the refusal, or None."""
+    for number, chunk in enumerate(chunks):
+        try:
+            message = decoder.decode(chunk)
+        except InvalidRequest as error:
+            return error.status
+        except InvalidResponse:
+            return "refused"
+        if message is not None:
+            return message.raw, decoder.unread + b"".join(chunks[number + 1 :])
+    return None
+
+
+@FEEDS
+def test_request(feed: Feed) -> None:
+    message = feed(RequestDecoder(), RFC_REQUEST)
+    assert isinstance(message, Request)
+    assert (message.method, message.target, message.path, message.query) == ("GET", "/chat", "/chat", "")
+    assert message.raw == RFC_REQUEST
+    assert message.headers.items()[0] == ("Host", "server.example.com")
+    assert len(message.headers.items()) == 7
+    assert message.headers.get("sec-websocket-protocol") == "chat, superchat"
+
+
+@FEEDS
+def test_response(feed: Feed) -> None:
+    message = feed(ResponseDecoder(), RFC_RESPONSE)
+    assert isinstance(message, Response)
+    assert (message.status, message.reason, message.body) == (101, "Switching Protocols", b"")
+    assert message.headers.get("SEC-WEBSOCKET-ACCEPT") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+    assert message.raw == RFC_RESPONSE
+
+
+@FEEDS
+@pytest.mark.parametrize(
+    ("data", "name", "values"),
+    [
+        pytest.param(b"A:b\r\n", "a", ["b"], id="no space"),
+        pytest.param(b"A: \t b c \t\r\n", "A", ["b c"], id="spaces around"),
+        pytest.param(b"A:\r\n", "A", [""], id="empty"),
+        pytest.param(b"A: b\tc\r\n", "A", ["b\tc"], id="tab inside"),
+        pytest.param(b"A: \xe9\xff\x80\r\n", "A", ["\xe9\xff\x80"], id="H23 obs-text"),
+        pytest.param(b"A: b:c\r\n", "A", ["b:c"], id="colon"),
+        pytest.param(b"!#$%&'*+-.^_`|~09Az: b\r\n", "!#$%&'*+-.^_`|~09Az", ["b"], id="each token character"),
+        pytest.param(b"A: 1\r\nB: 2\r\na: 3\r\n", "A", ["1", "3"], id="repeated"),
+        pytest.param(b"A: b\r\n", "C", [], id="none"),
+        pytest.param(b"", "A", [], id="no fields"),
+        pytest.param(b"X-Host: a\r\nHost: b\r\n", "Host", ["b"], id="one Host"),
+    ],
+)
+def test_fields(feed: Feed, data: bytes, name: str, values: list[str]) -> None:
+    message = feed(RequestDecoder(), request(data))
+    assert message is not None
+    headers = message.headers
+    assert headers.get_all(name) == values
+    assert headers.get(name) == (", ".join(values) if values else None)
+    assert (name in headers, name.upper() in headers) == (bool(values), bool(values))
+    assert 1 not in headers
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "query"),
+    [
+        ("/", "/", ""),
+        ("/a/%2F?b=/c?d", "/a/%2F", "b=/c?d"),
+        ("//evil.example/a", "//evil.example/a", ""),
+        ("/http://a/b", "/http://a/b", ""),
+        ("http://a.example:8080/b?c", "/b", "c"),
+        ("HTTPS://a.example", "/", ""),
+        ("ws://a.example?b", "/", "b"),
+        ("*", "*", ""),
+        ("ftp://a/b", "ftp://a/b", ""),
+    ],
+)
+def test_target(target: str, path: str, query: str) -> None:
+    message = RequestDecoder().decode(f"GET {target} HTTP/1.1\r\n\r\n".encode())
+    assert message is not None
+    assert (message.target, message.path, message.query) == (target, path, query)
+
+
+def test_authority_of_absolute_form() -> None:
+    assert http.split_target("http://a.example:1/b?c") == ("a.example:1", "/b", "c")
+    assert http.split_target("/b?c") == ("", "/b", "c")
+
+
+LONG = b"A" * 8192
+MALFORMED_FIELDS = [
+    pytest.param(b"X-A : b\r\n", id="H09 space before the colon"),
+    pytest.param(b"X-A\t: b\r\n", id="tab before the colon"),
+    pytest.param(b"A: b\r\n c\r\n", id="H10 obs-fold"),
+    pytest.param(b"A: b\r\n\tc: d\r\n", id="obs-fold by a tab"),
+    pytest.param(b" A: b\r\n", id="fold of the start line"),
+    pytest.param(b"A: b\nB: c\r\n", id="H11 bare LF"),
+    pytest.param(b"A: b\r\n\n", id="bare LF at the end"),
+    pytest.param(b"A: b\rc\r\n", id="H12 bare CR"),
+    pytest.param(b"A: b\r\r\n", id="CR CR LF"),
+    pytest.param(b"A: b\x00c\r\n", id="H13 NUL"),
+    pytest.param(b"A: \x7f\r\n", id="DEL"),
+    pytest.param(b"A: \x1b[2J\r\n", id="ESC"),
+    pytest.param(b": b\r\n", id="empty name"),
+    pytest.param(b"A\r\n", id="no colon"),
+    pytest.param(b"A B: c\r\n", id="space in the name"),
+    pytest.param(b"\xc3\xa9: c\r\n", id="name outside ASCII"),
+    pytest.param(b"A(: c\r\n", id="name that is no token"),
+]
+
+
+@FEEDS
+@pytest.mark.parametrize("fields", MALFORMED_FIELDS)
+@pytest.mark.parametrize("decoder", [RequestDecoder, ResponseDecoder])
+def test_malformed_field(feed: Feed, fields: bytes, decoder: type[Decoder]) -> None:
+    start = b"GET / HTTP/1.1" if decoder is RequestDecoder else b"HTTP/1.1 200 OK"
+    reader = decoder()
+    with pytest.raises((InvalidRequest, InvalidResponse)) as caught:
+        feed(reader, request(fields, start))
+    assert isinstance(caught.value, InvalidRequest) is (decoder is RequestDecoder)
+    assert getattr(caught.value, "status", 400) == 400
+    assert reader.unread == b""
+    with pytest.raises(LocalProtocolError):
+        reader.decode(b"")
+
+
+@FEEDS
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        pytest.param(request(b"Host: a\r\nA: b\r\nhOST: a\r\n"), 400, id="H15 two Hosts"),
+        pytest.param(b"\r\n" + RFC_REQUEST, 400, id="empty line first"),
+        pytest.param(b"GET / HTTP/1.1\n\n", 400, id="bare LF"),
+        pytest.param(b"GET /\r\n\r\n", 400, id="HTTP/0.9"),
+        pytest.param(b"GET  / HTTP/1.1\r\n\r\n", 400, id="two spaces"),
+        pytest.param(b"GET / HTTP/1.1 \r\n\r\n", 400, id="space at the end"),
+        pytest.param(b"GET / HTTP/1\r\n\r\n", 400, id="version without a minor"),
+        pytest.param(b"GET / http/1.1\r\n\r\n", 400, id="version in lower case"),
+        pytest.param(b"GET / HTTP/11.1\r\n\r\n", 400, id="version of two digits"),
+        pytest.param(b"G(T / HTTP/1.1\r\n\r\n", 400, id="method"),
+        pytest.param(b" / HTTP/1.1\r\n\r\n", 400, id="no method"),
+        pytest.param(b"GET /\xc3\xa9 HTTP/1.1\r\n\r\n", 400, id="target outside ASCII"),
+        pytest.param(b"GET /\x01 HTTP/1.1\r\n\r\n", 400, id="control in the target"),
+        pytest.param(b"GET /\x7f HTTP/1.1\r\n\r\n", 400, id="DEL in the target"),
+        pytest.param(b"GET /\tHTTP/1.1\r\n\r\n", 400, id="tab for a space"),
+        pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, id="TLS on a plain port"),
+        pytest.param(b"GET / HTTP/1.0\r\n\r\n", 505, id="H05"),
+        pytest.param(b"GET / HTTP/1.2\r\n\r\n", 505, id="1.2"),
+        pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, id="HTTP/2"),
+        pytest.param(b"GET /" + LONG, 414, id="H32 endless request line"),
+        pytest.param(request(b"A: " + LONG), 431, id="H30 endless field line"),
+        pytest.param(request(b"A: 1\r\n" * 129), 431, id="H31 129 fields"),
+        pytest.param(request((b"A: " + b"b" * 8000 + b"\r\n") * 3), 431, id="24 KiB head"),
+        pytest.param(b"GET /" + b"a" * 8170 + b"\x00" + LONG, 400, id="control in a line too long"),
+    ],
+)
+def test_refused_request(feed: Feed, data: bytes, status: int) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        feed(RequestDecoder(), data)
+    assert caught.value.status == status
+
+
+@FEEDS
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"HTTP/2.0 101 OK\r\n\r\n", id="HTTP/2.0"),
+        pytest.param(b"HTTP/1.1 99 Low\r\n\r\n", id="two digits"),
+        pytest.param(b"HTTP/1.1 099 Low\r\n\r\n", id="099"),
+        pytest.param(b"HTTP/1.1 1010 High\r\n\r\n", id="four digits"),
+        pytest.param(b"HTTP/1.1 +20 OK\r\n\r\n", id="sign"),
+        pytest.param(b"HTTP/1.1  200 OK\r\n\r\n", id="two spaces"),
+        pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n", id="SSH"),
+        pytest.param(b"HTTP/1.1 200 " + LONG, id="C10 endless status line"),
+        pytest.param(b"HTTP/1.1 200 OK\r\n" + b"A: 1\r\n" * 129, id="C09 endless headers"),
+        pytest.param(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 9, id="nine interim responses"),
+    ],
+)
+def test_refused_response(feed: Feed, data: bytes) -> None:
+    with pytest.raises(InvalidResponse):
+        feed(ResponseDecoder(), data)
+
+
+@FEEDS
+@pytest.mark.parametrize(
+    ("line", "status", "reason"),
+    [
+        (b"HTTP/1.1 404 Not Found", 404, "Not Found"),
+        (b"HTTP/1.1 101 ", 101, ""),
+        (b"HTTP/1.1 101", 101, ""),
+        (b"HTTP/1.0 502 Bad\tGateway \xe9", 502, "Bad\tGateway \xe9"),
+        (b"HTTP/1.1 999 Denied", 999, "Denied"),
+        (b"HTTP/1.1 100 Continue\r\nA: b\r\n\r\n" * 8 + b"HTTP/1.1 200 OK", 200, "OK"),
+    ],
+)
+def test_status_line(feed: Feed, line: bytes, status: int, reason: str) -> None:
+    message = feed(ResponseDecoder(), line + b"\r\nServer: x\r\n\r\n")
+    assert isinstance(message, Response)
+    assert (message.status, message.reason) == (status, reason)
+    assert message.headers.items() == [("Server", "x")]
+
+
+@pytest.mark.parametrize(
+    ("data", "at"),
+    [
+        pytest.param(b"\x16\x03\x01", 1, id="control"),
+        pytest.param(b"GET / HTTP/1.1\r\nA: b\nC", 21, id="bare LF"),
+        pytest.param(b"GET / HTTP/1.1\r\nA: b\rcdef", 22, id="bare CR"),
+        pytest.param(b"GET / HTTP/1.0\r\nA: b", 16, id="version"),
+        pytest.param(b"GET / HTTP/1.1\r\nA : b\r\nC: d", 23, id="field line"),
+        pytest.param(b"A" * 9000, 8192, id="request line"),
+        pytest.param(b"GET / HTTP/1.1\r\n" + b"A" * 9000, 16 + 8192, id="endless field line"),
+        pytest.param(b"GET / HTTP/1.1\r\n" + (b"A: " + b"b" * 8000 + b"\r\n") * 3, 16384, id="head"),
+        pytest.param(b"GET / HTTP/1.1\r\n" + b"A: 1\r\n" * 130, 16 + 129 * 6, id="fields"),
+    ],
+)
+def test_refused_as_soon_as_known(data: bytes, at: int) -> None:
+    decoder = RequestDecoder()
+    for index in range(at - 1):
+        assert decoder.decode(data[index : index + 1]) is None
+    with pytest.raises(InvalidRequest):
+        decoder.decode(data[at - 1 : at])
+
+
+#: 16,384 bytes: request line 16, two field lines of 8,005, one of 356, the empty line.
+FULL_HEAD = request((b"A: " + b"b" * 8000 + b"\r\n") * 2 + b"B: " + b"b" * 351 + b"\r\n")
+
+
+@FEEDS
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"GET /" + b"a" * (8192 - 16) + b" HTTP/1.1\r\n\r\n", id="request line"),
+        pytest.param(request(b"A: " + b"b" * (8192 - 5) + b"\r\n"), id="field line"),
+        pytest.param(request(b"A: 1\r\n" * 128), id="fields"),
+        pytest.param(FULL_HEAD, id="head"),
+    ],
+)
+def test_limits_are_inclusive(feed: Feed, data: bytes) -> None:
+    message = feed(RequestDecoder(), data)
+    assert message is not None
+    assert message.raw == data
+
+
+def test_head_of_one_byte_more() -> None:
+    assert len(FULL_HEAD) == 16384
+    for data in (FULL_HEAD.replace(b"GET", b"POST"), b"GET /" + b"a" * (8192 - 15) + b" HTTP/1.1\r\n\r\n"):
+        with pytest.raises(InvalidRequest) as caught:
+            RequestDecoder().decode(data)
+        assert caught.value.status == (431 if data.startswith(b"POST") else 414)
+
+
+def test_has_started() -> None:
+    decoder = RequestDecoder()
+    assert decoder.decode(b"") is None
+    assert not decoder.has_started
+    assert decoder.decode(b"G") is None
+    assert decoder.has_started
+    assert decoder.decode(b"") is None
+    assert decoder.has_started
+
+
+@pytest.mark.parametrize(("decoder", "data"), [(RequestDecoder(), RFC_REQUEST), (ResponseDecoder(), RFC_RESPONSE)])
+def test_one_head_a_decoder(decoder: Decoder, data: bytes) -> None:
+    decoder.decode(data)
+    with pytest.raises(LocalProtocolError):
+        decoder.decode(data)
+
+
+def test_refusal_repeats_nothing() -> None:
+    for data in (b"GET /secret\r\n", request(b"secret: \x00\r\n"), request(b"secret : a\r\n"), request(b" secret\r\n")):
+        with pytest.raises(InvalidRequest) as caught:
+            RequestDecoder().decode(data)
+        assert "secret" not in str(caught.value)
+
+
+def test_build_request() -> None:
+    message = Request.build("GET", "/chat?a=b", [("Host", "a.example"), ("X-Empty", ""), ("X-Latin", "\xe9\t")])
+    expected = b"GET /chat?a=b HTTP/1.1\r\nHost: a.example\r\nX-Empty: \r\nX-Latin: \xe9\t\r\n\r\n"
+    assert message.encode() == message.raw == expected
+    assert Request.build("GET", "/").encode() == b"GET / HTTP/1.1\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "expected"),
+    [
+        (101, [("Upgrade", "websocket")], b"", b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"),
+        (200, [], b"hi", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"),
+        (404, [["A", "b"]], b"", b"HTTP/1.1 404 Not Found\r\nA: b\r\nContent-Length: 0\r\n\r\n"),
+        (204, [], b"", b"HTTP/1.1 204 No Content\r\n\r\n"),
+        (304, [], b"", b"HTTP/1.1 304 Not Modified\r\n\r\n"),
+        (599, [], b"", b"HTTP/1.1 599 \r\nContent-Length: 0\r\n\r\n"),
+    ],
+)
+def test_build_response(status: int, headers: list[tuple[str, str]], body: bytes, expected: bytes) -> None:
+    message = Response.build(status, headers, body)
+    assert message.encode() == expected
+    assert (message.status, message.body) == (status, body)
+    decoder = ResponseDecoder()
+    assert decoder.decode(expected) is not None
+    assert decoder.unread == body
+
+
+BAD_FIELDS = [
+    [("A", "b\r\nX: y")],
+    [("A", "b\n")],
+    [("A", "b\r")],
+    [("A", "b\x00")],
+    [("A", "\x7f")],
+    [("A", "\u20ac")],
+    [("A\r\nB", "c")],
+    [("A:", "b")],
+    [("A\n", "b")],
+    [("", "b")],
+    [("\u00e9", "b")],
+    [("A", 1)],
+    [(b"A", "b")],
+    [("A", "b", "c")],
+    ["AB"],
+    {"A": "b"},
+]
+
+
+@pytest.mark.parametrize("headers", BAD_FIELDS)
+def test_build_refuses_fields(headers: list[tuple[str, str]]) -> None:
+    with pytest.raises(LocalProtocolError):
+        Request.build("GET", "/", headers)
+    with pytest.raises(LocalProtocolError):
+        Response.build(200, headers)
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        ("G T", "/"),
+        ("", "/"),
+        ("GET\r\n", "/"),
+        ("GET", "/a b"),
+        ("GET", ""),
+        ("GET", "/\r\nX: y"),
+        ("GET", "/\u00e9"),
+        ("GET", "/\n"),
+    ],
+)
+def test_build_refuses_request_lines(method: str, target: str) -> None:
+    with pytest.raises(LocalProtocolError):
+        Request.build(method, target)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body"),
+    [
+        (99, [], b""),
+        (600, [], b""),
+        (200, [("content-length", "2")], b"hi"),
+        (200, [("Transfer-Encoding", "chunked")], b""),
+        (101, [("Content-Length", "0")], b""),
+        (101, [], b"x"),
+        (204, [], b"x"),
+        (304, [], b"x"),
+    ],
+)
+def test_build_refuses_responses(status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+    with pytest.raises(LocalProtocolError):
+        Response.build(status, headers, body)
+
+
+def test_tokens_and_reasons() -> None:
+    assert http.is_token("chat.v1")
+    assert not any(map(http.is_token, ["", "a b", "a,b", "a\n", "\u00e9", '"a"']))
+    assert (http.REASONS[400], http.REASONS[426], http.REASONS[431]) == (
+        "Bad Request",
+        "Upgrade Required",
+        "Request Header Fields Too Large",
+    )
+
+
+PIECES = [
+    *(b"GET / HTTP/1.1\r\n", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", b"Host: a\r\n", b"A: b\r\n"),
+    *(b"\r\n", b"\r", b"\n", b" ", b":", b"\x00", b"\xff"),
+    *(b"A" * 4000, b"A: " + b"b" * 4000 + b"\r\n", b"C: d\r\n" * 64),
+]
+HEADS = st.one_of(
+    st.binary(max_size=100),
+    st.tuples(st.sampled_from([b"GET / HTTP/1.1\r\n", b"HTTP/1.1 200 OK\r\n", b""]), st.lists(st.sampled_from(PIECES)))
+    .map(lambda drawn: drawn[0] + b"".join(drawn[1])),
+    st.sampled_from([RFC_REQUEST + FRAME, RFC_RESPONSE + FRAME]),
+)  # fmt: skip
+
+
+@given(HEADS, st.data(), st.sampled_from([RequestDecoder, ResponseDecoder]))
+def test_any_bytes_in_any_split(data: bytes, draw: st.DataObject, decoder: type[Decoder]) -> None:
+    """The same outcome for every split, and never an exception but the documented ones."""
+    cuts = sorted(draw.draw(st.lists(st.integers(0, len(data)), max_size=20)))
+    chunks = [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
+    expected = outcome(decoder(), [data])
+    assert outcome(decoder(), chunks) == expected
+    if len(data) <= 600:
+        assert outcome(decoder(), [data[index : index + 1] for index in range(len(data))]) == expected
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.one_of(st.just("Host"), st.text("!#$%&'*+-.^_`|~09AZaz", min_size=1, max_size=10)),
+            st.text(st.characters(max_codepoint=255), max_size=20),
+        ),
+        max_size=4,
+    )
+)
+def test_what_is_built_is_decoded(headers: list[tuple[str, str]]) -> None:
+    """No text of an application can make a head that reads as another."""
+    try:
+        message = Request.build("GET", "/", headers)
+    except LocalProtocolError:
+        return
+    try:
+        decoded = RequestDecoder().decode(message.encode())
+    except InvalidRequest:
+        assert sum(name.lower() == "host" for name, _ in headers) > 1
+        return
+    assert decoded is not None
+    assert decoded.headers.items() == [(name, value.strip(" \t")) for name, value in headers]
+
+
+def cost(data: bytes, size: int) -> float:
+    """The processor time of the fastest of five runs, in seconds, fed in pieces of ``size`` bytes."""
+    times = []
+    for _ in range(5):
+        start = time.process_time()
+        for _ in range(4):
+            decoder = RequestDecoder()
+            for index in range(0, len(data), size):
+                decoder.decode(data[index : index + size])
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+@pytest.mark.parametrize("unit", [b"a", b"A: b\tc d\r\n" * 4])
+def test_time_is_linear(unit: bytes) -> None:
+    """CVE-2023-43669: a head of single bytes must not be read again from its start (or its line's)."""
+    small, large = (b"GET / HTTP/1.1\r\nX: 1\r\n" + (unit * 8000)[:size] for size in (300, 1200))
+    if unit == b"a":
+        small, large = (b"GET /" + unit * size for size in (2000, 8000))
+    assert cost(large, 1) <= 6 * cost(small, 1)
