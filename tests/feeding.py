@@ -24,6 +24,8 @@ Fact = tuple[object, ...]
 
 def masked(payload: bytes, key: bytes = KEY) -> bytes:
     """The XOR of RFC 6455 section 5.3, as it is written there."""
+    if key == bytes(4):
+        return payload
     return bytes(octet ^ key[index % 4] for index, octet in enumerate(payload))
 
 

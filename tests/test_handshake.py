@@ -128,6 +128,7 @@ def test_accepted(head: Request) -> None:
         pytest.param(replaced("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZSE="), id="17 bytes"),
         pytest.param(replaced("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25j_Q=="), id="another alphabet"),
         pytest.param(replaced("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ"), id="no padding"),
+        pytest.param(replaced("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQA=="), id="25 characters"),
         pytest.param(request(f"Sec-WebSocket-Key: {KEY}"), id="H08 two Keys"),
         pytest.param(request(without="Host"), id="H14"),
         pytest.param(request("Host: server.example.com"), id="H15"),

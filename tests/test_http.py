@@ -98,6 +98,7 @@ def test_response(feed: Feed) -> None:
         pytest.param(b"A:\r\n", "A", [""], id="empty"),
         pytest.param(b"A: b\tc\r\n", "A", ["b\tc"], id="tab inside"),
         pytest.param(b"A: \xe9\xff\x80\r\n", "A", ["\xe9\xff\x80"], id="H23 obs-text"),
+        pytest.param(b"A: \xa0b\x85 \r\n", "A", ["\xa0b\x85"], id="obs-text that str.strip() takes for space"),
         pytest.param(b"A: b:c\r\n", "A", ["b:c"], id="colon"),
         pytest.param(b"!#$%&'*+-.^_`|~09Az: b\r\n", "!#$%&'*+-.^_`|~09Az", ["b"], id="each token character"),
         pytest.param(b"A: 1\r\nB: 2\r\na: 3\r\n", "A", ["1", "3"], id="repeated"),

@@ -3,6 +3,7 @@
 import importlib.util
 import random
 import sys
+from itertools import pairwise
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -110,13 +111,15 @@ def test_pieces_make_the_whole(module, payload, key, cuts, limit):
     expected = masked(payload, key) if key else payload
     places = sorted({0, len(payload), *(cut for cut in cuts if cut < len(payload))})
     buffer = module.PayloadBuffer()
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in pairwise(places):
         buffer.extend(payload, start, end, key, start, limit)
         assert len(buffer) == end
     assert buffer.take() == expected
 
 
-@given(data=st.binary(max_size=400), key=st.binary(min_size=4, max_size=4), ends=st.tuples(st.integers(0), st.integers(0)))
+@given(
+    data=st.binary(max_size=400), key=st.binary(min_size=4, max_size=4), ends=st.tuples(st.integers(0), st.integers(0))
+)
 def test_all_implementations_agree(data, key, ends):
     start, end = sorted(place % (len(data) + 1) for place in ends)
     expected = masked(data[start:end], key)

@@ -12,14 +12,43 @@ from wsock.sansio.frames import MaskedFrameWriter
 from wsock.sansio.messages import Assembler, MessageReader
 
 
+class Reader:
+    """A reader of which each call reads the same number of messages."""
+
+    def __init__(self, inner, count):
+        self.inner = inner
+        self.count = count
+
+    def read(self, data, events):
+        return self.inner.read(data, events, self.count)
+
+    def forget(self):
+        self.inner.forget()
+
+    @property
+    def has_unread_data(self):
+        return self.inner.has_unread_data
+
+
 def make(is_masked=True, size=2**20, empty=1024, count=16):
-    return MessageReader(is_masked, size, empty, count)
+    return Reader(MessageReader(is_masked, size, empty), count)
+
+
+class Refused(Exception):
+    """The error of a reader, and what came before it."""
+
+    def __init__(self, error, facts):
+        self.error = error
+        self.facts = facts
 
 
 def read_one(reader, data):
     """The events of one call, and whether control frames are said to be among them."""
     events = []
-    controls = reader.read(data, events)
+    try:
+        controls = reader.read(data, events)
+    except RemoteProtocolError as error:
+        raise Refused(error, [fact(event) for event in events]) from error
     facts = [fact(event) for event in events]
     assert controls == any(one[0] in ("ping", "pong", "close") for one in facts)
     return facts
@@ -51,17 +80,17 @@ def refusal(data, *, is_masked=True, before=(), **limits):
     for chunks in ([data], in_bytes(data), [data + b"\xff" * 20]):
         reader = make(is_masked, **limits)
         facts = []
-        with pytest.raises(RemoteProtocolError) as caught:
-            for chunk in chunks:
-                events = []
-                try:
-                    reader.read(chunk, events)
-                    while reader.has_unread_data:
-                        reader.read(b"", events)
-                finally:
-                    facts += [fact(event) for event in events]
+        error = None
+        for chunk in chunks:
+            try:
+                facts += read_all(reader, [chunk])
+            except Refused as refused:
+                facts += refused.facts
+                error = refused.error
+                break
         assert facts == list(before)
-        errors.append((type(caught.value), caught.value.code, str(caught.value)))
+        assert error is not None
+        errors.append((type(error), error.code, str(error)))
     assert errors.count(errors[0]) == 3
     return errors[0][:2]
 
@@ -191,6 +220,15 @@ def test_exactly_the_limit_passes(opcode):
     check(frame(0x80 | opcode, b"x"), [(kind, value(1))], size=1)
 
 
+def test_a_new_message_within_a_message():
+    # F12, with all of it there: short frames are read by a path of their own.
+    for payload in (b"", b"short", b"x" * 200):
+        assert refusal(frame(0x01, b"a") + frame(0x81, payload)[:1]) == (RemoteProtocolError, 1002)
+        reader = make()
+        with pytest.raises(RemoteProtocolError, match="new message"):
+            reader.read(frame(0x01, b"a") + frame(0x81, payload), [])
+
+
 def test_a_sum_that_would_overflow():
     # F08c: one byte, then 2^63 - 1.
     data = frame(0x02, b"x") + b"\x80\xff\x7f\xff\xff\xff\xff\xff\xff\xff"
@@ -282,9 +320,14 @@ def test_a_call_reads_so_many_messages():
     assert read_one(reader, b"") == [("text", "a")]
     assert not reader.has_unread_data
     # Also those in fragments, and long ones; exactly so many leave nothing.
-    data = (frame(0x02, b"a") + frame(0x80, b"b")) * 2 + frame(0x82, b"x" * 200)
-    assert read_one(reader, data) == [("binary", b"ab")] * 2 + [("binary", b"x" * 200)]
+    long = frame(0x82, b"x" * 200)
+    data = (frame(0x02, b"a") + frame(0x80, b"b")) * 2 + long
+    expected = [("binary", b"ab")] * 2 + [("binary", b"x" * 200)]
+    assert read_one(reader, data) == expected
     assert not reader.has_unread_data
+    assert read_one(reader, data + long) == expected
+    assert reader.has_unread_data
+    assert read_one(reader, b"") == [("binary", b"x" * 200)]
 
 
 def test_a_call_reads_so_many_control_frames():

@@ -103,15 +103,14 @@ typedef struct {
     Py_ssize_t size, capacity;
 } PayloadBuffer;
 
-/* Room for `needed` bytes: at least twice what there was, so that growth is linear, but not past what the whole can be. */
+/* Room for four times the `needed` bytes, so that growth is linear and rarely moves what is there, but not past what the
+ * whole can be. Memory that nothing was written to costs address space only. */
 static int
 grow(PayloadBuffer *self, Py_ssize_t needed, Py_ssize_t limit)
 {
-    Py_ssize_t capacity = self->capacity > PY_SSIZE_T_MAX / 2 ? needed : self->capacity * 2;
+    Py_ssize_t capacity = needed > PY_SSIZE_T_MAX / 4 ? needed : needed * 4;
     if (limit >= needed && capacity > limit)
         capacity = limit;
-    if (capacity < needed)
-        capacity = needed;
     if (self->payload == NULL) {
         self->payload = PyBytes_FromStringAndSize(NULL, capacity);
     } else if (_PyBytes_Resize(&self->payload, capacity) < 0) {

@@ -9,7 +9,6 @@ Rules:
 * A call ends before a Close or a fault that stands behind messages: their receiver can still answer them, since our
   own Close is made by the call after.
 * State is derived from four facts, each kept once: `close_sent`, `close_received`, `eof` and `failed`.
-
 * What is given to be sent is checked here, so it is annotated as `object`: for a narrower type a compiled method would
   raise TypeError before it could raise `LocalProtocolError`.
 
@@ -19,6 +18,7 @@ There is no clock here: timeouts, and what to do when a transport does not take 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from .constants import (
     BINARY,
@@ -36,8 +36,11 @@ from .constants import (
 from .errors import LocalProtocolError, RemoteProtocolError
 from .events import BinaryReceived, CloseReceived, Event, Failed, PingReceived, TextReceived
 from .extensions import Extension
-from .frames import MaskedFrameWriter, encode
+from .frames import NO_LIMIT, MaskedFrameWriter, encode
 from .messages import MessageReader, binary_payload, encode_text
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64
 
 
 class Connection:
@@ -55,6 +58,7 @@ class Connection:
         "_last",
         "_masks",
         "_reader",
+        "_receive_queue",
         "_replies",
         "close_received",
         "close_sent",
@@ -91,56 +95,71 @@ class Connection:
         self.eof: bool = False
         self.failed: RemoteProtocolError | None = None
         self.extensions: Sequence[Extension] = extensions
-        self._reader = MessageReader(role is Role.SERVER, max_message_size, max_empty_fragments, receive_queue)
+        self._reader = MessageReader(role is Role.SERVER, max_message_size, max_empty_fragments)
+        self._receive_queue: i64 = min(receive_queue, NO_LIMIT)
         self._masks: MaskedFrameWriter | None = MaskedFrameWriter() if role is Role.CLIENT else None
         self._replies: list[bytes] = []
-        #: The Close or the fault that the next call is to begin and to end with.
-        self._last: Event | None = None
+        #: The Close or the fault behind which nothing is read. Messages before it make it wait for the next call.
+        self._last: CloseReceived | Failed | None = None
 
     @property
     def has_unread_data(self) -> bool:
         """Whether bytes wait to be decoded: `receive_data` with nothing new goes on with them."""
-        return self._last is not None or self._reader.has_unread_data
+        return self._is_to_come() or self._reader.has_unread_data
 
     @property
     def is_open(self) -> bool:
         """Whether messages can be sent: no Close went either way, and the peer is there and behaves."""
         return self.close_sent is None and self.close_received is None and self.failed is None and not self.eof
 
-    def receive_data(self, data: bytes | bytearray | memoryview) -> list[Event]:
+    def receive_data(self, data: bytes | bytearray | memoryview, max_messages: int | None = None) -> list[Event]:
         """Takes bytes from the peer and decodes them, and those that waited.
 
         One call decodes at most ``receive_queue`` messages and one ``max_message_size`` of payload (1 MiB where there
-        is no limit), and sometimes less: go on while `has_unread_data` says so. After the peer's Close, or a fault, all input is ignored
-        (RFC 6455 section 5.5.1).
+        is no limit), and sometimes less: go on while `has_unread_data` says so. After the peer's Close, or a fault, all
+        input is ignored (RFC 6455 section 5.5.1).
 
         Args:
             data: any number of bytes; none to go on with what waits. Changing it afterwards changes nothing.
+            max_messages: how many messages there is room for, at least 1, where that is less than ``receive_queue``.
 
         Returns:
             what the peer did, in order. Take `replies` before acting on it.
 
         Raises:
-            LocalProtocolError: not bytes, bytearray or memoryview.
+            LocalProtocolError: not bytes, bytearray or memoryview; room for no message.
         """
+        piece = data if type(data) is bytes else binary_payload(data)
         events: list[Event] = []
-        if self.close_received is not None or self.failed is not None:
-            return events
+        count = self._receive_queue
+        if max_messages is not None and max_messages < count:
+            if max_messages < 1:
+                raise LocalProtocolError("max_messages is at least 1")
+            count = max_messages
         last = self._last
-        if last is not None:
-            self._end(last, events)
-            return events
-        try:
-            if self._reader.read(data if type(data) is bytes else binary_payload(data), events):
+        if last is None:
+            try:
+                if self._reader.read(piece, events, count):
+                    last = self._answer(events)
+                elif not self.eof:
+                    return events
+            except RemoteProtocolError as error:
                 self._answer(events)
-        except RemoteProtocolError as error:
-            self._answer(events)
-            self._end_soon(Failed(error), events)
-            return events
-        if self.eof and self.close_received is None and not self.has_unread_data:
-            # RFC 6455 §7.1.5: a stream that ends without a Close is reported as 1006.
-            fault = RemoteProtocolError("the stream ended without a Close", CloseCode.ABNORMAL_CLOSURE)
-            self._end(Failed(fault), events)
+                # What led to it holds what was received: the frames of a traceback, the bytes of a UnicodeDecodeError.
+                error.__traceback__ = error.__context__ = None
+                last = Failed(error)
+            if last is None:
+                if not self.eof or self._reader.has_unread_data:
+                    return events
+                # RFC 6455 §7.1.5: a stream that ends without a Close is reported as 1006.
+                code = CloseCode.ABNORMAL_CLOSURE
+                last = Failed(RemoteProtocolError("the stream ended without a Close", code))
+            self._last = last
+            self._reader.forget()
+            if _has_messages(events) and not self.eof:
+                return events
+        if self._is_to_come():
+            self._end(last, events)
         return events
 
     def receive_eof(self) -> list[Event]:
@@ -152,37 +171,31 @@ class Connection:
         self.eof = True
         return self.receive_data(b"")
 
-    def _answer(self, events: list[Event]) -> None:
-        """Does what control frames ask for."""
+    def _is_to_come(self) -> bool:
+        """Whether the Close or the fault that ends it was read but not told yet."""
+        return self._last is not None and self.close_received is None and self.failed is None
+
+    def _answer(self, events: list[Event]) -> CloseReceived | None:
+        """Answers Pings; takes the Close, always the last, from the events and returns it."""
         for event in events:
             if isinstance(event, PingReceived) and self.close_sent is None:
                 # RFC 6455 §5.5.2 and 5.5.3: answered at once, unless our Close has said that nothing follows.
                 self._replies.extend(self._frame(PONG, event.payload))
-        last = events[-1] if events else None
-        if isinstance(last, CloseReceived):
-            events.pop()
-            self._end_soon(last, events)
+        close = events[-1] if events else None
+        if not isinstance(close, CloseReceived):
+            return None
+        events.pop()
+        return close
 
-    def _end_soon(self, last: Event, events: list[Event]) -> None:
-        """Ends with ``last``: now, or with the next call if the host may want to answer messages of this one."""
-        self._reader.forget()
-        for event in events:
-            if isinstance(event, (BinaryReceived, TextReceived)):
-                self._last = last
-                return
-        self._end(last, events)
-
-    def _end(self, last: Event, events: list[Event]) -> None:
-        self._last = None
+    def _end(self, last: CloseReceived | Failed, events: list[Event]) -> None:
+        """Ends with the peer's Close, or with its fault."""
         if isinstance(last, CloseReceived):
             self.close_received = (last.code, last.reason)
             if self.close_sent is None:
                 # RFC 6455 §5.5.1: the answer has the same code. Its reason was the peer's own to read.
                 self._send_close(last.code, b"", self._replies)
-        elif isinstance(last, Failed):
+        else:
             error = last.error
-            # What led to it holds what was received: the frames of a traceback, the bytes of a UnicodeDecodeError.
-            error.__traceback__ = error.__context__ = None
             self.failed = error
             if self.close_sent is None and error.code != CloseCode.ABNORMAL_CLOSURE:
                 self._send_close(error.code, str(error).encode(), self._replies)
@@ -276,3 +289,7 @@ class Connection:
         self.close_sent = (int(code), reason.decode())
         payload = b"" if code == CloseCode.NO_STATUS_RECEIVED else int(code).to_bytes(2, "big") + reason
         buffers.extend(self._frame(CLOSE, payload))
+
+
+def _has_messages(events: list[Event]) -> bool:
+    return any(isinstance(event, (BinaryReceived, TextReceived)) for event in events)

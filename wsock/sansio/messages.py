@@ -88,7 +88,7 @@ class Assembler:
         except UnicodeDecodeError:
             raise InvalidPayload(_NOT_UTF8) from None
         self._code_point = piece[decoded:]
-        if self._code_point >= b"\xed\xa0" and self._code_point < b"\xee":
+        if b"\xed\xa0" <= self._code_point < b"\xee":
             # The start of a surrogate is wrong already (RFC 3629 §3); Python's decoder waits for its third byte.
             raise InvalidPayload(_NOT_UTF8)
 
@@ -124,7 +124,6 @@ class MessageReader:
         "_left",
         "_mask_bit",
         "_max_empty",
-        "_max_messages",
         "_max_size",
         "_message",
         "_position",
@@ -132,14 +131,11 @@ class MessageReader:
         "_waiting",
     )
 
-    def __init__(
-        self, masked: bool, max_message_size: int | None, max_empty_fragments: int | None, max_messages: int
-    ) -> None:
+    def __init__(self, masked: bool, max_message_size: int | None, max_empty_fragments: int | None) -> None:
         """Args:
         masked: whether the peer must mask, so whether it is a client.
         max_message_size: the largest message taken in, in bytes, at least 1; None for no limit.
         max_empty_fragments: how many frames of one message may be empty; None for no limit.
-        max_messages: how many messages one call reads at the most, at least 1.
         """
         self._frame = FrameReader(masked)
         self._mask_bit: i64 = 0x80 if masked else 0
@@ -149,7 +145,6 @@ class MessageReader:
         #: How much payload one call reads at the most.
         self._budget: i64 = _BUDGET if max_message_size is None else self._max_size
         self._max_empty: i64 = NO_LIMIT if max_empty_fragments is None else min(max_empty_fragments, NO_LIMIT)
-        self._max_messages: i64 = min(max_messages, NO_LIMIT)
         #: The message of which some part has come.
         self._message: Assembler | None = None
         #: The start of a frame head whose end has not come.
@@ -173,12 +168,13 @@ class MessageReader:
         self._data = self._head = self._control = b""
         self._waiting = self._message = None
 
-    def read(self, data: bytes, events: list[Event]) -> bool:
+    def read(self, data: bytes, events: list[Event], max_messages: i64) -> bool:
         """Reads on, to the end of the piece under way, to one of the limits of a call, or to a Close.
 
         Args:
             data: new bytes; none to go on with those that wait.
             events: what has ended is appended here.
+            max_messages: how many messages to read at the most.
 
         Returns:
             whether control frames are among the events.
@@ -191,14 +187,15 @@ class MessageReader:
             data = self._resume(data)
             position = self._position
         size: i64 = len(data)
-        # What this call may still read.
-        messages = self._max_messages
+        # What this call may still read, beside ``max_messages``.
         payload = self._budget
+        if self._message is not None and payload == self._max_size:
+            payload -= self._message.size  # so that what this call hands over is not more than a message either
         controls: i64 = _MAX_CONTROLS
         mask_bit = self._mask_bit
         short = self._short_head
         frame = self._frame
-        while position < size and messages:
+        while position < size and max_messages > 0:
             start = position + short
             if start <= size and self._left < 0 and self._message is None:
                 # By far the most frequent: a short message in one frame, all of it here. What is not exactly that,
@@ -210,7 +207,7 @@ class MessageReader:
                     content = unmask(data, start, end, None) if mask_bit else data[start:end]
                     events.append(BinaryReceived(content) if first == 0x82 else _text(content))
                     payload -= length
-                    messages -= 1
+                    max_messages -= 1
                     position = end
                     continue
             if self._left < 0:
@@ -229,7 +226,7 @@ class MessageReader:
                 if controls == 0 or frame.opcode == CLOSE:
                     break
             elif frame.final:
-                messages -= 1
+                max_messages -= 1
         if position < size or self._data:
             self._keep(data, position)
         return controls < _MAX_CONTROLS
@@ -363,14 +360,10 @@ def encode(message: object, masks: MaskedFrameWriter | None, fragment_size: int 
     if fragment_size < 1:
         raise LocalProtocolError("a fragment has at least 1 byte")
     buffers: list[bytes] = []
-    start = 0
-    while True:
+    for start in range(0, max(len(payload), 1), fragment_size):
         end = start + fragment_size
-        buffers.extend(write(opcode, payload[start:end], end >= len(payload)))
-        if end >= len(payload):
-            return buffers
-        opcode = CONTINUATION
-        start = end
+        buffers.extend(write(CONTINUATION if start else opcode, payload[start:end], end >= len(payload)))
+    return buffers
 
 
 def encode_text(text: object) -> bytes:
