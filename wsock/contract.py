@@ -173,8 +173,9 @@ class Settings:
                     raise LocalProtocolError('slowConsumer is "wait"')
             elif value is None and field.name != "receiveQueue":
                 continue
-            elif isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-                raise LocalProtocolError(f"{field.name} is above 0, or None for no limit")
+            elif isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+                advice = "" if field.name == "receiveQueue" else ", or None for no limit"
+                raise LocalProtocolError(f"{field.name} is a number above 0{advice}")
             elif isinstance(value, float) and not field.name.endswith(("Timeout", "Interval")):
                 raise LocalProtocolError(f"{field.name} is a whole number")
 

@@ -4,9 +4,10 @@ Rules:
 
 * Messages are delivered one after the other and never within a call of the application's own: not from its
   `resumeProducing`, not while another of its callbacks is on the stack or not done.
-* What can't be delivered waits: some messages, decoded, so that Pings go on being answered; beyond that the bytes as
-  they came, and the transport is told to stop.
+* While a callback is not done, ``receiveQueue`` messages are taken in, so that Pings go on being answered. Whatever
+  else can't be delivered waits as the bytes that came, and the transport is told to stop.
 * A peer that does not read what it makes us send is not read either.
+* Once our Close is queued, reading goes on to the peer's: what can neither be delivered nor wait is discarded.
 
 `wsock.protocol` is built on this, and has the way out and the end.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Coroutine
+from sys import getsizeof
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -33,14 +35,24 @@ OPENING: Final = 0
 OPEN: Final = 1
 #: Nothing more is read: the last bytes are on their way, input is discarded.
 ENDING: Final = 2
+#: Nothing more is read or sent: the transport was told to drop the connection.
+ABORTED: Final = 3
 #: The transport is lost.
-LOST: Final = 3
+LOST: Final = 4
+
+
+def asDeferred(result: object) -> Deferred[Any] | None:
+    """What a function of the application's gave to be waited for; a coroutine begins to run."""
+    if isinstance(result, Coroutine):
+        return Deferred.fromCoroutine(result)
+    return result if isinstance(result, Deferred) else None
 
 
 class Delivery:
     """Takes bytes in and delivers messages, at the application's pace."""
 
     __slots__ = (
+        "__weakref__",
         "_application",
         "_connection",
         "_continuation",
@@ -70,7 +82,7 @@ class Delivery:
         #: Events that wait for the application; None while there are none.
         self._events: deque[Event] | None = None
         #: Bytes that came while nothing could be done with them.
-        self._held: list[bytes] = []
+        self._held: bytes | bytearray | None = None
         #: A callback of the application is on the stack.
         self._delivering = False
         #: A callback of the application is not done.
@@ -111,8 +123,7 @@ class Delivery:
     def resumeProducing(self) -> None:
         """Delivers messages again, from the reactor's next turn on."""
         self._paused = False
-        if self._continuation is None and self._application is not None:
-            self._continuation = self._reactor.callLater(0, self._resumed)
+        self._continueSoon()
 
     # From bytes to callbacks
 
@@ -121,8 +132,11 @@ class Delivery:
         if self._phase != OPEN:
             self._unopenedReceived(data)
             return
-        if self._delivering or self._held or self._events is not None or self._isHeldUp():
-            self._takeIn(data)
+        if self._delivering or self._held is not None or self._events is not None or self._isHeldUp():
+            self._hold(data)
+            if not self._delivering:
+                self._readAhead()
+                self._updateReading()
             return
         outgoing = self._outgoing
         outgoing.cork()
@@ -132,15 +146,21 @@ class Delivery:
         finally:
             self._delivering = False
             outgoing.uncork()
-        if self._events is not None or outgoing.paused or self._connection.has_unread_data:
+        if (
+            self._events is not None
+            or self._held is not None
+            or outgoing.paused
+            or self._phase != OPEN
+            or self._connection.has_unread_data
+        ):
             self._continue()
 
-    def _receive(self, data: bytes) -> list[Event]:
+    def _receive(self, data: bytes, room: int | None = None) -> list[Event]:
         """Has the core decode bytes, and does what the protocol asks for before anybody else hears of it."""
         connection = self._connection
-        events = connection.receive_data(data)
+        events = connection.receive_data(data, room)
         replies = connection.replies()
-        if replies and self._phase != LOST:
+        if replies:
             if connection.close_sent is None:
                 self._outgoing.writePongs(replies)
             else:
@@ -155,9 +175,8 @@ class Delivery:
         for index, event in enumerate(events):
             self._dispatch(event)
             if self._isHeldUp():
-                rest = events[index + 1 :]
-                if rest and not self._discarding:
-                    self._events = deque(rest)
+                if not self._discarding:
+                    self._enqueue(events[index + 1 :])
                 break
 
     def _dispatch(self, event: Event) -> None:
@@ -194,60 +213,63 @@ class Delivery:
     def _isClosing(self) -> bool:
         return self._connection.close_sent is not None
 
-    def _takeIn(self, data: bytes) -> None:
-        """Takes bytes while no message can be delivered: Pings are answered, some messages wait."""
-        if self._delivering:
-            self._held.append(data)
-        elif self._isClosing():
-            self._seekClose(data)
-        elif self._paused or self._held or self._serving is None or self._isFull():
-            self._held.append(data)
-            self._updateReading()
+    def _hold(self, data: bytes) -> None:
+        # Not a list: a peer that sends single bytes would fill it with objects of 34.
+        if self._held is None:
+            self._held = data
         else:
-            self._enqueue(self._receive(data))
-            while self._connection.has_unread_data and not self._isFull():
-                self._enqueue(self._receive(b""))
-            self._updateReading()
-
-    def _seekClose(self, data: bytes) -> None:
-        """Reads on to the peer's Close, since we have said that we go; what can't be delivered or wait is discarded."""
-        self._held.append(data)
-        events = self._receive(self._takeHeld())
-        while True:
-            if not self._discarding and not self._isFull():
-                self._enqueue(events)
-            if not self._connection.has_unread_data:
-                return
-            events = self._receive(b"")
+            if not isinstance(self._held, bytearray):
+                self._held = bytearray(self._held)
+            self._held += data
 
     def _takeHeld(self) -> bytes:
-        data = b"".join(self._held)
-        self._held.clear()
-        return data
+        held, self._held = self._held, None
+        return b"" if held is None else bytes(held)
+
+    def _hasUnread(self) -> bool:
+        return self._held is not None or self._connection.has_unread_data
+
+    def _readAhead(self) -> None:
+        """Reads on while no message can be delivered: to answer Pings, and to find the peer's Close."""
+        if not self._isHeldUp():
+            # Delivery is about to go on.
+            return
+        closing = self._isClosing()
+        if not closing and (self._paused or self._isStalled()):
+            return
+        while self._phase == OPEN and self._hasUnread():
+            room = self._room()
+            if not room and not closing:
+                return
+            events = self._receive(self._takeHeld(), room or None)
+            if room and not self._discarding:
+                self._enqueue(events)
 
     def _enqueue(self, events: list[Event]) -> None:
-        if not events:
+        """Has those events wait that an application can hear of."""
+        waiting = [event for event in events if isinstance(event, (BinaryReceived, TextReceived, PongReceived))]
+        if not waiting:
             return
         if self._events is None:
-            self._events = deque(events)
+            self._events = deque(waiting)
         else:
-            self._events.extend(events)
+            self._events.extend(waiting)
 
-    def _isFull(self) -> bool:
-        """Whether as much waits for the application as may: ``receiveQueue`` messages, or one of the largest."""
+    def _room(self) -> int:
+        """How many messages may be taken in: none where ``receiveQueue``, or as much as one of the largest, waits."""
         events = self._events
+        room = self._settings.receiveQueue
         if events is None:
-            return False
-        if len(events) >= self._settings.receiveQueue:
-            return True
+            return room
         size = 0
         for event in events:
             if isinstance(event, BinaryReceived):
                 size += len(event.data)
             elif isinstance(event, TextReceived):
-                size += len(event.text)
+                # One emoji makes all characters of a str take 4 bytes.
+                size += len(event.text) if event.text.isascii() else getsizeof(event.text)
         limit = self._settings.maxMessageSize
-        return size >= (DEFAULT_MAX_MESSAGE_SIZE if limit is None else limit)
+        return 0 if size >= (DEFAULT_MAX_MESSAGE_SIZE if limit is None else limit) else max(0, room - len(events))
 
     def _continue(self) -> None:
         """Goes on delivering, if something waits and nothing is in the way."""
@@ -263,37 +285,38 @@ class Delivery:
                     if not self._events:
                         self._events = None
                     self._dispatch(event)
-                elif self._held or self._connection.has_unread_data:
+                elif self._hasUnread():
                     self._enqueue(self._receive(self._takeHeld()))
                 else:
                     break
         finally:
             self._delivering = False
             outgoing.uncork()
+        self._readAhead()
         self._updateReading()
         if self._phase == LOST and self._serving is None and not self._hasWork():
             self._tell()
 
+    def _continueSoon(self) -> None:
+        """Goes on delivering in the reactor's next turn, and so not in the stack of whoever asks for it."""
+        if self._continuation is None and self._application is not None:
+            self._continuation = self._reactor.callLater(0, self._resumed)
+
     def _hasWork(self) -> bool:
-        return not self._discarding and bool(self._events or self._held or self._connection.has_unread_data)
+        return not self._discarding and (self._events is not None or self._hasUnread())
 
     def _resumed(self) -> None:
         self._continuation = None
-        if not self._paused:
-            self._continue()
-
-    def _writabilityChanged(self) -> None:
-        if self._phase != OPENING and not self._delivering:
-            self._continue()
+        self._continue()
 
     def _updateReading(self) -> None:
         """Tells the transport to read or not, as things stand."""
-        if self._phase == LOST:
+        if self._phase >= ABORTED:
             return
         reading = (
             self._phase == ENDING
             or self._isClosing()
-            or not (self._paused or self._held or self._isFull() or self._isStalled())
+            or not (self._paused or self._held is not None or self._isStalled() or self._room() == 0)
         )
         if reading != self._reading:
             self._reading = reading
@@ -305,15 +328,15 @@ class Delivery:
     # Callbacks that take their time
 
     def _serve(self, result: object) -> None:
-        if isinstance(result, Coroutine):
-            result = Deferred.fromCoroutine(result)
-        if isinstance(result, Deferred):
-            self._serving = result
-            result.addCallbacks(self._served, self._servedFailed)
+        deferred = asDeferred(result)
+        if deferred is not None:
+            self._serving = deferred
+            deferred.addCallbacks(self._served, self._servedFailed)
 
-    def _served(self, ignored: object) -> None:
+    def _served(self, result: object) -> object:
         self._serving = None
         self._continue()
+        return result
 
     def _servedFailed(self, failure: Failure) -> None:
         self._serving = None

@@ -1,7 +1,5 @@
 """The one path of a connection to its transport: nothing else in wsock calls a transport's ``write``.
 
-Rules:
-
 * **Cork.** What a connection writes while it is being fed leaves in one write, when that is over.
 * **Eager.** Where nothing is buffered the socket is tried at once. Stock Twisted registers for writability, polls,
   and unregisters: three system calls more for each message that would have fitted anyway.
@@ -16,41 +14,49 @@ wrappers forward attributes, and a TLS wrapper's socket would take plain text.
 
 from __future__ import annotations
 
+import socket
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakValueDictionary
 
 from twisted.internet import tcp
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.logger import Logger
 from zope.interface import implementer
 
 _STOCK: set[type] = {tcp.Server, tcp.Client}
-try:
+with suppress(ImportError):  # on a platform without UNIX sockets
     from twisted.internet import unix
-except ImportError:  # pragma: no cover - a platform without UNIX sockets
-    pass
-else:
+
     _STOCK |= {unix.Server, unix.Client}
 
 #: What a transport is given at a time. One byte more than `FileDescriptor.bufferSize`, because a transport pauses its
 #: producer, and so resumes it later, only when it holds more than that.
 _HANDOVER: Final = 2**16 + 1
-#: Up to here several buffers are joined for one ``send``, which copies them; beyond, ``sendmsg`` takes them apart.
+#: What waits at the most for the end of `cork` or of a turn, where ``highWaterMark`` and ``sendLimit`` say no less.
+_CORK: Final = 2**16
+#: Up to here, and where they are this small on the average, buffers are joined: `sendmsg` takes more time to look at.
 _JOIN: Final = 2**15
-#: What one attempt on the socket is given at the most: Linux takes 1,024 buffers in one ``sendmsg``.
-_ATTEMPT: Final = 1000
+_SMALL: Final = 512
+#: How many buffers one attempt takes: as many as Linux lets ``sendmsg`` have; Windows has none.
+_BUFFERS: Final = 1024
+_SENDMSG: Final = hasattr(socket.socket, "sendmsg")
 
 
 class _Turn:
     """The present turn of one reactor, shared by all connections on it."""
 
-    __slots__ = ("_call", "_reactor", "_waiting", "number")
+    __slots__ = ("__weakref__", "_call", "_reactor", "number", "waiting")
+
+    _log = Logger()
 
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
         self._call: IDelayedCall | None = None
-        self._waiting: dict[Outgoing, None] = {}
+        #: Those to flush at its end.
+        self.waiting: dict[Outgoing, None] = {}
         self.number = 0
 
     def begin(self) -> int:
@@ -59,14 +65,10 @@ class _Turn:
             self._call = self._reactor.callLater(0, self._end)
         return self.number
 
-    def wait(self, outgoing: Outgoing) -> None:
-        """Has ``outgoing`` flushed at the end of the turn."""
-        self._waiting[outgoing] = None
-
     def leave(self, outgoing: Outgoing) -> None:
         """Forgets a connection that is lost, and the delayed call if no other connection waits for it."""
-        self._waiting.pop(outgoing, None)
-        if self._call is not None and not self._waiting:
+        self.waiting.pop(outgoing, None)
+        if self._call is not None and not self.waiting:
             self._call.cancel()
             self._call = None
             self.number += 1
@@ -74,19 +76,17 @@ class _Turn:
     def _end(self) -> None:
         self._call = None
         self.number += 1
-        waiting, self._waiting = self._waiting, {}
+        waiting, self.waiting = self.waiting, {}
         for outgoing in waiting:
-            outgoing.flush()
+            try:
+                outgoing.flush()
+            except Exception:
+                # The others have no part in it.
+                self._log.failure("a connection failed to send")
 
 
-_turns: WeakKeyDictionary[Any, _Turn] = WeakKeyDictionary()
-
-
-def _turnOf(reactor: IReactorTime) -> _Turn:
-    turn = _turns.get(reactor)
-    if turn is None:
-        turn = _turns[reactor] = _Turn(reactor)
-    return turn
+#: By the reactor's id: as long as a turn is here it holds its reactor, so that the id is nobody else's.
+_turns: WeakValueDictionary[int, _Turn] = WeakValueDictionary()
 
 
 def isStock(transport: object) -> bool:
@@ -101,15 +101,16 @@ class Outgoing:
     Attributes:
         size: how many bytes wait here, in whole messages and the rest of the one begun.
         paused: whether the transport takes no more for now.
-        writabilityChanged: called without arguments when the transport takes bytes again.
+        writabilityChanged: called without arguments when the transport has taken bytes and the connection is writable.
     """
 
     __slots__ = (
         "_aborted",
         "_begun",
+        "_corkLimit",
         "_corked",
         "_drained",
-        "_handed",
+        "_handing",
         "_highWaterMark",
         "_pongs",
         "_queue",
@@ -134,10 +135,11 @@ class Outgoing:
     ) -> None:
         self._transport = transport
         self._stock = isStock(transport)
-        self._turn = _turnOf(reactor)
+        self._turn = _turns.get(id(reactor)) or _turns.setdefault(id(reactor), _Turn(reactor))
         self._turnNumber = -1
         self._highWaterMark = float("inf") if highWaterMark is None else highWaterMark
         self._sendLimit = float("inf") if sendLimit is None else sendLimit
+        self._corkLimit = min(_CORK if highWaterMark is None else highWaterMark, self._sendLimit)
         self.writabilityChanged = writabilityChanged
         #: Whole messages, each the list of its buffers. None while there are none: an empty deque has 600 bytes.
         self._queue: deque[list[bytes]] | None = None
@@ -146,9 +148,9 @@ class Outgoing:
         #: The Pongs among the queue, which newer ones may replace.
         self._pongs: list[bytes] | None = None
         self.size = 0
-        #: How many bytes the transport was given since it last said that it had none.
-        self._handed = 0
         self.paused = False
+        #: The transport's ``write`` is on the stack.
+        self._handing = False
         self._corked = False
         self._registered = False
         self._aborted = False
@@ -167,22 +169,22 @@ class Outgoing:
             self._registered = False
             self.paused = False
             self._transport.unregisterProducer()
-        self._corked = False
         self.flush()
 
     @property
     def unsent(self) -> int:
-        """How many bytes the system was not given: those here, and those that the transport is known to hold."""
+        """How many bytes the system was not given: those here, and those in the transport."""
         if self._stock:
             transport = self._transport
             held: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
             return self.size + held
-        return self.size + self._handed if self.paused else self.size
+        # Of another transport one thing is known: it pauses us when it holds more than 64 KiB.
+        return self.size + _HANDOVER if self.paused else self.size
 
     @property
     def writable(self) -> bool:
-        """Whether no more than ``highWaterMark`` bytes are unsent."""
-        return not (self.paused or self.size) or self.unsent <= self._highWaterMark
+        """Whether no more than ``highWaterMark`` bytes are unsent, as always while the transport takes them."""
+        return not self.paused or self.unsent <= self._highWaterMark
 
     def write(self, message: list[bytes]) -> bool:
         """Sends a message, now or later.
@@ -191,27 +193,30 @@ class Outgoing:
             message: the buffers of one whole frame, or of several that may only be dropped together.
 
         Returns:
-            False, and nothing was sent, if more than ``sendLimit`` bytes are unsent already.
+            False, and nothing was sent, if more than ``sendLimit`` bytes are unsent already; never after `abort`.
         """
+        if self._aborted:
+            return True
         if self.paused and self.unsent > self._sendLimit:
             return False
         self._append(message)
-        if self._corked:
-            if self.size >= self._highWaterMark:
-                self.flush()
-        elif not self._stock or self.paused:
+        if self.size >= self._corkLimit:
+            self.flush()
+        elif self._corked or self.paused:
+            pass
+        elif not self._stock:
             self.flush()
         elif self._turnNumber != self._turn.number:
             self._turnNumber = self._turn.begin()
             self.flush()
-        elif self.size >= self._highWaterMark:
-            self.flush()
         else:
-            self._turn.wait(self)
+            self._turn.waiting[self] = None
         return True
 
     def writeControl(self, message: list[bytes]) -> None:
         """Sends a frame that no limit holds back: a Close, a Pong that answers, a whole HTTP answer."""
+        if self._aborted:
+            return
         self._append(message)
         if not self._corked:
             self.flush()
@@ -222,17 +227,18 @@ class Outgoing:
         RFC 6455 section 5.5.3 allows to answer the latest Ping only; a peer that floods us with Pings and reads
         nothing is held to the memory of one call.
         """
+        message = [b"".join(pongs)]
         waiting = self._pongs
         if self.paused and waiting is not None:
-            self.size += sum(map(len, pongs)) - sum(map(len, waiting))
-            waiting[:] = pongs
+            self.size += len(message[0]) - len(waiting[0])
+            waiting[:] = message
             return
-        self.writeControl(pongs)
-        if self._queue is not None and self._queue[-1] is pongs:
-            self._pongs = pongs
+        self.writeControl(message)
+        if self._queue is not None and self._queue[-1] is message:
+            self._pongs = message
 
     def cork(self) -> None:
-        """Holds back what is written until `uncork`, or until ``highWaterMark`` bytes wait."""
+        """Holds back what is written until `uncork`, or until ``highWaterMark`` or ``sendLimit`` is reached."""
         self._corked = True
 
     def uncork(self) -> None:
@@ -243,15 +249,18 @@ class Outgoing:
 
     def dropQueue(self) -> int:
         """Drops the messages that have not begun to leave, and returns how many they were."""
-        queue = self._queue
-        if queue is None:
-            return 0
+        dropped = len(self._queue or ())
         self._queue = self._pongs = None
         self.size = sum(map(len, self._begun))
-        return len(queue)
+        return dropped
 
     def whenDrained(self, drained: Callable[[], None]) -> None:
-        """Calls ``drained`` once, as soon as nothing waits here: perhaps now."""
+        """Calls ``drained`` once, as soon as nothing waits here: perhaps now, after `abort` never.
+
+        It takes the place of an earlier one that was not called.
+        """
+        if self._aborted:
+            return
         self._drained = drained
         if not self._corked:
             self.flush()
@@ -261,8 +270,7 @@ class Outgoing:
         self._aborted = True
         self._drained = None
         self._begun = []
-        self.size = 0
-        self._queue = self._pongs = None
+        self.dropQueue()
         self._turn.leave(self)
 
     # IPushProducer, for the transport
@@ -274,10 +282,9 @@ class Outgoing:
     def resumeProducing(self) -> None:
         """The transport has sent what it had."""
         self.paused = False
-        self._handed = 0
         if not self._corked:
             self.flush()
-        if not self.paused:
+        if self.writable and not self._handing:
             self.writabilityChanged()
 
     def stopProducing(self) -> None:
@@ -295,21 +302,23 @@ class Outgoing:
 
     def flush(self) -> None:
         """Gives the system, or else the transport, what they take."""
-        while self.size and not self.paused and not self._aborted:
+        if self._handing:
+            # What is on its way must not be overtaken; who called first goes on.
+            return
+        while self.size and not self.paused:
             if not self._mayTrySocket():
                 self._handOver()
             elif not self._trySocket():
                 self._handOver()
-                if self._stock and self._registered:
+                if self._registered:
                     # Else it would pause us only past its own mark, and so not tell when it is empty.
-                    self._transport.producerPaused = True
-                    self.paused = True
-        if self._drained is not None and not self.size and not self._aborted:
+                    self._transport.producerPaused = self.paused = True
+        if self._drained is not None and not self.size:
             drained, self._drained = self._drained, None
             drained()
 
     def _mayTrySocket(self) -> bool:
-        """Whether the socket can be written to past its transport without a byte overtaking another."""
+        """Whether the socket can be written to past its transport, and no byte overtakes another."""
         transport = self._transport
         return (
             self._stock
@@ -326,21 +335,11 @@ class Outgoing:
         """Tries the socket once; returns whether it took all that it was given."""
         buffers: list[bytes | memoryview] = list(self._begun)
         for message in self._queue or ():
-            buffers += message
-            if len(buffers) > _ATTEMPT:
-                del buffers[_ATTEMPT:]
+            if len(buffers) + len(message) > _BUFFERS and buffers and self.size > _JOIN:
                 break
+            buffers += message
         try:
-            if len(buffers) == 1:
-                given = len(buffers[0])
-                sent = self._transport.socket.send(buffers[0])
-            elif self.size <= _JOIN or not hasattr(self._transport.socket, "sendmsg"):
-                joined = b"".join(buffers)
-                given = len(joined)
-                sent = self._transport.socket.send(joined)
-            else:
-                given = sum(map(len, buffers))
-                sent = self._transport.socket.sendmsg(buffers)
+            sent, given = self._send(buffers)
         except OSError:
             # Full, or lost: the transport meets the same error, in the reactor's stack and not in our caller's.
             return False
@@ -350,20 +349,35 @@ class Outgoing:
             self.size = 0
             return True
         self._take(sent)
-        return bool(sent == given)
+        return 0 < sent == given
+
+    def _send(self, buffers: list[bytes | memoryview]) -> tuple[int, int]:
+        """Gives the socket as many of the buffers as it takes well; returns how many bytes it took, and of how many."""
+        stream = self._transport.socket
+        if len(buffers) == 1:
+            return stream.send(buffers[0]), len(buffers[0])
+        given = sum(map(len, buffers))
+        if given <= _JOIN or given < _SMALL * len(buffers):
+            return stream.send(b"".join(buffers)), given
+        buffers = buffers[: _BUFFERS if _SENDMSG else 1]
+        given = sum(map(len, buffers))
+        return stream.sendmsg(buffers) if _SENDMSG else stream.send(buffers[0]), given
 
     def _handOver(self) -> None:
-        """Gives the transport its next portion; all there is where it could not tell us to go on."""
-        portion = b"".join(self._take(_HANDOVER if self._registered else self.size))
-        self._handed = min(self._handed + len(portion), 2 * _HANDOVER)
-        self._transport.write(portion)
+        """Gives the transport its next portion."""
+        portion = b"".join(self._take(_HANDOVER))
+        self._handing = True
+        try:
+            self._transport.write(portion)
+        finally:
+            self._handing = False
 
     def _take(self, count: int) -> list[bytes | memoryview]:
         """Takes the next ``count`` bytes, or all there are, from what waits."""
         taken: list[bytes | memoryview] = []
         while count and self.size:
-            if not self._begun:
-                self._begin()
+            while not self._begun:
+                self._begun = list(self._begin())
             buffer = self._begun[0]
             if len(buffer) > count:
                 view = memoryview(buffer)
@@ -375,12 +389,11 @@ class Outgoing:
             self.size -= len(buffer)
         return taken
 
-    def _begin(self) -> None:
+    def _begin(self) -> list[bytes]:
         queue = self._queue
         assert queue is not None
         message = queue.popleft()
         if message is self._pongs:
             self._pongs = None
-        if not queue:
-            self._queue = None
-        self._begun = list(message)
+        self._queue = queue or None
+        return message

@@ -11,19 +11,53 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ITCPTransport
+from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IHalfCloseableDescriptor,
+    ILoggingContext,
+    IProtocol,
+    IPushProducer,
+    IReactorTime,
+    ISSLTransport,
+    ITCPTransport,
+    IUNIXTransport,
+)
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
-from .contract import Settings, WebSocketClosed, WebSocketDropped
-from .delivery import ENDING, LOST, Delivery
-from .outgoing import Outgoing, isStock
-from .request import Request
+from .contract import Application, Settings, WebSocketClosed, WebSocketDropped
+from .delivery import ABORTED, LOST, OPEN, Delivery, asDeferred
+from .outgoing import Outgoing
+from .request import Request, getPeerCertificate
 from .sansio.constants import CloseCode
 
 
+def _canHalfClose(transport: Any) -> bool:
+    """Whether the transport's end is a socket's: behind TLS, half a close would cut off what ends TLS."""
+    return IHalfCloseableDescriptor.providedBy(transport) and not ISSLTransport.providedBy(transport)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _all(pending: list[Deferred[Any]]) -> Deferred[Any]:
+    """Waits for all; fails with the first failure."""
+    return gatherResults(pending, consumeErrors=True).addErrback(_unwrapped)
+
+
+def _unwrapped(failure: Failure) -> Failure:
+    assert isinstance(failure.value, FirstError)
+    return failure.value.subFailure
+
+
+@implementer(IProtocol, IPushProducer, ILoggingContext)
 class WireProtocol(Delivery):
     """One side of a connection; the application's transport.
 
@@ -33,7 +67,7 @@ class WireProtocol(Delivery):
         subprotocol: the one agreed on, or None.
     """
 
-    __slots__ = ("_aborted", "_closeTimed", "_timer", "request", "subprotocol")
+    __slots__ = ("_lastSent", "_timer", "request", "subprotocol")
 
     _log = Logger()
 
@@ -42,11 +76,14 @@ class WireProtocol(Delivery):
     def __init__(self, reactor: IReactorTime, settings: Settings) -> None:
         super().__init__(reactor, settings)
         self.subprotocol: str | None = None
-        self._aborted = False
-        #: The opening timer; later the closing timer, or what watches over the queue before our Close.
+        #: The opening timer; later the closing timer, or what watches over the queue before our last bytes.
         self._timer: IDelayedCall | None = None
-        #: The closing timer runs.
-        self._closeTimed = False
+        #: Our last bytes, a Close or a refusal, have left the queue: the closing timer runs.
+        self._lastSent = False
+
+    def logPrefix(self) -> str:
+        """Names the connection in Twisted's log."""
+        return "wsock"
 
     # IProtocol
 
@@ -54,9 +91,9 @@ class WireProtocol(Delivery):
         """Takes the transport over; Twisted calls this once."""
         self.transport = transport
         self._outgoing = Outgoing(
-            transport, self._reactor, self._settings.highWaterMark, self._settings.sendLimit, self._writabilityChanged
+            transport, self._reactor, self._settings.highWaterMark, self._settings.sendLimit, self._continue
         )
-        if ITCPTransport.providedBy(transport):
+        if ITCPTransport.providedBy(transport) and not IUNIXTransport.providedBy(transport):
             # A message is a whole thing: waiting for more to fill a segment only delays it.
             transport.setTcpNoDelay(True)
         self.connectionMade()
@@ -66,27 +103,23 @@ class WireProtocol(Delivery):
         phase, self._phase = self._phase, LOST
         self._stopTimer()
         self._outgoing.abort()
-        self._lost(phase)
+        # Else the two would hold each other until the garbage collector comes.
+        self._outgoing.writabilityChanged = _nothing
         if self._application is None:
             return
-        if self._aborted:
+        # From here on the core sends nothing; what was received before is still there to be delivered.
+        self._connection.eof = True
+        if phase == ABORTED:
             self._giveUp()
-            return
-        if self._settings.closeTimeout is not None:
+        else:
+            self._continue()
+        if self._application is not None and self._settings.closeTimeout is not None:
             self._startTimer(self._settings.closeTimeout, self._giveUp)
-        if self._held:
-            self._enqueue(self._receive(self._takeHeld()))
-        self._enqueue(self._connection.receive_eof())
-        self._continue()
 
     # What the two roles do differently
 
     def connectionMade(self) -> None:
         """The transport is there: the opening handshake begins."""
-        raise NotImplementedError
-
-    def _lost(self, phase: int) -> None:
-        """The transport is lost; ``phase`` was the last."""
         raise NotImplementedError
 
     # The application's transport
@@ -150,11 +183,13 @@ class WireProtocol(Delivery):
 
     def abortConnection(self) -> None:
         """Drops the connection at once, and all that was not sent or not delivered."""
-        if self._phase == LOST or self._aborted:
+        if self._phase >= ABORTED:
             return
-        self._aborted = True
-        self._phase = ENDING
+        self._phase = ABORTED
         self._discard()
+        self._held = None
+        if self._application is not None:
+            self._connection.eof = True
         self._stopTimer()
         self._outgoing.abort()
         self.transport.abortConnection()
@@ -175,8 +210,7 @@ class WireProtocol(Delivery):
 
     def getPeerCertificate(self) -> Any:
         """Returns the peer's X.509 certificate over TLS, if it sent one; else None."""
-        get = getattr(self.transport, "getPeerCertificate", None)
-        return None if get is None else get()
+        return getPeerCertificate(self.transport)
 
     @property
     def closeSent(self) -> tuple[int, str] | None:
@@ -187,6 +221,23 @@ class WireProtocol(Delivery):
     def closeReceived(self) -> tuple[int, str] | None:
         """(code, reason) of the peer's Close, or None; the code is 1005 where it had none."""
         return self._connection.close_received
+
+    def _negotiate(self, application: Application) -> None:
+        """Tells the application that the connection is open; its first message comes when it is done with that."""
+        pending: list[Deferred[Any]] = []
+        try:
+            for callback in (partial(application.negotiationStarted, self), application.negotiationFinished):
+                deferred = asDeferred(callback())
+                if deferred is not None:
+                    pending.append(deferred)
+                    if isinstance(deferred.result if deferred.called else None, Failure):
+                        break
+                if self._phase != OPEN:
+                    break
+        except Exception:
+            self._applicationFailed(Failure())
+        if pending:
+            self._serve(pending[0] if len(pending) == 1 else _all(pending))
 
     def _applicationFailed(self, failure: Failure) -> None:
         """An exception of the application's: logged once, and answered with 1011."""
@@ -203,14 +254,17 @@ class WireProtocol(Delivery):
 
     def _closeSent(self) -> None:
         """Our Close is queued, the peer's is awaited."""
-        if self._isHeldUp() and not self._delivering:
-            self._seekClose(b"")
         self._whenSent(self._startCloseTimer)
+        if self._delivering:
+            return
+        if self._isHeldUp():
+            self._readAhead()
+        elif self._events is not None or self._hasUnread():
+            # What waited because the peer did not read is delivered now.
+            self._continueSoon()
 
     def _protocolEnded(self) -> None:
-        failed = self._connection.failed
-        if failed is not None:
-            self._log.info("{peer} failed: {error}", peer=self.getPeer(), error=str(failed))
+        if self._connection.failed is not None:
             self._leave()
         else:
             # Both sides sent a Close: the transport has done its work (RFC 6455 §7.1.1).
@@ -221,26 +275,25 @@ class WireProtocol(Delivery):
 
         Closing a socket that has unread input makes the system send a reset, upon which the peer throws away what it
         has not read: it would see 1006 in place of our code. So we close our half, and discard what comes until the
-        peer's. A TLS connection is left to its own farewell: half a close would truncate it.
+        peer's. A TLS connection discards by itself until the peer's farewell.
         """
-        self._whenSent(self._halfClose if isStock(self.transport) else self._loseTransport)
+        self._whenSent(self._halfClose if _canHalfClose(self.transport) else self._loseTransport)
 
     def _whenSent(self, then: Callable[[], None]) -> None:
         """Calls ``then`` when our last bytes have left the queue; a peer that takes none of them is aborted."""
         self._updateReading()
-        if not self._closeTimed:
-            self._watchQueue(self._outgoing.size)
+        if not self._lastSent:
+            self._watchQueue()
         self._outgoing.whenDrained(then)
 
-    def _watchQueue(self, size: int) -> None:
+    def _watchQueue(self) -> None:
         if self._settings.pingTimeout is not None:
-            self._startTimer(self._settings.pingTimeout, self._queueWatched, size)
+            self._startTimer(self._settings.pingTimeout, self._queueWatched, self._outgoing.unsent)
 
-    def _queueWatched(self, size: int) -> None:
+    def _queueWatched(self, unsent: int) -> None:
         self._timer = None
-        left = self._outgoing.size
-        if left < size:
-            self._watchQueue(left)
+        if self._outgoing.unsent < unsent:
+            self._watchQueue()
         else:
             self.abortConnection()
 
@@ -256,9 +309,9 @@ class WireProtocol(Delivery):
 
     def _startCloseTimer(self) -> None:
         """From here on the connection has ``closeTimeout`` to be lost, whatever the peer and TLS wait for."""
-        if self._closeTimed:
+        if self._lastSent:
             return
-        self._closeTimed = True
+        self._lastSent = True
         self._stopTimer()
         if self._settings.closeTimeout is not None:
             self._startTimer(self._settings.closeTimeout, self._closeTimedOut)
@@ -280,11 +333,18 @@ class WireProtocol(Delivery):
         """The transport is lost, and the application has not come to an end with what it got before."""
         self._timer = None
         self._discard()
-        serving = self._serving
+        serving, self._serving = self._serving, None
         if serving is not None:
-            serving.cancel()
-        self._serving = None
-        self._tell()
+            self._cancel(serving)
+        if not self._delivering:
+            self._tell()
+
+    def _cancel(self, deferred: Deferred[Any]) -> None:
+        """Cancels what the application gave us to wait for; its canceller is not ours to trust."""
+        try:
+            deferred.cancel()
+        except Exception:
+            self._log.failure("the application failed to cancel")
 
     def _tell(self) -> None:
         """Tells the application that it is over."""
@@ -292,20 +352,29 @@ class WireProtocol(Delivery):
         if application is None:
             return
         self._stopTimer()
+        self._held = None
         if self._continuation is not None:
             self._continuation.cancel()
             self._continuation = None
+        reason = self._reason()
+        if isinstance(reason, WebSocketDropped):
+            self._log.info("{peer} dropped: {reason}", peer=self.getPeer(), reason=str(reason))
         try:
-            application.connectionLost(Failure(self._reason()))
+            ended = asDeferred(application.connectionLost(Failure(reason)))
         except Exception:
             self._log.failure("the application failed in connectionLost")
+            return
+        if ended is not None:
+            ended.addErrback(lambda failure: self._log.failure("the application failed in connectionLost", failure))
 
     def _reason(self) -> WebSocketClosed | WebSocketDropped:
         connection = self._connection
-        sent, received = connection.close_sent, connection.close_received
-        if sent is not None and received is not None:
-            return WebSocketClosed(f"closed with {received[0]} {received[1]}".rstrip(), received, sent)
-        failed = connection.failed
+        received, failed = connection.close_received, connection.failed
+        if received is not None and self._lastSent:
+            return WebSocketClosed(f"closed with {received[0]} {received[1]}".rstrip(), received, connection.close_sent)
+        # What we had to say but did not get out was not sent.
+        sent = connection.close_sent if self._lastSent else None
         if failed is not None:
             return WebSocketDropped(str(failed), received, sent, failed.code)
-        return WebSocketDropped("the connection was lost without a Close", received, sent)
+        side = "the peer's" if received is None else "our"
+        return WebSocketDropped(f"the connection was lost before {side} Close", received, sent)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote
 
 from twisted.internet.interfaces import IAddress
@@ -10,8 +10,14 @@ from twisted.internet.interfaces import IAddress
 from .sansio.handshake import Opening
 from .sansio.http import Request as Head
 
-if TYPE_CHECKING:
-    from .protocol import WireProtocol
+
+def getPeerCertificate(transport: Any) -> Any:
+    """Returns the X.509 certificate that the peer of a TLS transport sent; None where there is none, or no TLS."""
+    try:
+        return transport.getPeerCertificate()
+    except AttributeError:
+        # No TLS; or Twisted's of a connection that is lost, which has forgotten all.
+        return None
 
 
 class Headers:
@@ -46,11 +52,15 @@ class Request:
     them at each access.
     """
 
-    __slots__ = ("_head", "_wire")
+    __slots__ = ("_head", "_transport")
 
-    def __init__(self, opening: Opening, wire: WireProtocol) -> None:
+    def __init__(self, opening: Opening, transport: Any) -> None:
+        """Args:
+        opening: the request, checked.
+        transport: Twisted's. Not the wire protocol, which holds us: the two would outlive their connection.
+        """
         self._head = opening.request
-        self._wire = wire
+        self._transport = transport
 
     @property
     def method(self) -> str:
@@ -111,15 +121,17 @@ class Request:
 
     def getPeer(self) -> IAddress:
         """Returns the client's address."""
-        return self._wire.getPeer()
+        address: IAddress = self._transport.getPeer()
+        return address
 
     def getHost(self) -> IAddress:
         """Returns the address it connected to."""
-        return self._wire.getHost()
+        address: IAddress = self._transport.getHost()
+        return address
 
     def getPeerCertificate(self) -> Any:
         """Returns the client's X.509 certificate over TLS, if it sent one; else None."""
-        return self._wire.getPeerCertificate()
+        return getPeerCertificate(self._transport)
 
     def __repr__(self) -> str:
         return f"<Request {self.rawPath}>"

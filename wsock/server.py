@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocol, IProtocolFactory, IReactorTime
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IProtocol,
+    IProtocolFactory,
+    IProtocolNegotiationFactory,
+    IReactorTime,
+)
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from .contract import Accept, BuildApplication, Refuse, Settings
-from .delivery import ENDING, OPEN, OPENING
+from .delivery import ENDING, OPEN, OPENING, asDeferred
 from .protocol import WireProtocol
 from .request import Request
 from .sansio import handshake
@@ -21,17 +28,17 @@ from .sansio.constants import CloseCode, Role, is_sendable_close_code
 from .sansio.errors import InvalidRequest, LocalProtocolError
 from .sansio.handshake import Opening
 from .sansio.http import Request as Head
-from .sansio.http import RequestDecoder, Response
+from .sansio.http import RequestDecoder, Response, is_token
 
 #: How much of what follows a request is held while ``buildApplication`` decides, in bytes.
 _UNDECIDED: Final = 65536
-#: What a client is told to wait before it tries again, in seconds.
-_RETRY_AFTER: Final = ("Retry-After", "5")
 #: How long `WebSocketServerFactory.stop` waits for the peers' Close, in seconds.
 _GRACE: Final = 4
+_FULL: Final = "as many connections as may be are open"
+#: A request that offers nothing, to try headers on.
+_ANYONE: Final = Opening(Head(b""), "", [], [], None, "")
 
 
-@implementer(IProtocol)
 class WebSocketServerProtocol(WireProtocol):
     """A server's connection, from its first byte; made by `WebSocketServerFactory`, never subclassed."""
 
@@ -49,29 +56,24 @@ class WebSocketServerProtocol(WireProtocol):
         #: Who got the connection, because it does not want a WebSocket.
         self._forwarded: IProtocol | None = None
 
-    def logPrefix(self) -> str:
-        """Names the connection in Twisted's log."""
-        return "wsock"
-
     # The opening handshake
 
     def connectionMade(self) -> None:
         """Waits for the request, for ``openTimeout``."""
-        self.factory._wires.add(self)
+        if not self.factory._stopping:
+            # Later ones are refused in any case: they must not hold up those who wait for the end.
+            self.factory._wires.add(self)
         if self._settings.openTimeout is not None:
             self._startTimer(self._settings.openTimeout, self._openingTimedOut)
 
     def _unopenedReceived(self, data: bytes) -> None:
-        decoder = self._decoder
         if self._forwarded is not None:
             self._forwarded.dataReceived(data)
-        elif self._phase != OPENING:
-            # What comes after our last word is discarded.
-            pass
-        elif decoder is None:
-            self._holdUndecided(data)
-        else:
-            self._decode(decoder, data)
+        elif self._phase == OPENING:
+            if self._decoder is None:
+                self._holdUndecided(data)
+            else:
+                self._decode(self._decoder, data)
 
     def _decode(self, decoder: RequestDecoder, data: bytes) -> None:
         try:
@@ -82,17 +84,19 @@ class WebSocketServerProtocol(WireProtocol):
         if head is None:
             return
         self._decoder = None
-        if self.factory.otherwise is not None and not handshake.wants_websocket(head):
-            self._forward(head.raw + decoder.unread)
-            return
-        if decoder.unread:
-            self._held.append(decoder.unread)
-        self._check(head)
+        if self.factory._stopping:
+            self._refuse(_unavailable(), "the server stops")
+        elif self.factory.otherwise is not None and not handshake.wants_websocket(head):
+            self._forward(self.factory.otherwise, head.raw + decoder.unread)
+        else:
+            if decoder.unread:
+                self._hold(decoder.unread)
+            self._check(head)
 
     def _holdUndecided(self, data: bytes) -> None:
         """Holds what comes while ``buildApplication`` decides; a peer that sends much is made to wait."""
-        self._held.append(data)
-        if self._reading and sum(map(len, self._held)) > _UNDECIDED:
+        self._hold(data)
+        if self._reading and self._held is not None and len(self._held) >= _UNDECIDED:
             self._reading = False
             self.transport.pauseProducing()
 
@@ -103,33 +107,38 @@ class WebSocketServerProtocol(WireProtocol):
             self._refuse(handshake.refusal(error), str(error))
             return
         if self.factory._isFull():
-            self._refuse(handshake.refuse(503, (_RETRY_AFTER,)), "as many connections as may be are open")
+            self._refuse(_unavailable(), _FULL)
             return
-        self.request = Request(opening, self)
+        self.request = Request(opening, self.transport)
         try:
             decision = self.factory.buildApplication(self.request)
         except Exception:
             self._decisionFailed(Failure())
             return
-        if isinstance(decision, Coroutine):
-            decision = Deferred.fromCoroutine(decision)
-        if isinstance(decision, Deferred):
-            self._deciding = decision
-            decision.addCallback(self._accept).addErrback(self._decisionFailed)
+        deciding = asDeferred(decision)
+        if deciding is None:
+            self._decided(decision)
         else:
-            self._acceptOrFail(decision)
+            self._deciding = deciding
+            deciding.addCallbacks(self._decided, self._decisionFailed)
 
-    def _acceptOrFail(self, decision: object) -> None:
-        try:
-            self._accept(decision)
-        except Exception:
-            self._decisionFailed(Failure())
-
-    def _accept(self, decision: object) -> None:
-        """Answers with 101, and brings the application and the connection together."""
+    def _decided(self, decision: object) -> None:
         self._deciding = None
         if self._phase != OPENING:
             return
+        if self.factory._isFull():
+            # Others were faster.
+            self._refuse(_unavailable(), _FULL)
+            return
+        try:
+            answer = self._accept(decision)
+        except Exception:
+            self._decisionFailed(Failure())
+            return
+        self._open(answer)
+
+    def _accept(self, decision: object) -> bytes:
+        """Brings the application and the connection together; returns the 101."""
         accept = decision if isinstance(decision, Accept) else Accept(decision)  # type: ignore[arg-type]
         opening, self._opening = self._opening, None
         assert opening is not None
@@ -139,7 +148,7 @@ class WebSocketServerProtocol(WireProtocol):
         if subprotocol is None:
             subprotocol = next((name for name in self.factory.subprotocols if name in opening.subprotocols), None)
         headers = (*self.factory.headers, *accept.headers)
-        answer = handshake.response(opening, subprotocol=subprotocol, headers=headers)
+        answer = handshake.response(opening, subprotocol=subprotocol, headers=headers).encode()
         settings = self._settings
         self._connection = Connection(
             Role.SERVER,
@@ -147,38 +156,23 @@ class WebSocketServerProtocol(WireProtocol):
             max_empty_fragments=settings.maxEmptyFragments,
             receive_queue=settings.receiveQueue,
         )
-        self._stopTimer()
         self.subprotocol = subprotocol
         self._application = accept.application
-        self._phase = OPEN
-        self._open(answer)
+        return answer
 
-    def _open(self, answer: Response) -> None:
+    def _open(self, answer: bytes) -> None:
         application, outgoing = self._application, self._outgoing
         assert application is not None
+        self._stopTimer()
+        self._phase = OPEN
+        self.factory._open.add(self)
         outgoing.cork()
         self._delivering = True
         try:
             # First in the queue, so that whatever the application sends from here on leaves after it.
-            outgoing.writeControl([answer.encode()])
-            try:
-                application.negotiationStarted(self)
-            except Exception:
-                outgoing.dropQueue()
-                self._discard()
-                self._phase = OPENING
-                raise
-            if self._phase != OPEN:
-                return
-            self.factory._opened(self)
+            outgoing.writeControl([answer])
             outgoing.register()
-            try:
-                result = application.negotiationFinished()
-            except Exception:
-                self._applicationFailed(Failure())
-            else:
-                if result is not None:
-                    self._serve(result)
+            self._negotiate(application)
         finally:
             self._delivering = False
             outgoing.uncork()
@@ -187,14 +181,19 @@ class WebSocketServerProtocol(WireProtocol):
     def _decisionFailed(self, failure: Failure) -> None:
         self._deciding = None
         if self._phase != OPENING:
+            if not failure.check(CancelledError, Refuse):
+                self._log.failure("the application failed to decide on a connection that was over", failure)
             return
         refuse = failure.value
         if isinstance(refuse, Refuse):
             try:
-                self._refuse(handshake.refuse(refuse.status, refuse.headers, refuse.body), "the application refused")
-                return
-            except LocalProtocolError:
+                answer = handshake.refuse(refuse.status, refuse.headers, refuse.body)
+                answer.encode()
+            except Exception:
                 failure = Failure()
+            else:
+                self._refuse(answer, "the application refused")
+                return
         self._log.failure("the application failed to decide on a connection", failure)
         self._refuse(handshake.refuse(500))
 
@@ -203,8 +202,8 @@ class WebSocketServerProtocol(WireProtocol):
         if why is not None:
             self._log.info("{peer} refused with {status}: {why}", peer=self.getPeer(), status=answer.status, why=why)
         self._phase = ENDING
-        self._held.clear()
-        self._outgoing.uncork()
+        self._held = None
+        self._stopTimer()
         self._outgoing.writeControl([answer.encode()])
         self._leave()
 
@@ -215,7 +214,7 @@ class WebSocketServerProtocol(WireProtocol):
     def _endOpening(self, why: str, stopping: bool = False) -> None:
         deciding, self._deciding = self._deciding, None
         if self._decoder is None or (stopping and self._decoder.has_started):
-            self._refuse(handshake.refuse(503, (_RETRY_AFTER,)), why)
+            self._refuse(_unavailable(), why)
         elif self._decoder.has_started:
             self._refuse(handshake.refuse(408), why)
         else:
@@ -223,23 +222,15 @@ class WebSocketServerProtocol(WireProtocol):
             self._phase = ENDING
             self._loseTransport()
         if deciding is not None:
-            deciding.cancel()
-
-    def _lost(self, phase: int) -> None:
-        self.factory._closed(self)
-        deciding, self._deciding = self._deciding, None
-        if deciding is not None:
-            deciding.cancel()
+            self._cancel(deciding)
 
     # Those who do not want a WebSocket
 
-    def _forward(self, data: bytes) -> None:
+    def _forward(self, factory: IProtocolFactory, data: bytes) -> None:
         """Hands the connection to ``otherwise``; we stay between as a pipe.
 
         Swapping the transport's protocol would do nothing under TLS, where the transport is a protocol itself.
         """
-        factory = self.factory.otherwise
-        assert factory is not None
         self._stopTimer()
         self._phase = ENDING
         protocol = factory.buildProtocol(self.getPeer())
@@ -251,11 +242,18 @@ class WebSocketServerProtocol(WireProtocol):
         protocol.dataReceived(data)
 
     def connectionLost(self, reason: Failure) -> None:
-        """The transport is lost."""
+        """The transport is lost; the application, or whoever has the connection, hears of it."""
+        factory = self.factory
+        factory._wires.discard(self)
+        factory._open.discard(self)
         super().connectionLost(reason)
+        deciding, self._deciding = self._deciding, None
+        if deciding is not None:
+            self._cancel(deciding)
         forwarded, self._forwarded = self._forwarded, None
         if forwarded is not None:
             forwarded.connectionLost(reason)
+        factory._checkStopped()
 
     # For the factory
 
@@ -268,7 +266,11 @@ class WebSocketServerProtocol(WireProtocol):
             self.transport.loseConnection()
 
 
-@implementer(IProtocolFactory)
+def _unavailable() -> Response:
+    return handshake.refuse(503, [("Retry-After", "5")])
+
+
+@implementer(IProtocolFactory, IProtocolNegotiationFactory)
 class WebSocketServerFactory:
     """Makes server connections; for ``listenTCP``, any endpoint, and whatever takes a Twisted factory.
 
@@ -277,7 +279,6 @@ class WebSocketServerFactory:
     """
 
     noisy = False
-    _log = Logger()
 
     def __init__(
         self,
@@ -304,14 +305,17 @@ class WebSocketServerFactory:
             ``twisted.web.server.Site``; by default they are answered with 426.
 
         Raises:
-            LocalProtocolError: an origin or a header that can't be.
+            LocalProtocolError: an origin, a header or a subprotocol that can't be.
         """
         handshake.check_origins(allowedOrigins)
+        self.headers = tuple(headers)
+        handshake.response(_ANYONE, headers=self.headers)
+        self.subprotocols = tuple(subprotocols)
+        if isinstance(subprotocols, str) or not all(map(is_token, self.subprotocols)):
+            raise LocalProtocolError("subprotocols are a sequence of tokens (RFC 6455 section 4.1)")
         self.buildApplication = buildApplication
         self.settings = settings
         self.allowedOrigins = allowedOrigins
-        self.headers = tuple(headers)
-        self.subprotocols = tuple(subprotocols)
         self.otherwise = otherwise
         self._reactor = reactor
         self._wires: set[WebSocketServerProtocol] = set()
@@ -328,6 +332,10 @@ class WebSocketServerFactory:
     def buildProtocol(self, addr: IAddress | None) -> WebSocketServerProtocol:
         """Returns the protocol for a new connection."""
         return WebSocketServerProtocol(self, self._clock())
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """What TLS agrees to speak: browsers offer HTTP/1.1 for a WebSocket, and no answer is an alert (RFC 7301)."""
+        return [b"http/1.1"]
 
     def doStart(self) -> None:
         """A port begins to listen."""
@@ -373,14 +381,6 @@ class WebSocketServerFactory:
     def _isFull(self) -> bool:
         limit = self.settings.maxConnections
         return self._stopping or (limit is not None and len(self._open) >= limit)
-
-    def _opened(self, wire: WebSocketServerProtocol) -> None:
-        self._open.add(wire)
-
-    def _closed(self, wire: WebSocketServerProtocol) -> None:
-        self._wires.discard(wire)
-        self._open.discard(wire)
-        self._checkStopped()
 
     def _checkStopped(self) -> None:
         if self._stopping and not self._wires:

@@ -18,7 +18,6 @@ There is no clock here: timeouts, and what to do when a transport does not take 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from .constants import (
     BINARY,
@@ -38,9 +37,6 @@ from .events import BinaryReceived, CloseReceived, Event, Failed, PingReceived, 
 from .extensions import Extension
 from .frames import NO_LIMIT, MaskedFrameWriter, encode
 from .messages import MessageReader, binary_payload, encode_text
-
-if TYPE_CHECKING:
-    from mypy_extensions import i64
 
 
 class Connection:
@@ -96,7 +92,7 @@ class Connection:
         self.failed: RemoteProtocolError | None = None
         self.extensions: Sequence[Extension] = extensions
         self._reader = MessageReader(role is Role.SERVER, max_message_size, max_empty_fragments)
-        self._receive_queue: i64 = min(receive_queue, NO_LIMIT)
+        self._receive_queue: int = min(receive_queue, NO_LIMIT)
         self._masks: MaskedFrameWriter | None = MaskedFrameWriter() if role is Role.CLIENT else None
         self._replies: list[bytes] = []
         #: The Close or the fault behind which nothing is read. Messages before it make it wait for the next call.

@@ -187,16 +187,14 @@ class MessageReader:
             data = self._resume(data)
             position = self._position
         size: i64 = len(data)
-        # What this call may still read, beside ``max_messages``.
         payload = self._budget
         if self._message is not None and payload == self._max_size:
             payload -= self._message.size  # so that what this call hands over is not more than a message either
         controls: i64 = _MAX_CONTROLS
         mask_bit = self._mask_bit
-        short = self._short_head
         frame = self._frame
         while position < size and max_messages > 0:
-            start = position + short
+            start = position + self._short_head
             if start <= size and self._left < 0 and self._message is None:
                 # By far the most frequent: a short message in one frame, all of it here. What is not exactly that,
                 # a wrong mask bit for one, is the business of what follows.

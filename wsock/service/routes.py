@@ -10,6 +10,14 @@ from twisted.web.resource import Resource
 
 from ..contract import Accept, Refuse, WebSocketProtocol
 from ..request import Request
+from ..sansio.constants import VERSION
+from ..sansio.http import REASONS, split_target
+
+#: What the page may do: it is one file, and talks to WebSockets alone.
+_PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 
 class Echo(WebSocketProtocol):
@@ -74,31 +82,34 @@ class Pages(Resource):
         channel = request.channel
         if channel is not None:
             channel.persistent = False
-        path: bytes = request.path
-        headers = {b"Connection": b"close", b"Content-Type": b"text/plain; charset=utf-8"}
+        # A target may be a whole URL (RFC 9112 section 3.2.2).
+        path = split_target(request.uri.decode("latin-1"))[1]
+        headers = {"Connection": "close", "Content-Type": "text/plain; charset=utf-8"}
         body = b"Not Found"
         status = 404
-        if path == b"/" and self._page is not None:
+        if path == "/" and self._page is not None:
             if request.method in (b"GET", b"HEAD"):
                 status, body = 200, self._page
-                headers[b"Content-Type"] = b"text/html; charset=utf-8"
-                headers[b"Content-Security-Policy"] = (
-                    b"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-                    b"connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-                )
-                headers[b"X-Content-Type-Options"] = b"nosniff"
+                headers["Content-Type"] = "text/html; charset=utf-8"
+                headers["Content-Security-Policy"] = _PAGE_POLICY
+                headers["X-Content-Type-Options"] = "nosniff"
             else:
                 status, body = 405, b"Method Not Allowed"
-                headers[b"Allow"] = b"GET, HEAD"
-        elif path.decode("latin-1") in self._routes:
+                headers["Allow"] = "GET, HEAD"
+        elif path in self._routes:
             # RFC 9110 §15.5.22: a 426 MUST carry Upgrade.
             status, body = 426, b"Upgrade Required: this is a WebSocket endpoint"
-            headers[b"Connection"] = b"close, Upgrade"
-            headers[b"Upgrade"] = b"websocket"
-            headers[b"Sec-WebSocket-Version"] = b"13"
-        request.setResponseCode(status)
+            headers["Connection"] = "close, Upgrade"
+            headers["Upgrade"] = "websocket"
+            headers["Sec-WebSocket-Version"] = VERSION
+        # Twisted knows no phrase for 426.
+        request.setResponseCode(status, REASONS[status].encode())
         for name, value in headers.items():
             request.setHeader(name, value)
+        if request.method == b"HEAD":
+            # Given a body, Twisted would leave it out too, but log the target, and people put tokens in queries.
+            request.setHeader("Content-Length", str(len(body)))
+            return b""
         return body
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -18,10 +19,13 @@ from twisted.python.usage import UsageError
 from twisted.web.server import Site
 
 from ..contract import Settings
+from ..sansio.http import split_target
 from ..server import WebSocketServerFactory
 from .routes import KINDS, Pages, Route, Routes, frontPage
 
 _DEFAULT_PORT = "8080"
+
+_log = Logger()
 
 
 class Options(BaseOptions):
@@ -38,6 +42,22 @@ class Options(BaseOptions):
         self.ports: list[str] = []
         self.routes: dict[str, Route] = {}
         self.maxMessageSize: int | None = Settings.maxMessageSize
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Takes the command line; says what is wrong with it, below the help, and ends with status 1.
+
+        Twisted's own commands differ here: `twist` ends with 64, older versions of twistd with 0.
+
+        Raises:
+            UsageError: what is wrong, where no command called.
+        """
+        try:
+            super().parseOptions(options)
+        except UsageError as error:
+            if self.parent is None:
+                raise
+            sys.stdout.write(f"{self}\n")
+            raise SystemExit(f"twistd wsock: {error}") from None
 
     def opt_port(self, description: str) -> None:
         """Where to listen: a TCP port, or an endpoint description such as unix:/run/wsock.sock or
@@ -88,8 +108,11 @@ class StartError(Exception):
     """The server can't be started; the message is for the one who started it."""
 
 
-def _fail(message: str) -> StartError:
+def _fail(description: str, failure: Failure) -> StartError:
     """Returns what to raise so that twistd cleans up, and its user reads one line in place of a traceback."""
+    # The reason goes first: of a daemon's message twistd shows the beginning alone.
+    message = f"can't listen: {_explain(failure)} ({description})"
+    _log.error("{message}", message=message)
     usual = sys.excepthook
 
     def oneLine(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -110,8 +133,6 @@ def _say(message: str) -> None:
 class ListeningService(Service):
     """Listens on one endpoint while it runs."""
 
-    _log = Logger()
-
     def __init__(self, reactor: Any, description: str, endpoint: IStreamServerEndpoint, site: Any) -> None:
         self._reactor = reactor
         self._description = description
@@ -130,12 +151,12 @@ class ListeningService(Service):
         self._listening = listening = self._endpoint.listen(self._site)
         listening.addErrback(failures.append)
         if failures:
-            raise _fail(f"can't listen on {self._description}: {_explain(failures[0])}")
+            raise _fail(self._description, failures[0])
         listening.addErrback(self._failedLater)
 
     def _failedLater(self, failure: Failure) -> None:
         if not failure.check(CancelledError):
-            _say(f"can't listen on {self._description}: {_explain(failure)}")
+            _say(str(_fail(self._description, failure)))
             IReactorCore(self._reactor).stop()
 
     def startService(self) -> None:
@@ -171,17 +192,30 @@ class WebSocketService(MultiService):
 
 
 def _explain(failure: Failure) -> str:
+    """Says what is wrong with an endpoint in the words of its user, whatever an endpoint plugin raised."""
     error = failure.value
+    assert error is not None
     if isinstance(error, CannotListenError):
         error = error.socketError
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    if isinstance(error, TypeError):
+        # A parameter too many or too few: the name of a parser function says nothing to those who wrote it.
+        return str(error).rpartition("() ")[2]
+    if error.args and isinstance(error.args[0], list):
+        # pyOpenSSL: one tuple for each library, function and reason.
+        reasons = ", ".join(str(reason[-1]) for reason in error.args[0])
+        return f"not a usable key or certificate ({reasons})"
+    if isinstance(error, (ValueError, EnvironmentError)) and str(error):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
 
 
 def _accessLine(timestamp: str, request: Any) -> str:
-    """One line of the log for a page; without the query, in which people put tokens."""
-    return f"{request.getClientAddress()} {request.method!r} {request.path!r} {request.code}"
+    """One line of the log for a page; without the query and without an authority, where people put secrets."""
+    address = request.getClientAddress()
+    path = split_target(request.uri.decode("latin-1"))[1]
+    return f"{getattr(address, 'host', address)} {request.method.decode('latin-1')!r} {path!r} {request.code}"
 
 
 def makeService(options: Options, reactor: Any = None) -> WebSocketService:

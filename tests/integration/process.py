@@ -1,0 +1,157 @@
+"""Processes: `twistd wsock`, and a browser."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from integration.peer import Address, within
+from tools import require
+from websockets.sync.client import connect
+
+import wsock
+
+#: Where wsock and its plugin are imported from: the present folder and `twistd`'s are of no concern.
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(wsock.__file__).parents[1])}
+TWISTD = [sys.executable, "-c", "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"]
+TWIST = [sys.executable, "-m", "twisted"]
+#: How long a process may take to start, and to end, in seconds.
+PATIENCE = 20
+
+
+def run(*arguments: object, command: list[str] = TWISTD, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs a command that ends by itself."""
+    line = [*command, *map(str, arguments)]
+    return subprocess.run(line, env=ENVIRONMENT, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE, check=False)
+
+
+class Twistd:
+    """The process, from when it listens; ended when the context is left.
+
+    Attributes:
+        ports: the TCP ports it listens on, in the order of its options.
+        process: itself.
+    """
+
+    def __init__(self, *arguments: object, ports: int = 1, command: list[str] = TWISTD, flags: str = "-n --pidfile="):
+        self._log = tempfile.NamedTemporaryFile(mode="w+b")  # noqa: SIM115
+        self.process = subprocess.Popen(
+            [*command, *flags.split(), "wsock", *map(str, arguments)],
+            env=ENVIRONMENT,
+            cwd=tempfile.gettempdir(),
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+        )
+        end = time.monotonic() + PATIENCE
+        while True:
+            found = re.findall(r"WebSocketServerFactory.* starting on (\S+)", self.log())
+            if len(found) == ports:
+                break
+            if self.process.poll() is not None or time.monotonic() > end:
+                said = self.log()
+                self.end()
+                raise AssertionError(f"twistd wsock did not start: {said}")
+            time.sleep(0.02)
+        self.ports = [int(port) for port in found if port.isdigit()]
+        self.addresses: list[Address] = []
+
+    def address(self, number: int = 0, certificate: Path | None = None) -> Address:
+        """Where its port of that number listens."""
+        self.addresses.append(Address(port=self.ports[number], certificate=certificate))
+        return self.addresses[-1]
+
+    def log(self) -> str:
+        """What it has said so far, on both of its outputs."""
+        return Path(self._log.name).read_text(errors="replace")
+
+    def terminate(self) -> float:
+        """Sends SIGTERM; returns how long it then took to end, in seconds."""
+        began = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(PATIENCE)
+        # Twisted's newer versions end as the signal would have ended them.
+        assert status in (0, -signal.SIGTERM)
+        return time.monotonic() - began
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self._log.close()
+
+    def peak(self) -> int:
+        """The most memory it had since `forget_peak`, in bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
+
+    def forget_peak(self) -> None:
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+
+    def __enter__(self) -> "Twistd":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for address in self.addresses:
+            address.close()
+        log = self.log()
+        self.end()
+        if exception[0] is None:
+            assert "Traceback" not in log, log
+            assert "Unhandled" not in log, log
+
+
+#: Without most of these Chromium looks for hosts of its makers'.
+CHROMIUM = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --ignore-certificate-errors --remote-debugging-port=0"
+)
+
+
+@contextlib.contextmanager
+def browse(url: str, profile: Path) -> Iterator[Callable[[str], object]]:
+    """Has Chromium show a page; gives a function that evaluates an expression in it."""
+    command = [require("chromium"), *CHROMIUM.split(), f"--user-data-dir={profile}", url]
+    # A group of its own: Chromium is many processes.
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as browser:
+        try:
+            port_file = profile / "DevToolsActivePort"
+            within(PATIENCE, lambda: port_file.exists() and "\n" in port_file.read_text(), "Chromium starts")
+            port = int(port_file.read_text().splitlines()[0])
+            tools = f"http://127.0.0.1:{port}/json/list"
+            # Not by way of a proxy that the environment may name.
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            pages: list[dict[str, str]] = []
+
+            def listed() -> bool:
+                with opener.open(tools, timeout=PATIENCE) as answer:
+                    pages[:] = [page for page in json.load(answer) if page["url"].startswith(url)]
+                return bool(pages)
+
+            within(PATIENCE, listed, "Chromium shows the page")
+            sock = socket.create_connection(("127.0.0.1", port))
+            with connect(pages[0]["webSocketDebuggerUrl"], sock=sock) as inspector:
+
+                def evaluate(expression: str) -> object:
+                    inspector.send(
+                        json.dumps({"id": 1, "method": "Runtime.evaluate", "params": {"expression": expression}})
+                    )
+                    return json.loads(inspector.recv(PATIENCE))["result"]["result"].get("value")
+
+                yield evaluate
+        finally:
+            os.killpg(browser.pid, signal.SIGKILL)
+            browser.wait()
+            shutil.rmtree(profile, ignore_errors=True)

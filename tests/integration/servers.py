@@ -1,0 +1,47 @@
+"""What the fixture `serve` serves, and what it returns."""
+
+from collections.abc import Callable
+from typing import Any
+
+from integration.peer import Address
+from twisted.internet.threads import blockingCallFromThread
+
+from wsock import WebSocketProtocol, WebSocketServerFactory
+
+#: The transports that a server may be on: eager and plain `write`, TLS, UNIX sockets.
+KINDS = ["tcp", "wrapped", "tls", "unix"]
+
+
+class Echo(WebSocketProtocol):
+    """Sends back what it gets, and remembers how it ended."""
+
+    def __init__(self) -> None:
+        self.reasons: list[BaseException] = []
+
+    def textMessageReceived(self, message: str) -> None:
+        self.transport.sendTextMessage(message)
+
+    def bytesMessageReceived(self, data: bytes) -> None:
+        self.transport.sendBytesMessage(data)
+
+    def connectionLost(self, reason: Any) -> None:
+        self.reasons.append(reason.value)
+
+
+class Server(Address):
+    """A factory of ours that listens."""
+
+    factory: WebSocketServerFactory
+    #: What `buildApplication` returned so far.
+    applications: list[Any]
+    listening: Any
+    stopped: bool = False
+
+    def call(self, function: Callable[..., Any], *arguments: object) -> Any:
+        """Calls something in the reactor's thread."""
+        from twisted.internet import reactor
+
+        return blockingCallFromThread(reactor, function, *arguments)
+
+
+Serve = Callable[..., Server]

@@ -1,0 +1,190 @@
+"""Clients that people use, each with its own default options; and browsers' pages, for the Origin rule."""
+
+import json
+import os
+import ssl
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from integration.peer import within
+from integration.process import browse
+from integration.servers import KINDS, Echo, Serve, Server
+from tools import require
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from wsock import Accept, Refuse
+
+#: How long a client may take for its task, in seconds.
+PATIENCE = 60
+OVER_IP = [kind for kind in KINDS if kind != "unix"]
+
+
+def choose(request: Any) -> Any:
+    """Accepts with the second subprotocol offered; refuses at /no."""
+    if request.path == "/no":
+        raise Refuse(403)
+    return Accept(Echo(), request.subprotocols[1] if len(request.subprotocols) > 1 else None)
+
+
+def url_of(server: Server, path: str = "/") -> str:
+    return f"{'wss' if server.certificate else 'ws'}://localhost:{server.port}{path}"
+
+
+def node(client: str, server: Server, task: str, argument: object = "", path: str = "/") -> Any:
+    command = [require("node"), Path(__file__).with_name("clients.js"), require(f"npm:{client}"), client]
+    process = subprocess.run(
+        [*map(str, command), url_of(server, path), task, str(argument)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+        # A root more, beside node's own: TLS stays verified, as it is by default.
+        env={**os.environ, "NODE_EXTRA_CA_CERTS": str(server.certificate or "")},
+    )
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout)
+
+
+@pytest.mark.parametrize("client", ["ws", "undici"])
+@pytest.mark.parametrize("kind", OVER_IP)
+def test_node(serve: Serve, client: str, kind: str) -> None:
+    # undici and browsers offer `http/1.1` by ALPN; Twisted ends the TLS handshake unless the factory names it too.
+    result = node(client, serve(kind, choose, subprotocols=["unused"]), "echo")
+    assert result["protocol"] == "other"
+    # permessage-deflate is offered by default, and is not there yet.
+    assert result["extensions"] == ""
+    assert result["close"] == {"code": 3000, "reason": "", "wasClean": True}
+
+
+@pytest.mark.parametrize("kind", ["tcp", "wrapped", "tls"])
+def test_node_ws_gets_our_close_in_the_midst_of_its_message(serve: Serve, kind: str) -> None:
+    """20 of 20; 3 of them would see 1006 if the socket were closed with unread input."""
+    assert node("ws", serve(kind), "tooBig", 2**26 if kind == "tcp" else 2**23) == [1009] * 20
+
+
+@pytest.mark.parametrize("client", ["ws", "undici"])
+def test_node_is_refused(serve: Serve, client: str) -> None:
+    result = node(client, serve("tcp", choose), "refused", path="/no")
+    assert result["close"]["code"] == 1006
+    if client == "ws":
+        assert result["error"] == "Unexpected server response: 403"
+
+
+@pytest.mark.parametrize("kind", OVER_IP)
+def test_websockets(serve: Serve, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    server = serve(kind, choose)
+    context = ssl.create_default_context(cafile=server.certificate) if server.certificate else None
+    with connect(url_of(server), ssl=context) as client:
+        for size in (0, 1, 125, 126, 65535, 65536, 2**20):
+            client.send(bytes(size))
+            assert client.recv() == bytes(size)
+            client.send("\u20ac" * (size // 3))
+            assert client.recv() == "\u20ac" * (size // 3)
+        client.send(["frag", "men", "ts"])
+        assert client.recv() == "fragments"
+        for number in range(500):
+            client.send(f"message {number}")
+        assert [client.recv() for _ in range(500)] == [f"message {number}" for number in range(500)]
+        assert client.ping().wait(10)
+        client.send(bytes(2**20 + 1))
+        with pytest.raises(ConnectionClosed) as closed:
+            client.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1009
+    with pytest.raises(InvalidStatus) as refused:
+        connect(url_of(server, "/no"), ssl=context)
+    assert refused.value.response.status_code == 403
+    server.call(server.factory.stop)
+    with pytest.raises(InvalidStatus) as refused:
+        connect(url_of(server), ssl=context)
+    assert refused.value.response.status_code == 503
+
+
+# Chromium
+
+
+class Page(Resource):
+    """A page; and at any path what pages post."""
+
+    isLeaf = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.html = ""
+        self.posted: dict[str, str] = {}
+
+    def render_GET(self, request: Any) -> bytes:
+        request.setHeader("content-type", "text/html; charset=utf-8")
+        return self.html.encode()
+
+    def render_POST(self, request: Any) -> bytes:
+        self.posted[request.args[b"page"][0].decode()] = request.content.read().decode()
+        return b""
+
+
+#: A page that tries a WebSocket and says what became of it: "open ECHO" or "closed CODE".
+TRY = """<!doctype html><script>
+const parameters = new URLSearchParams(location.search);
+const say = (what) => fetch(parameters.get("tell") + "?page=" + encodeURIComponent(parameters.get("page")),
+                            {method: "POST", mode: "no-cors", body: what});
+const socket = new WebSocket(parameters.get("url"));
+socket.onopen = () => socket.send("hello");
+socket.onmessage = (event) => { say("open " + event.data); socket.onclose = null; socket.close(); };
+socket.onclose = (event) => say("closed " + event.code);
+</script>"""
+
+
+def test_pages_of_other_origins(serve: Serve, tmp_path: Path) -> None:
+    """Chromium: the page of the same host is served, those of others are not; a list replaces the rule."""
+    from twisted.internet import reactor
+
+    page = Page()
+    site = Site(page)
+    site.noisy = False
+    same = serve("tcp", otherwise=site)
+    other = same.call(TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen, site)
+    try:
+        port, other_port = same.port, other.getHost().port
+        listed = serve("tcp", allowedOrigins=[f"http://127.0.0.1:{other_port}"])
+        anybody = serve("tcp", allowedOrigins=["*"])
+        secure = serve("tls", allowedOrigins=["*"])
+        own, stranger = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{other_port}"
+        # The page's origin, the port that it connects to, what it is to see.
+        cases = {
+            "the same host": (own, port, "open hello"),
+            "the same name": (f"http://localhost:{port}", port, "closed 1006"),
+            "another port": (stranger, port, "closed 1006"),
+            "a sandboxed frame": (own, port, "closed 1006"),
+            "on the list": (stranger, listed.port, "open hello"),
+            "not on the list": (own, listed.port, "closed 1006"),
+            "anybody": (stranger, anybody.port, "open hello"),
+            "over TLS": (stranger, secure.port, "open hello"),
+        }
+        frames = "".join(
+            f'<iframe src="{origin}/try?page={name}&amp;tell={own}/tell&amp;'
+            f'url={"wss" if target == secure.port else "ws"}://127.0.0.1:{target}/"'
+            f"{' sandbox=allow-scripts' if 'sandbox' in name else ''}></iframe>"
+            for name, (origin, target, _) in cases.items()
+        )
+        page.html = TRY
+        top = Page()
+        top.html = f"<!doctype html>{frames}"
+        front = same.call(TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen, Site(top))
+        address = f"http://127.0.0.1:{front.getHost().port}/"
+        try:
+            with browse(address, tmp_path / "profile"):
+                within(PATIENCE, lambda: len(page.posted) == len(cases), "each page says what it saw")
+        finally:
+            same.call(front.stopListening)
+        assert page.posted == {name: expected for name, (_, _, expected) in cases.items()}
+    finally:
+        same.call(other.stopListening)

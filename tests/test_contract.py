@@ -1,0 +1,156 @@
+from dataclasses import FrozenInstanceError, fields
+from typing import Any
+
+import pytest
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.python.failure import Failure
+from wire import ANSWER, CLOSE, HELLO, HELLO_SENT, PONG, REQUEST, Served, opened
+
+from wsock import (
+    Accept,
+    LocalProtocolError,
+    Refuse,
+    Settings,
+    WebSocketClosed,
+    WebSocketDropped,
+    WebSocketEnded,
+    WebSocketError,
+    WebSocketProtocol,
+)
+
+
+def test_the_defaults() -> None:
+    assert {field.name: field.default for field in fields(Settings)} == {
+        "maxMessageSize": 2**20,
+        "maxEmptyFragments": 1024,
+        "openTimeout": 10,
+        "closeTimeout": 10,
+        "pingInterval": 20,
+        "pingTimeout": 20,
+        "receiveQueue": 16,
+        "highWaterMark": 65536,
+        "sendLimit": 2**20,
+        "slowConsumer": "wait",
+        "maxConnections": None,
+    }
+
+
+@pytest.mark.parametrize("field", fields(Settings), ids=lambda field: field.name)
+@pytest.mark.parametrize("value", [0, -1, 0.0, float("nan"), float("inf"), True, "1", b"1", [1]], ids=repr)
+def test_what_no_setting_can_be(field: Any, value: Any) -> None:
+    with pytest.raises(LocalProtocolError, match=field.name):
+        Settings(**{field.name: value})
+
+
+def test_none_is_no_limit_but_for_two() -> None:
+    for field in fields(Settings):
+        if field.name in ("receiveQueue", "slowConsumer"):
+            with pytest.raises(LocalProtocolError, match=field.name):
+                Settings(**{field.name: None})
+        else:
+            assert getattr(Settings(**{field.name: None}), field.name) is None
+
+
+def test_only_times_have_fractions() -> None:
+    for field in fields(Settings):
+        if field.name.endswith(("Timeout", "Interval")):
+            assert getattr(Settings(**{field.name: 0.5}), field.name) == 0.5
+        else:
+            with pytest.raises(LocalProtocolError, match=field.name):
+                Settings(**{field.name: 1.5})
+
+
+def test_settings_are_named_and_stay_as_they_are() -> None:
+    with pytest.raises(TypeError):
+        Settings(1)  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError):
+        Settings().openTimeout = 1  # type: ignore[misc]
+    assert Settings(openTimeout=1) == Settings(openTimeout=1)
+    assert hash(Settings()) == hash(Settings())
+
+
+def test_accept_and_refuse() -> None:
+    application = WebSocketProtocol()
+    assert Accept(application) == Accept(application, None, ())
+    refuse = Refuse(403)
+    assert (refuse.status, refuse.headers, refuse.body) == (403, (), b"")
+    assert str(refuse) == "refused with HTTP status 403"
+
+
+@pytest.mark.parametrize(
+    ("kind", "base", "others"),
+    [(WebSocketClosed, ConnectionDone, ConnectionLost), (WebSocketDropped, ConnectionLost, ConnectionDone)],
+)
+def test_how_a_connection_ended(kind: Any, base: Any, others: Any) -> None:
+    reason = kind("why", (1000, "bye"), (1001, ""))
+    assert isinstance(reason, (WebSocketEnded, WebSocketError))
+    assert Failure(reason).check(base)
+    assert not Failure(reason).check(others)
+    assert str(reason) == "why"
+    assert reason.args == ("why",)
+    assert (reason.closeReceived, reason.closeSent) == ((1000, "bye"), (1001, ""))
+    assert (kind("why").closeReceived, kind("why").closeSent) == (None, None)
+
+
+def test_what_was_wrong() -> None:
+    assert WebSocketDropped("why").code == 1006
+    assert WebSocketDropped("why", code=1002).code == 1002
+
+
+def test_the_base_does_nothing() -> None:
+    application = WebSocketProtocol()
+    served = opened(application)
+    assert application.transport is served.wire
+    assert served.feed(HELLO + bytes.fromhex("828000000000") + bytes.fromhex("8a8000000000")) == b""
+    served.lose()
+
+
+def test_an_application_may_have_slots() -> None:
+    class Echo(WebSocketProtocol):
+        __slots__ = ()
+
+        def textMessageReceived(self, message: str) -> None:
+            self.transport.sendTextMessage(message)
+
+    assert opened(Echo()).feed(HELLO) == HELLO_SENT
+    assert not hasattr(Echo(), "__dict__")
+
+
+class ForTwisted:
+    """Written for twisted.web.websocket (Twisted 25.5 and later): it inherits nothing."""
+
+    def __init__(self) -> None:
+        self.pongs: list[bytes] = []
+        self.lost: list[Failure] = []
+
+    def negotiationStarted(self, transport: Any) -> None:
+        self.transport = transport
+
+    def negotiationFinished(self) -> None:
+        self.transport.ping(b"?")
+
+    def pongReceived(self, payload: bytes) -> None:
+        self.pongs.append(payload)
+
+    def textMessageReceived(self, message: str) -> None:
+        self.transport.sendTextMessage(message)
+
+    def bytesMessageReceived(self, data: bytes | bytearray) -> None:
+        self.transport.sendBytesMessage(data)
+        self.transport.loseConnection(code=1001)
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.lost.append(reason)
+
+
+def test_an_application_for_twisteds_own_module() -> None:
+    application = ForTwisted()
+    served = Served(application)
+    assert served.feed(REQUEST) == ANSWER + b"\x89\x01?"
+    assert served.feed(PONG + HELLO) == HELLO_SENT
+    assert served.feed(bytes.fromhex("828100000000ff")) == b"\x82\x01\xff\x88\x02\x03\xe9"
+    served.feed(CLOSE)
+    served.lose()
+    assert application.pongs == [b"ab"]
+    [reason] = application.lost
+    assert reason.check(ConnectionDone)

@@ -1,0 +1,76 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import wsock
+
+
+def run(program: str) -> str:
+    """Runs a program in a fresh interpreter that finds the same wsock."""
+    path = str(Path(wsock.__file__).parent.parent)
+    program = f"import sys; sys.path.insert(0, {path!r})\n{program}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr == ""
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "name", ["connection", "handshake", "http", "messages", "frames", "url", "extensions", "masking", "events"]
+)
+def test_the_core_loads_no_twisted(name: str) -> None:
+    program = f"import wsock.sansio.{name}\nprint([name for name in sys.modules if name.split('.')[0] == 'twisted'])"
+    assert run(program) == "[]"
+
+
+def test_importing_wsock_loads_no_twisted_and_its_names_no_reactor() -> None:
+    program = (
+        "import wsock\n"
+        "print([name for name in sys.modules if name.startswith('twisted')])\n"
+        "for name in wsock.__all__: getattr(wsock, name)\n"
+        "print('twisted.internet.reactor' in sys.modules)"
+    )
+    assert run(program).split("\n") == ["[]", "False"]
+
+
+def test_a_factory_made_installs_no_reactor() -> None:
+    program = (
+        "from wsock import WebSocketServerFactory\n"
+        "WebSocketServerFactory(lambda request: None)\n"
+        "print('twisted.internet.reactor' in sys.modules)"
+    )
+    assert run(program) == "False"
+
+
+@pytest.mark.parametrize("name", sorted(wsock._HOMES))
+def test_each_name_is_that_of_its_module(name: str) -> None:
+    value = getattr(wsock, name)
+    assert value.__name__ == name
+    assert value.__module__ == wsock._HOMES[name]
+
+
+def test_type_checkers_are_told_the_same_names() -> None:
+    source = Path(wsock.__file__).with_name("__init__.py").read_text()
+    told = dict(re.findall(r"    from \.([\w.]+) import (\w+) as \2\n", source))
+    names = {
+        name: f"wsock.{module}" for module, name in re.findall(r"    from \.([\w.]+) import (\w+) as \2\n", source)
+    }
+    assert told
+    assert names == wsock._HOMES
+
+
+def test_what_it_has() -> None:
+    assert {*wsock._HOMES, "implementation", "maskImplementation", "__version__"} == set(wsock.__all__)
+    assert set(wsock.__all__) <= set(dir(wsock))
+    assert wsock.implementation in ("compiled", "python")
+    assert wsock.maskImplementation in ("c", "python")
+    with pytest.raises(AttributeError, match="nonsense"):
+        wsock.nonsense  # noqa: B018
+
+
+def test_a_star_import_has_all_of_it() -> None:
+    assert run("from wsock import *\nprint(WebSocketProtocol.__name__, implementation)").startswith(
+        "WebSocketProtocol "
+    )

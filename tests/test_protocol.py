@@ -1,0 +1,743 @@
+import gc
+import tracemalloc
+import weakref
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import (
+    ILoggingContext,
+    INegotiated,
+    IProtocol,
+    IPushProducer,
+    ITCPTransport,
+    IUNIXTransport,
+)
+from wire import (
+    ANSWER,
+    CLOSE,
+    CLOSE_SENT,
+    FAILED_SENT,
+    FAULT,
+    HELLO,
+    HELLO_SENT,
+    PING,
+    REQUEST,
+    Application,
+    HalfCloseable,
+    Served,
+    Transport,
+    failures,
+    logged,
+    opened,
+    text,
+)
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from wsock import LocalProtocolError, WebSocketClosed, WebSocketDropped, WebSocketProtocol
+
+# What an application sends
+
+
+def test_messages_and_pings() -> None:
+    served = opened()
+    served.wire.sendTextMessage("Hello")
+    assert served.transport.taken() == HELLO_SENT
+    served.wire.sendBytesMessage(b"Hello")
+    assert served.transport.taken() == b"\x82\x05Hello"
+    served.wire.ping(b"Hello")
+    assert served.transport.taken() == b"\x89\x05Hello"
+    served.wire.ping()
+    assert served.transport.taken() == b"\x89\x00"
+
+
+def test_changing_a_bytearray_after_sending_it_changes_nothing() -> None:
+    served = opened()
+    data = bytearray(b"Hello")
+    served.wire._outgoing.cork()
+    served.wire.sendBytesMessage(data)
+    served.wire.sendBytesMessage(memoryview(data)[1:3])
+    data[:] = b"xxxxx"
+    served.wire._outgoing.uncork()
+    assert served.transport.taken() == b"\x82\x05Hello\x82\x02el"
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("sendTextMessage", [b"bytes"]),
+        ("sendTextMessage", ["\ud800"]),
+        ("sendBytesMessage", ["text"]),
+        ("ping", [bytes(126)]),
+        ("loseConnection", [1005]),
+        ("loseConnection", [999]),
+        ("loseConnection", ["1000"]),
+        ("loseConnection", [1000, "x" * 124]),
+        ("loseConnection", [None, "a reason"]),
+    ],
+)
+def test_what_can_not_be_sent_is_refused_and_the_connection_stays(name: str, arguments: list[Any]) -> None:
+    served = opened()
+    with pytest.raises(LocalProtocolError) as caught:
+        getattr(served.wire, name)(*arguments)
+    assert isinstance(caught.value, ValueError)
+    assert served.transport.taken() == b""
+    served.wire.sendTextMessage("Hello")
+    assert served.transport.taken() == HELLO_SENT
+
+
+@pytest.mark.parametrize("state", ["closing", "peer closed", "failed", "aborted", "lost"])
+def test_once_it_ends_sending_and_closing_do_nothing(state: str) -> None:
+    served = opened()
+    if state == "closing":
+        served.wire.loseConnection()
+    elif state == "peer closed":
+        served.feed(CLOSE)
+    elif state == "failed":
+        served.feed(FAULT)
+    elif state == "aborted":
+        served.wire.abortConnection()
+    else:
+        served.lose()
+    served.transport.clear()
+    calls = len(served.clock.getDelayedCalls())
+    told = list(served.transport.told)
+    for _ in range(2):
+        served.wire.sendTextMessage("Hello")
+        served.wire.sendBytesMessage(b"Hello")
+        served.wire.ping()
+        served.wire.loseConnection()
+        served.wire.stopProducing()
+    assert served.transport.taken() == b""
+    assert served.transport.told == told
+    assert len(served.clock.getDelayedCalls()) == calls
+    with pytest.raises(LocalProtocolError):
+        served.wire.sendTextMessage("\ud800")
+    if state != "lost":
+        served.lose()
+    assert served.application.told.count("lost") == 1
+
+
+def test_what_is_sent_past_the_limit_closes_with_1013() -> None:
+    served = opened(settings={"sendLimit": 100_000})
+    served.wire.sendBytesMessage(bytes(70_000))
+    served.transport.producer.pauseProducing()
+    served.wire.sendBytesMessage(bytes(70_000))
+    served.wire.sendTextMessage("one too many")
+    served.wire.sendTextMessage("Hello")
+    assert served.wire.closeSent == (1013, "too much unsent")
+    served.transport.clear()
+    served.transport.producer.resumeProducing()
+    assert served.transport.taken() == b"\x88\x11\x03\xf5too much unsent"
+    served.feed(CLOSE)
+    served.lose()
+
+
+@pytest.mark.parametrize("name", ["sendBytesMessage", "ping"])
+def test_every_way_to_send_has_the_limit(name: str) -> None:
+    served = opened(settings={"sendLimit": 10})
+    served.wire.sendBytesMessage(bytes(70_000))
+    served.transport.producer.pauseProducing()
+    getattr(served.wire, name)(b"x")
+    assert served.wire.closeSent == (1013, "too much unsent")
+
+
+def test_what_it_is_for_others() -> None:
+    served = opened()
+    for interface in (IProtocol, IPushProducer, ILoggingContext):
+        assert interface.providedBy(served.wire)
+    verifyObject(ILoggingContext, served.wire)
+    verifyObject(IPushProducer, served.wire)
+    assert served.wire.logPrefix() == "wsock"
+    assert str(served.wire.getPeer()) == "IPv4Address(type='TCP', host='192.168.1.1', port=54321)"
+    assert str(served.wire.getHost()) == "IPv4Address(type='TCP', host='10.0.0.1', port=12345)"
+    assert served.wire.getPeerCertificate() is None
+    assert len(weakref.WeakSet([served.wire])) == 1
+
+
+@implementer(ITCPTransport)
+class TCP(HalfCloseable):
+    """As a connection over TCP, one half of which can be closed."""
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        self.told.append(f"no delay {enabled}")
+
+
+@implementer(IUNIXTransport)
+class UNIX(TCP):
+    """As one over a UNIX socket in Twisted before 24.10: it has that method, which raises."""
+
+
+@implementer(INegotiated)
+class TLS(TCP):
+    """As one over TLS, which passes on every method of what is below."""
+
+
+def test_small_messages_leave_at_once() -> None:
+    assert opened(transport=TCP()).transport.told == ["no delay True"]
+    assert opened(transport=UNIX()).transport.told == []
+
+
+# Closing
+
+
+def test_we_close_first() -> None:
+    served = opened(settings={"closeTimeout": 5})
+    served.wire.loseConnection(4000, "bye")
+    assert served.transport.taken() == b"\x88\x05\x0f\xa0bye"
+    assert (served.wire.closeSent, served.wire.closeReceived) == ((4000, "bye"), None)
+    assert served.transport.told == []
+    assert served.feed(bytes.fromhex("88820000000003e9")) == b""
+    assert served.wire.closeReceived == (1001, "")
+    assert served.transport.told == ["lose"]
+    assert served.transport.producer is None
+    assert served.application.reasons == []
+    served.lose()
+    [reason] = served.application.reasons
+    assert type(reason) is WebSocketClosed
+    assert isinstance(reason, ConnectionDone)
+    assert (reason.closeSent, reason.closeReceived) == ((4000, "bye"), (1001, ""))
+    assert str(reason) == "closed with 1001"
+
+
+def test_who_holds_us_for_a_producer_may_close_too() -> None:
+    served = opened()
+    served.wire.stopProducing()
+    assert served.transport.taken() == CLOSE_SENT
+
+
+def test_a_close_without_a_code() -> None:
+    served = opened()
+    served.wire.loseConnection(None)
+    assert served.transport.taken() == b"\x88\x00"
+    assert served.wire.closeSent == (1005, "")
+
+
+@pytest.mark.parametrize(
+    ("frame", "answer", "received"),
+    [
+        (CLOSE, CLOSE_SENT, (1000, "")),
+        (bytes.fromhex("888000000000"), b"\x88\x00", (1005, "")),
+        (bytes.fromhex("88850000000003e9") + b"bye", b"\x88\x02\x03\xe9", (1001, "bye")),
+    ],
+)
+def test_the_peer_closes_first(frame: bytes, answer: bytes, received: tuple[int, str]) -> None:
+    served = opened()
+    assert served.feed(frame) == answer
+    assert served.transport.told == ["lose"]
+    assert served.feed(HELLO + PING) == b""
+    served.lose()
+    [reason] = served.application.reasons
+    assert type(reason) is WebSocketClosed
+    assert reason.closeReceived == received
+    assert reason.closeSent == (received[0], "")
+    assert served.application.messages == []
+
+
+@pytest.mark.parametrize("transport", [Transport, HalfCloseable])
+def test_after_both_closes_the_transport_is_left(transport: Any) -> None:
+    served = opened(transport=transport())
+    served.feed(CLOSE)
+    assert served.transport.told == ["lose"]
+
+
+def test_a_peer_that_does_not_answer_our_close_is_dropped() -> None:
+    served = opened(settings={"closeTimeout": 5})
+    served.wire.loseConnection()
+    served.advance(4.9)
+    assert served.transport.told == []
+    served.advance(0.1)
+    assert served.transport.told == ["abort"]
+    assert served.clock.getDelayedCalls() == []
+    served.lose()
+    [reason] = served.application.reasons
+    assert type(reason) is WebSocketDropped
+    assert isinstance(reason, ConnectionLost)
+    assert (reason.code, reason.closeSent, reason.closeReceived) == (1006, (1000, ""), None)
+    assert str(reason) == "the connection was lost before the peer's Close"
+
+
+def test_a_transport_that_does_not_end_is_dropped() -> None:
+    served = opened(settings={"closeTimeout": 5})
+    served.wire.loseConnection()
+    served.advance(3)
+    served.feed(CLOSE)
+    assert served.transport.told == ["lose"]
+    served.advance(1.9)
+    assert served.transport.told == ["lose"]
+    served.advance(0.1)  # five seconds from our Close, whatever came since
+    assert served.transport.told == ["lose", "abort"]
+    served.lose()
+    assert type(served.application.reasons[0]) is WebSocketClosed
+
+
+def test_without_a_closing_timeout_it_is_waited_for() -> None:
+    served = opened(settings={"closeTimeout": None})
+    served.wire.loseConnection()
+    assert served.clock.getDelayedCalls() == []
+    served.feed(CLOSE)
+    served.lose()
+
+
+def fill(served: Served, size: int = 200_000) -> None:
+    served.wire.sendBytesMessage(bytes(size))
+    served.transport.producer.pauseProducing()
+    served.wire.sendBytesMessage(bytes(size))
+    served.transport.clear()
+
+
+def test_the_closing_timer_starts_when_our_close_has_left_the_queue() -> None:
+    served = opened(settings={"closeTimeout": 5, "pingTimeout": 20})
+    fill(served, 50_000)
+    served.wire.loseConnection()
+    assert served.transport.taken() == b""
+    served.advance(19)
+    assert served.transport.told == []
+    served.transport.producer.resumeProducing()
+    assert served.transport.taken().endswith(b"\x88\x02\x03\xe8")
+    served.advance(4.9)
+    assert served.transport.told == []
+    served.advance(0.1)
+    assert served.transport.told == ["abort"]
+
+
+def test_a_peer_that_takes_nothing_never_gets_our_close() -> None:
+    served = opened(settings={"closeTimeout": 5, "pingTimeout": 20})
+    fill(served)
+    served.wire.loseConnection()
+    served.advance(19.9)
+    assert served.transport.told == []
+    served.advance(0.1)
+    assert served.transport.told == ["abort"]
+    served.lose()
+    assert served.application.reasons[0].closeSent is None
+
+
+class Slow(Transport):
+    """Holds what it is given until its producer is told to go on."""
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        if self.producer is not None:
+            self.producer.pauseProducing()
+
+
+def test_a_peer_that_takes_little_at_a_time_gets_our_close() -> None:
+    served = opened(transport=Slow(), settings={"closeTimeout": 5, "pingTimeout": 20, "sendLimit": None})
+    served.wire.sendBytesMessage(bytes(300_000))
+    served.wire.loseConnection()
+    seen = 0
+    while not (taken := served.transport.taken()).endswith(b"\x88\x02\x03\xe8"):
+        seen += bool(taken)
+        served.advance(15)
+        served.advance(4)
+        assert "abort" not in served.transport.told
+        served.transport.producer.resumeProducing()
+    assert seen == 4
+    served.advance(4.9)
+    assert "abort" not in served.transport.told
+    served.advance(0.1)
+    assert served.transport.told[-1] == "abort"
+
+
+def test_a_peer_that_stops_taking_never_gets_our_close() -> None:
+    served = opened(transport=Slow(), settings={"closeTimeout": 5, "pingTimeout": 20, "sendLimit": None})
+    served.wire.sendBytesMessage(bytes(300_000))
+    served.wire.loseConnection()
+    served.advance(10)
+    served.transport.producer.resumeProducing()
+    served.advance(10)
+    served.advance(19)
+    assert "abort" not in served.transport.told
+    served.advance(1)
+    assert served.transport.told[-1] == "abort"
+
+
+def test_without_a_ping_timeout_a_full_queue_is_waited_for() -> None:
+    served = opened(settings={"pingTimeout": None})
+    fill(served)
+    served.wire.loseConnection()
+    assert served.clock.getDelayedCalls() == []
+    served.lose()
+
+
+def test_the_peers_close_with_a_full_queue() -> None:
+    served = opened(settings={"highWaterMark": None, "closeTimeout": 5})
+    fill(served, 50_000)
+    served.feed(CLOSE)
+    assert served.transport.told == []
+    served.transport.producer.resumeProducing()
+    assert served.transport.taken().endswith(CLOSE_SENT)
+    assert served.transport.told == ["lose"]
+    served.lose()
+    assert type(served.application.reasons[0]) is WebSocketClosed
+
+
+def test_closing_while_paused_with_a_full_queue_and_the_peers_close_held() -> None:
+    served = opened(settings={"closeTimeout": 5})
+    fill(served, 50_000)
+    served.wire.pauseProducing()
+    served.feed(CLOSE)
+    served.wire.loseConnection()
+    assert served.transport.told == ["pause", "resume"]
+    served.transport.producer.resumeProducing()
+    assert served.transport.told == ["pause", "resume", "lose"]
+
+
+def test_a_close_that_never_left_was_not_exchanged() -> None:
+    served = opened(settings={"highWaterMark": None})
+    fill(served)
+    served.feed(CLOSE)
+    served.lose()
+    [reason] = served.application.reasons
+    assert type(reason) is WebSocketDropped
+    assert (reason.closeSent, reason.closeReceived, reason.code) == (None, (1000, ""), 1006)
+    assert str(reason) == "the connection was lost before our Close"
+
+
+def test_a_loss_without_any_close() -> None:
+    served = opened()
+    with logged() as events:
+        served.lose()
+    [reason] = served.application.reasons
+    assert type(reason) is WebSocketDropped
+    assert (reason.closeSent, reason.closeReceived, reason.code) == (None, None, 1006)
+    [event] = [event for event in events if event["log_namespace"].startswith("wsock")]
+    assert event["log_namespace"] == "wsock.server.WebSocketServerProtocol"
+    assert "192.168.1.1" in str(event["peer"])
+
+
+def test_a_transport_that_goes_on_after_its_loss_is_not_heard() -> None:
+    served = opened(settings={"closeTimeout": None}, application=Application(message=lambda application: Deferred()))
+    producer = served.transport.producer
+    served.feed(HELLO)
+    served.lose()
+    producer.pauseProducing()
+    producer.resumeProducing()
+    served.wire.pauseProducing()
+    assert served.application.told == ["started", "finished", "Hello"]
+    assert served.transport.told == []
+
+
+def test_a_clean_end_is_not_logged() -> None:
+    with logged() as events:
+        served = opened()
+        served.feed(CLOSE)
+        served.lose()
+    assert events == []
+
+
+# Aborting
+
+
+@pytest.mark.parametrize("state", ["open", "closing", "both closed", "failed", "full", "paused"])
+def test_aborting_drops_all_at_once(state: str) -> None:
+    served = opened()
+    if state == "closing":
+        served.wire.loseConnection()
+    elif state == "both closed":
+        served.feed(CLOSE)
+    elif state == "failed":
+        served.feed(FAULT)
+    elif state == "full":
+        fill(served)
+    elif state == "paused":
+        served.wire.pauseProducing()
+        served.feed(HELLO)
+        served.wire.resumeProducing()
+    served.transport.clear()
+    served.wire.abortConnection()
+    served.wire.abortConnection()
+    assert served.transport.told[-1] == "abort"
+    assert served.transport.told.count("abort") == 1
+    assert len(served.clock.getDelayedCalls()) == (state == "paused")
+    served.feed(HELLO)
+    served.advance(0)
+    served.wire.pauseProducing()
+    served.wire.resumeProducing()
+    assert served.transport.told[-1] == "abort"
+    assert served.transport.taken() == b""
+    served.lose()
+    assert served.application.told == ["started", "finished", "lost"]
+    served.wire.abortConnection()
+    assert served.transport.told.count("abort") == 1
+
+
+def test_aborting_drops_what_a_callback_holds_up() -> None:
+    cancelled: list[object] = []
+    served = opened(Application(message=lambda application: Deferred(cancelled.append)))
+    served.feed(HELLO + HELLO)
+    served.wire.abortConnection()
+    assert cancelled == []
+    served.lose()
+    assert len(cancelled) == 1
+    assert served.application.messages == ["Hello"]
+    assert served.application.told[-1] == "lost"
+
+
+# A fault of the peer
+
+
+def test_a_fault_on_a_socket_closes_our_half_and_discards() -> None:
+    served = opened(transport=HalfCloseable(), settings={"closeTimeout": 5})
+    sent = served.feed(HELLO + FAULT + HELLO)
+    assert (sent[0], sent[2:4]) == (0x88, b"\x03\xea")  # a Close with 1002
+    assert served.application.messages == ["Hello"]
+    assert served.transport.told == ["lose write"]
+    assert served.transport.producer is None
+    assert served.feed(HELLO * 1000) == b""
+    assert served.application.messages == ["Hello"]
+    served.advance(4.9)
+    assert served.transport.told == ["lose write"]
+    served.advance(0.1)
+    assert served.transport.told == ["lose write", "abort"]
+    with logged() as events:
+        served.lose()
+    [reason] = served.application.reasons
+    assert type(reason) is WebSocketDropped
+    assert reason.code == 1002
+    assert reason.closeSent == served.wire.closeSent
+    assert len(events) == 1
+
+
+def test_a_fault_behind_tls_leaves_the_farewell_to_tls() -> None:
+    served = opened(transport=TLS())
+    served.feed(FAULT)
+    assert served.transport.told == ["no delay True", "lose"]
+
+
+def test_a_fault_while_paused_reading_goes_on() -> None:
+    served = opened(Application(message=lambda application: Deferred()), transport=HalfCloseable())
+    served.wire.pauseProducing()
+    served.feed(HELLO + FAULT)
+    served.wire.resumeProducing()
+    served.advance(0)
+    assert served.transport.told == ["pause", "resume", "lose write"]
+
+
+def test_a_fault_of_a_peer_that_takes_nothing() -> None:
+    served = opened(transport=HalfCloseable(), settings={"highWaterMark": None, "pingTimeout": 7})
+    fill(served)
+    served.feed(FAULT)
+    served.advance(7)
+    assert served.transport.told == ["abort"]
+
+
+# An exception of the application's
+
+
+def raises(application: Application) -> None:
+    raise ValueError("my fault")
+
+
+def fails(application: Application) -> Deferred[None]:
+    return fail(ValueError("my fault"))
+
+
+async def fails_too(application: Application) -> None:
+    raise ValueError("my fault")
+
+
+@pytest.mark.parametrize("how", [raises, fails, fails_too])
+@pytest.mark.parametrize("callback", ["started", "finished", "message", "pong"])
+def test_an_exception_is_logged_once_and_closes_with_1011(callback: str, how: Any) -> None:
+    served = Served(Application(**{callback: how}))
+    with logged() as events:
+        sent = served.feed(REQUEST + text("a") + bytes.fromhex("8a8000000000") + text("b"))
+    assert failures(events) == ["my fault"]
+    assert sent == ANSWER + FAILED_SENT
+    everything = ["started", "finished", "a", ("pong", b""), "b"]
+    until = {"started": 1, "finished": 2, "message": 3, "pong": 4}[callback]
+    assert served.application.told == everything[:until]
+    served.feed(text("c") + CLOSE)
+    assert served.transport.told == ["lose"]
+    served.lose()
+    assert served.application.told == [*everything[:until], "lost"]
+    assert served.application.reasons[0].closeSent == (1011, "")
+
+
+def test_what_was_sent_before_an_exception_leaves() -> None:
+    def do(application: Application) -> None:
+        application.transport.sendTextMessage("Hello")
+        raise ValueError
+
+    served = opened(Application(message=do))
+    with logged() as events:
+        assert served.feed(HELLO) == HELLO_SENT + FAILED_SENT
+    assert len(failures(events)) == 1
+
+
+def test_a_deferred_that_fails_later() -> None:
+    deferred: Deferred[None] = Deferred()
+    served = opened(Application(message=lambda application: deferred), settings={"receiveQueue": 1})
+    served.feed(HELLO * 3)
+    with logged() as events:
+        deferred.errback(ValueError("late"))
+    assert failures(events) == ["late"]
+    assert served.transport.taken() == FAILED_SENT
+    # What was held is not delivered, but read: else the peer's Close would not be found.
+    served.feed(CLOSE)
+    assert served.transport.told[-1] == "lose"
+    assert served.application.messages == ["Hello"]
+
+
+def test_a_deferred_that_somebody_else_cancels_has_failed() -> None:
+    deferred: Deferred[None] = Deferred()
+    served = opened(Application(message=lambda application: deferred))
+    served.feed(HELLO)
+    with logged() as events:
+        deferred.cancel()
+    assert len(failures(events)) == 1
+    assert served.transport.taken() == FAILED_SENT
+
+
+def test_a_failure_within_a_frame_does_not_lose_the_place() -> None:
+    deferred: Deferred[None] = Deferred()
+    served = opened(Application(message=lambda application: deferred))
+    served.feed(HELLO)
+    served.wire.pauseProducing()
+    served.feed(HELLO[:7])
+    with logged():
+        deferred.errback(ValueError())
+    served.feed(HELLO[7:] + CLOSE)
+    assert served.wire.closeReceived == (1000, "")
+
+
+def test_a_failure_after_the_loss_is_logged() -> None:
+    deferred: Deferred[None] = Deferred()
+    served = opened(Application(message=lambda application: deferred))
+    served.feed(HELLO + HELLO)
+    served.lose(clean=False)
+    with logged() as events:
+        deferred.errback(ValueError("late"))
+    assert failures(events) == ["late"]
+    assert served.application.told == ["started", "finished", "Hello", "lost"]
+    assert served.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("how", [raises, fails, fails_too])
+def test_an_exception_in_connection_lost_is_logged(how: Any) -> None:
+    served = opened(Application(lost=how))
+    with logged() as events:
+        served.lose()
+    assert failures(events) == ["my fault"]
+
+
+def test_an_application_that_is_no_subclass_and_lacks_a_method() -> None:
+    class Half:
+        def negotiationStarted(self, transport: object) -> None:
+            pass
+
+        def negotiationFinished(self) -> None:
+            pass
+
+    served = opened(Half())
+    with logged() as events:
+        assert served.feed(HELLO) == FAILED_SENT
+    assert len(failures(events)) == 1
+
+
+# The opening callbacks may take their time
+
+
+def test_the_first_message_waits_for_both_opening_callbacks() -> None:
+    first: Deferred[None] = Deferred()
+    second: Deferred[None] = Deferred()
+    served = Served(Application(started=lambda application: first, finished=lambda application: second))
+    assert served.feed(REQUEST + HELLO) == ANSWER
+    assert served.application.told == ["started", "finished"]
+    second.callback(None)
+    assert served.application.messages == []
+    first.callback(None)
+    assert served.application.messages == ["Hello"]
+
+
+def test_an_opening_callback_that_fails_while_the_other_is_not_done() -> None:
+    first: Deferred[None] = Deferred()
+    second: Deferred[None] = Deferred()
+    served = Served(Application(started=lambda application: first, finished=lambda application: second))
+    served.feed(REQUEST)
+    with logged() as events:
+        second.errback(ValueError("second"))
+        first.errback(ValueError("first"))
+        gc.collect()
+    assert failures(events) == ["second"]
+    assert served.transport.taken() == FAILED_SENT
+
+
+def test_opening_callbacks_that_never_end_are_cancelled() -> None:
+    cancelled: list[object] = []
+    pending = Application(
+        started=lambda application: Deferred(cancelled.append), finished=lambda application: Deferred(cancelled.append)
+    )
+    served = opened(pending)
+    served.wire.abortConnection()
+    with logged() as events:
+        served.lose()
+        gc.collect()
+    assert len(cancelled) == 2
+    assert failures(events) == []
+    assert pending.told == ["started", "finished", "lost"]
+
+
+def test_opening_callbacks_that_are_done() -> None:
+    async def done(application: Application) -> None:
+        await succeed(None)
+
+    served = Served(Application(started=done, finished=done))
+    served.feed(REQUEST + HELLO)
+    assert served.application.messages == ["Hello"]
+
+
+# What is left behind
+
+
+class Kept(WebSocketProtocol):
+    """With weak references, to see it go."""
+
+
+def test_a_lost_connection_is_freed_without_the_garbage_collector() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        kept = []
+
+        def build(request: object) -> Kept:
+            application = Kept()
+            kept.extend([weakref.ref(application)])
+            return application
+
+        served = Served(buildApplication=build)
+        served.feed(REQUEST + HELLO + PING)
+        served.feed(CLOSE)
+        kept.append(weakref.ref(served.wire))
+        factory = served.factory
+        served.lose()
+        del served
+        assert [one() for one in kept] == [None, None]
+        assert not factory.connections
+    finally:
+        gc.enable()
+
+
+def test_an_idle_connection_costs_little() -> None:
+    first = Served(buildApplication=lambda request: WebSocketProtocol())
+    first.feed(REQUEST)
+    wires = []
+    transports = [Transport() for _ in range(1000)]
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for transport in transports:
+            wire = first.factory.buildProtocol(None)
+            wire.makeConnection(transport)
+            wire.dataReceived(REQUEST)
+            wires.append(wire)
+            transport.clear()
+        size = tracemalloc.get_traced_memory()[0] / len(wires)
+    finally:
+        tracemalloc.stop()
+    print(f"{size:.0f} bytes a connection")
+    assert size < 2048

@@ -1,0 +1,817 @@
+import gc
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.interfaces import IProtocolFactory, IProtocolNegotiationFactory
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from wire import (
+    ANSWER,
+    CLOSE,
+    CLOSE_SENT,
+    FAILED_SENT,
+    GOING_AWAY_SENT,
+    HELLO,
+    HELLO_SENT,
+    PING,
+    PONG_SENT,
+    REQUEST,
+    Application,
+    HalfCloseable,
+    Served,
+    failures,
+    logged,
+    opened,
+    text,
+)
+from zope.interface.verify import verifyObject
+
+from wsock import Accept, LocalProtocolError, Refuse, Settings, WebSocketServerFactory, WebSocketServerProtocol
+
+WITH_SUBPROTOCOLS = REQUEST[:-2] + b"Sec-WebSocket-Protocol: chat, superchat\r\n\r\n"
+
+
+def status(answer: bytes) -> int:
+    return int(answer[9:12])
+
+
+def body(answer: bytes) -> bytes:
+    return answer.partition(b"\r\n\r\n")[2]
+
+
+def check_refused(served: Served, answer: bytes, expected: int) -> None:
+    """A refusal, after which the connection ends and nothing is left."""
+    assert status(answer) == expected
+    assert b"\r\nConnection: close" in answer
+    assert served.transport.told[-1] in ("lose", "lose write")
+    assert served.feed(HELLO) == b""
+    served.lose()
+    assert served.application.told == []
+    assert not served.factory.connections
+
+
+# The opening handshake
+
+
+def test_the_handshake_of_the_rfc() -> None:
+    served = Served()
+    assert served.feed(REQUEST) == ANSWER
+    assert served.application.told == ["started", "finished"]
+    assert served.transport.producer is not None
+    assert served.clock.getDelayedCalls() == []
+
+
+def test_the_handshake_byte_by_byte_with_a_message_behind() -> None:
+    served = Served()
+    sent = b"".join(served.feed(bytes((octet,))) for octet in REQUEST + HELLO + PING)
+    assert sent == ANSWER + PONG_SENT
+    assert served.application.messages == ["Hello"]
+
+
+def test_what_is_sent_while_negotiation_goes_on_leaves_after_the_answer_in_one_write() -> None:
+    served = Served(
+        Application(
+            started=lambda application: application.transport.sendTextMessage("Hello"),
+            finished=lambda application: application.transport.sendTextMessage("x"),
+        )
+    )
+    written: list[bytes] = []
+    served.transport.write = written.append  # type: ignore[method-assign]
+    served.wire.dataReceived(REQUEST)
+    assert written == [ANSWER + HELLO_SENT + b"\x81\x01x"]
+
+
+def test_much_that_is_sent_while_negotiation_goes_on() -> None:
+    served = Served(Application(started=lambda application: application.transport.sendBytesMessage(bytes(70_000))))
+    sent = served.feed(REQUEST + HELLO)
+    assert sent == ANSWER + b"\x82\x7f" + (70_000).to_bytes(8, "big") + bytes(70_000)
+    assert served.application.messages == ["Hello"]
+
+
+def test_an_exception_after_much_was_sent_is_no_second_answer() -> None:
+    def do(application: Application) -> None:
+        application.transport.sendBytesMessage(bytes(70_000))
+        raise ValueError
+
+    served = Served(Application(started=do))
+    with logged() as events:
+        sent = served.feed(REQUEST)
+    assert sent.endswith(FAILED_SENT)
+    assert sent.count(b"HTTP/1.1") == 1
+    assert len(failures(events)) == 1
+    served.lose()
+    assert served.application.told == ["started", "lost"]
+
+
+@pytest.mark.parametrize("act", ["loseConnection", "abortConnection"])
+def test_an_application_that_leaves_as_it_comes(act: str) -> None:
+    served = Served(Application(started=lambda application: getattr(application.transport, act)()))
+    sent = served.feed(REQUEST + HELLO)
+    if act == "loseConnection":
+        assert sent == ANSWER + CLOSE_SENT
+        assert served.application.told == ["started", "finished", "Hello"]
+    else:
+        assert sent == b""
+        assert served.application.told == ["started"]
+    served.lose()
+    assert served.application.told.count("lost") == 1
+
+
+def test_the_answer_has_headers_and_the_subprotocol() -> None:
+    served = Served(headers=[("Server", "x")], subprotocols=["v3", "superchat", "chat"])
+    assert b"\r\nSec-WebSocket-Protocol: superchat\r\n" in (answer := served.feed(WITH_SUBPROTOCOLS))
+    assert b"\r\nServer: x\r\n" in answer
+    assert served.wire.subprotocol == "superchat"
+
+
+def test_no_common_subprotocol() -> None:
+    served = Served(subprotocols=["v3"])
+    assert b"Protocol:" not in served.feed(WITH_SUBPROTOCOLS)
+    assert served.wire.subprotocol is None
+
+
+def test_the_request_is_there_for_the_application() -> None:
+    served = opened()
+    assert served.wire.request is served.requests[0]
+    assert served.wire.request.path == "/chat"
+
+
+# What buildApplication says
+
+
+def later(decision: object) -> Any:
+    return succeed(decision)
+
+
+async def coroutine(decision: object) -> object:
+    return await succeed(decision)
+
+
+def at_once(decision: object) -> object:
+    return decision
+
+
+@pytest.mark.parametrize("how", [at_once, later, coroutine])
+def test_accepting(how: Callable[[object], Any]) -> None:
+    application = Application()
+    served = Served(
+        application, buildApplication=lambda request: how(Accept(application, "chat", [("Set-Cookie", "a=b")]))
+    )
+    answer = served.feed(WITH_SUBPROTOCOLS + HELLO)
+    assert b"\r\nSec-WebSocket-Protocol: chat\r\nSet-Cookie: a=b\r\n\r\n" in answer
+    assert application.messages == ["Hello"]
+    assert served.wire.subprotocol == "chat"
+
+
+def refuse_at_once(refuse: Exception) -> Any:
+    raise refuse
+
+
+def refuse_later(refuse: Exception) -> Any:
+    return fail(refuse)
+
+
+async def refuse_in_a_coroutine(refuse: Exception) -> Any:
+    raise refuse
+
+
+refusing = pytest.mark.parametrize("how", [refuse_at_once, refuse_later, refuse_in_a_coroutine])
+
+
+@refusing
+def test_refusing(how: Callable[[Exception], Any]) -> None:
+    served = Served(
+        transport=HalfCloseable(),
+        buildApplication=lambda request: how(Refuse(401, [("WWW-Authenticate", "Basic")], b"who are you?")),
+    )
+    with logged() as events:
+        answer = served.feed(REQUEST)
+    assert body(answer) == b"who are you?"
+    assert b"\r\nWWW-Authenticate: Basic\r\n" in answer
+    assert served.transport.told == ["lose write"]
+    assert failures(events) == []
+    assert len(events) == 1
+    assert events[0]["log_format"].format(**events[0]).endswith("refused with 401: the application refused")
+    check_refused(served, answer, 401)
+
+
+@refusing
+def test_an_exception_is_logged_and_answered_with_500(how: Callable[[Exception], Any]) -> None:
+    served = Served(buildApplication=lambda request: how(ValueError("secret")))
+    with logged() as events:
+        answer = served.feed(REQUEST)
+    assert failures(events) == ["secret"]
+    assert len(events) == 1
+    assert b"secret" not in answer
+    check_refused(served, answer, 500)
+
+
+@pytest.mark.parametrize(
+    "refuse",
+    [
+        Refuse(101),
+        Refuse(600),
+        Refuse("403"),  # type: ignore[arg-type]
+        Refuse(403, [("Bad Name", "x")]),
+        Refuse(403, [("Name", "x\r\nSet-Cookie: evil=1")]),
+        Refuse(403, [("Connection", "keep-alive")]),
+        Refuse(403, None),  # type: ignore[arg-type]
+        Refuse(403, (), "text"),  # type: ignore[arg-type]
+        Refuse(204, (), b"body"),
+    ],
+    ids=str,
+)
+def test_a_refusal_that_can_not_be_sent(refuse: Refuse) -> None:
+    served = Served(buildApplication=lambda request: refuse_at_once(refuse))
+    with logged() as events:
+        answer = served.feed(REQUEST)
+    assert len(failures(events)) == 1
+    assert b"evil" not in answer
+    check_refused(served, answer, 500)
+
+
+@pytest.mark.parametrize(
+    "decision",
+    [
+        None,
+        "an application",
+        object(),
+        Refuse(403),
+        Accept(None),  # type: ignore[arg-type]
+        Accept(Application(), "not offered"),
+        Accept(Application(), "ch at"),
+        Accept(Application(), None, [("Name", "x\ny")]),
+        Accept(Application(), None, [("Upgrade", "h2c")]),
+        Accept(Application(), None, [("Sec-WebSocket-Extensions", "x")]),
+        Accept(Application(), None, {"Name": "x"}),  # type: ignore[arg-type]
+        Accept(Application(), None, None),  # type: ignore[arg-type]
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("how", [at_once, later, coroutine])
+def test_a_decision_that_can_not_be(decision: Any, how: Callable[[object], Any]) -> None:
+    served = Served(buildApplication=lambda request: how(decision))
+    with logged() as events:
+        answer = served.feed(WITH_SUBPROTOCOLS)
+        gc.collect()
+    assert len(failures(events)) == 1
+    check_refused(served, answer, 500)
+    if isinstance(decision, Accept) and decision.application is not None:
+        assert decision.application.told == []  # type: ignore[attr-defined]
+
+
+class Undecided:
+    """A buildApplication that says what it is told to, when it is told to."""
+
+    def __init__(self, kind: str = "deferred") -> None:
+        self.kind = kind
+        self.cancelled = 0
+        self.deferred: Deferred[Any] = Deferred(self._cancel)
+
+    def _cancel(self, deferred: Deferred[Any]) -> None:
+        self.cancelled += 1
+
+    def __call__(self, request: object) -> Any:
+        return self.deferred if self.kind == "deferred" else self._wait()
+
+    async def _wait(self) -> object:
+        return await self.deferred
+
+
+kinds = pytest.mark.parametrize("kind", ["deferred", "coroutine"])
+
+
+@kinds
+def test_messages_wait_for_the_decision(kind: str) -> None:
+    undecided = Undecided(kind)
+    served = Served(buildApplication=undecided)
+    assert served.feed(REQUEST + HELLO) == b""
+    assert served.feed(PING) == b""
+    undecided.deferred.callback(served.application)
+    assert served.transport.taken() == ANSWER + PONG_SENT
+    assert served.application.told == ["started", "finished", "Hello"]
+    assert served.clock.getDelayedCalls() == []
+    assert undecided.cancelled == 0
+
+
+@kinds
+def test_a_peer_that_leaves_cancels_the_decision(kind: str) -> None:
+    undecided = Undecided(kind)
+    served = Served(buildApplication=undecided)
+    served.feed(REQUEST)
+    with logged() as events:
+        served.lose()
+        gc.collect()
+    assert undecided.cancelled == 1
+    assert failures(events) == []
+    assert served.transport.taken() == b""
+
+
+@pytest.mark.parametrize("outcome", ["accepts", "refuses", "raises"])
+def test_a_decision_that_comes_in_spite_of_being_cancelled(outcome: str) -> None:
+    first: Deferred[None] = Deferred()
+    second: Deferred[None] = Deferred()
+
+    async def stubborn(request: object) -> object:
+        try:
+            await first
+        except CancelledError:
+            await second
+        if outcome == "refuses":
+            raise Refuse(403)
+        if outcome == "raises":
+            raise ValueError("too late")
+        return served.application
+
+    served = Served(buildApplication=stubborn)
+    served.feed(REQUEST)
+    served.lose()
+    with logged() as events:
+        second.callback(None)
+    assert failures(events) == (["too late"] if outcome == "raises" else [])
+    assert served.application.told == []
+    assert served.transport.taken() == b""
+    assert served.clock.getDelayedCalls() == []
+
+
+def test_a_decision_that_is_cancelled_by_its_owner_is_a_500() -> None:
+    undecided = Undecided()
+    served = Served(buildApplication=undecided)
+    served.feed(REQUEST)
+    with logged() as events:
+        undecided.deferred.cancel()
+    assert len(failures(events)) == 1
+    check_refused(served, served.transport.taken(), 500)
+
+
+def test_a_canceller_that_raises_harms_only_itself() -> None:
+    def refuse(deferred: Deferred[None]) -> None:
+        raise ValueError("not me")
+
+    served = Served(buildApplication=lambda request: Deferred(refuse))
+    served.feed(REQUEST)
+    with logged() as events:
+        served.lose()
+    assert failures(events) == ["not me"]
+
+
+@pytest.mark.parametrize("size", [1, 1000, 65536])
+def test_while_undecided_64_kib_are_held(size: int) -> None:
+    undecided = Undecided()
+    served = Served(buildApplication=undecided)
+    message = bytes.fromhex("82fefff800000000") + bytes(65_528)
+    assert len(message) == 65_536
+    served.feed(REQUEST)
+    for place in range(0, len(message), size):
+        assert served.transport.told == []
+        served.feed(message[place : place + size])
+    assert served.transport.told == ["pause"]
+    served.feed(HELLO)  # as TLS does
+    assert served.transport.told == ["pause"]
+    undecided.deferred.callback(served.application)
+    assert served.transport.told == ["pause", "resume"]
+    assert served.application.messages == [bytes(65_528), "Hello"]
+
+
+def test_refusing_a_peer_that_was_made_to_wait_reads_on() -> None:
+    undecided = Undecided()
+    served = Served(buildApplication=undecided, transport=HalfCloseable())
+    served.feed(REQUEST + bytes(10))
+    served.feed(bytes(65_536))
+    undecided.deferred.errback(Refuse(403))
+    assert served.transport.told == ["pause", "resume", "lose write"]
+    check_refused(served, served.transport.taken(), 403)
+
+
+# Refusals of our own
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        (b"NONSENSE\r\n", 400),
+        (REQUEST.replace(b"HTTP/1.1", b"HTTP/1.0"), 505),
+        (REQUEST.replace(b"GET", b"POST"), 405),
+        (REQUEST.replace(b"Version: 13", b"Version: 213"), 426),
+        (REQUEST.replace(b"websocket", b"h2c"), 426),
+        (REQUEST[:-2] + b"Origin: https://evil.example\r\n\r\n", 403),
+        (b"GET /" + b"x" * 9000, 414),
+        (REQUEST[:-2] + b"X: " + b"x" * 9000, 431),
+    ],
+)
+def test_a_request_that_is_none_of_ours(request_: bytes, expected: int) -> None:
+    served = Served()
+    with logged() as events:
+        answer = served.feed(request_)
+    assert len(events) == 1
+    assert failures(events) == []
+    assert "/chat" not in events[0]["log_format"].format(**events[0])
+    assert served.requests == []
+    check_refused(served, answer, expected)
+
+
+def test_the_origins_of_the_factory() -> None:
+    served = Served(allowedOrigins=["https://good.example"])
+    assert served.feed(REQUEST[:-2] + b"Origin: https://good.example\r\n\r\n") == ANSWER
+
+
+# Deadlines
+
+
+def test_a_peer_that_says_nothing_is_left_in_silence() -> None:
+    served = Served(settings={"openTimeout": 3}, transport=HalfCloseable())
+    assert served.advance(2.9) == b""
+    assert served.transport.told == []
+    assert served.advance(0.1) == b""
+    assert served.transport.told == ["lose"]
+    assert served.feed(REQUEST) == b""
+    served.lose()
+
+
+def test_a_request_that_does_not_end_is_answered_with_408() -> None:
+    served = Served(settings={"openTimeout": 3})
+    served.advance(2)
+    served.feed(REQUEST[:-2])
+    check_refused(served, served.advance(1), 408)
+
+
+@kinds
+def test_a_decision_that_does_not_come_is_answered_with_503(kind: str) -> None:
+    undecided = Undecided(kind)
+    served = Served(buildApplication=undecided, settings={"openTimeout": 3})
+    served.feed(REQUEST)
+    with logged() as events:
+        answer = served.advance(3)
+        gc.collect()
+    assert b"\r\nRetry-After: 5\r\n" in answer
+    assert undecided.cancelled == 1
+    assert failures(events) == []
+    check_refused(served, answer, 503)
+
+
+def test_a_refused_peer_has_the_closing_timeout_to_go() -> None:
+    served = Served(settings={"closeTimeout": 3, "openTimeout": 2})
+    served.feed(b"NONSENSE\r\n")
+    served.advance(2.9)
+    assert served.transport.told == ["lose"]
+    served.advance(0.1)
+    assert served.transport.told == ["lose", "abort"]
+    served.lose()
+
+
+def test_no_deadlines() -> None:
+    served = Served(settings={"openTimeout": None, "closeTimeout": None, "pingTimeout": None})
+    assert served.clock.getDelayedCalls() == []
+    served.feed(b"NONSENSE\r\n")
+    assert served.clock.getDelayedCalls() == []
+    served.lose()
+
+
+@pytest.mark.parametrize("when", ["at once", "head begun", "undecided"])
+def test_a_loss_before_the_connection_is_open(when: str) -> None:
+    served = Served(buildApplication=Undecided())
+    if when != "at once":
+        served.feed(REQUEST if when == "undecided" else REQUEST[:50])
+    served.lose()
+    assert served.application.told == []
+
+
+# How many
+
+
+def test_as_many_as_may_be() -> None:
+    first = opened(settings={"maxConnections": 1})
+    second = Served(factory=first.factory)
+    answer = second.feed(REQUEST)
+    assert b"\r\nRetry-After: 5\r\n" in answer
+    assert status(answer) == 503
+    assert first.factory.connections == {first.wire}
+    first.lose(clean=False)
+    second.lose()
+    third = Served(factory=first.factory).open()
+    assert len(first.factory.connections) == 1
+    assert third.wire in first.factory.connections
+
+
+def test_as_many_as_may_be_when_several_are_undecided() -> None:
+    undecided = [Undecided(), Undecided()]
+    applications = [Application(), Application()]
+    waiting = list(undecided)
+    first = Served(buildApplication=lambda request: waiting.pop(0)(request), settings={"maxConnections": 1})
+    second = Served(factory=first.factory)
+    first.feed(REQUEST)
+    second.feed(REQUEST)
+    undecided[1].deferred.callback(applications[1])
+    undecided[0].deferred.callback(applications[0])
+    assert second.transport.taken() == ANSWER
+    assert status(first.transport.taken()) == 503
+    first.lose()
+    assert applications[0].told == []
+
+
+def test_the_connections_can_be_told_something_while_some_go() -> None:
+    first = opened()
+    second = Served(factory=first.factory).open()
+    for wire in first.factory.connections:
+        wire.sendTextMessage("Hello")
+        wire.abortConnection()
+        wire.connectionLost(Failure(ConnectionError()))
+    assert first.transport.taken() == second.transport.taken() == HELLO_SENT
+    assert list(first.factory.connections) == []
+
+
+def test_a_lost_connection_is_not_among_them_when_its_application_hears_of_it() -> None:
+    served = Served()
+    seen: list[int] = []
+    served.application.does["lost"] = lambda application: seen.append(len(served.factory.connections))
+    served.open().lose()
+    assert seen == [0]
+
+
+# Stopping
+
+
+def test_stopping_says_1001_and_waits() -> None:
+    served = opened()
+    stopped: list[object] = []
+    served.factory.stop().addCallback(stopped.append)
+    assert served.transport.taken() == GOING_AWAY_SENT
+    served.feed(CLOSE)
+    assert stopped == []
+    served.lose()
+    assert stopped == [None]
+    assert served.application.told[-1] == "lost"
+
+
+def test_stopping_with_another_code() -> None:
+    served = opened()
+    served.factory.stop(1012)
+    assert served.transport.taken() == b"\x88\x02\x03\xf4"
+
+
+@pytest.mark.parametrize("code", [1005, 0, "1001", None])
+def test_stopping_with_a_code_that_can_not_be(code: Any) -> None:
+    served = opened()
+    with pytest.raises(LocalProtocolError):
+        served.factory.stop(code)
+    assert served.feed(HELLO) == b""
+    assert served.application.messages == ["Hello"]
+
+
+@pytest.mark.parametrize("close_timeout", [1, 60, None])
+def test_those_that_do_not_go_are_dropped_after_four_seconds(close_timeout: int | None) -> None:
+    served = opened(settings={"closeTimeout": close_timeout})
+    stopped: list[object] = []
+    served.factory.stop().addCallback(stopped.append)
+    served.advance(3.9)
+    assert ("abort" in served.transport.told) == (close_timeout == 1)
+    served.advance(0.1)
+    assert served.transport.told == ["abort"]
+    assert stopped == []
+    served.lose()
+    assert stopped == [None]
+
+
+def test_stopping_with_no_connections() -> None:
+    factory = WebSocketServerFactory(lambda request: Application(), reactor=(clock := Clock()))
+    stopped: list[object] = []
+    factory.stop().addCallback(stopped.append)
+    factory.stop().addCallback(stopped.append)
+    assert stopped == [None, None]
+    assert clock.getDelayedCalls() == []
+
+
+def test_stopping_twice() -> None:
+    served = opened()
+    stopped: list[str] = []
+    served.factory.stop().addCallback(lambda none: stopped.append("first"))
+    served.factory.stop(1012).addCallback(lambda none: stopped.append("second"))
+    assert served.transport.taken() == GOING_AWAY_SENT
+    assert len(served.clock.getDelayedCalls()) == 2  # the closing timer and one for all
+    served.advance(4)
+    served.factory.stop().addCallback(lambda none: stopped.append("third"))
+    served.lose()
+    assert stopped == ["first", "second", "third"]
+
+
+def test_cancelling_what_stop_returns_changes_nothing() -> None:
+    served = opened()
+    stopping = served.factory.stop()
+    others: list[object] = []
+    served.factory.stop().addCallback(others.append)
+    failed: list[Failure] = []
+    stopping.addErrback(failed.append)
+    stopping.cancel()
+    assert failed[0].check(CancelledError)
+    served.lose()
+    assert others == [None]
+
+
+@pytest.mark.parametrize(
+    ("received", "expected"), [(b"", None), (REQUEST[:30], 503), (REQUEST, 503), (b"NONSENSE\r\n", None)]
+)
+def test_stopping_while_connections_open(received: bytes, expected: int | None) -> None:
+    undecided = Undecided()
+    served = Served(buildApplication=undecided)
+    served.feed(received)
+    stopped: list[object] = []
+    served.factory.stop().addCallback(stopped.append)
+    answer = served.transport.taken()
+    if expected is None:
+        assert answer == b""
+    else:
+        assert status(answer) == expected
+        assert b"\r\nRetry-After: 5\r\n" in answer
+    assert undecided.cancelled == (received == REQUEST)
+    assert served.transport.told[-1] == "lose"
+    served.lose()
+    assert stopped == [None]
+
+
+def test_stopping_within_build_application() -> None:
+    def build(request: object) -> Application:
+        served.factory.stop()
+        return served.application
+
+    served = Served(buildApplication=build)
+    check_refused(served, served.feed(REQUEST), 503)
+
+
+@pytest.mark.parametrize("callback", ["started", "finished", "message", "lost"])
+def test_stopping_within_a_callback(callback: str) -> None:
+    stopped: list[object] = []
+    served = Served()
+    served.application.does[callback] = lambda application: served.factory.stop().addCallback(stopped.append) and None
+    served.feed(REQUEST + HELLO + CLOSE)
+    served.lose()
+    assert stopped == [None]
+    assert served.application.told == ["started", "finished", "Hello", "lost"]
+
+
+@pytest.mark.parametrize("otherwise", [None, Factory.forProtocol(Protocol)])
+def test_those_that_come_after_stop_are_refused_and_not_waited_for(otherwise: Any) -> None:
+    served = Served(otherwise=otherwise)
+    served.lose()
+    served.factory.stop()
+    late = Served(factory=served.factory)
+    stopped: list[object] = []
+    served.factory.stop().addCallback(stopped.append)
+    assert stopped == [None]
+    request = REQUEST if otherwise is None else b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    answer = late.feed(request)
+    assert b"\r\nRetry-After: 5\r\n" in answer
+    check_refused(late, answer, 503)
+
+
+# Those who do not want a WebSocket
+
+
+class Other(Protocol):
+    def __init__(self) -> None:
+        self.received = b""
+        self.lost: list[Failure] = []
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+
+    def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
+        self.lost.append(reason)
+
+
+class Others(Factory):
+    def __init__(self, none: bool = False) -> None:
+        self.none = none
+        self.made: list[Other] = []
+        self.told: list[str] = []
+
+    def startFactory(self) -> None:
+        self.told.append("start")
+
+    def stopFactory(self) -> None:
+        self.told.append("stop")
+
+    def buildProtocol(self, addr: object) -> Other | None:
+        if self.none:
+            return None
+        self.made.append(Other())
+        return self.made[-1]
+
+
+GET = b"POST /page?q=1 HTTP/1.1\r\nhost:  x\r\nX-Odd:\tvalue \r\nContent-Length: 4\r\n\r\nbo"
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+def test_others_get_every_byte_as_it_came(size: int) -> None:
+    others = Others()
+    served = Served(otherwise=others)
+    for place in range(0, len(GET), size):
+        served.feed(GET[place : place + size])
+    served.feed(b"dy")
+    [other] = others.made
+    assert other.received == GET + b"dy"
+    assert other.transport is served.transport
+    assert served.clock.getDelayedCalls() == []
+    assert served.transport.producer is None
+    served.lose()
+    assert len(other.lost) == 1
+    assert served.requests == []
+
+
+def test_there_may_be_no_protocol_for_others() -> None:
+    served = Served(otherwise=Others(none=True), settings={"closeTimeout": 3})
+    assert served.feed(GET) == b""
+    assert served.transport.told == ["lose"]
+    served.feed(b"dy")
+    served.advance(3)
+    assert served.transport.told == ["lose", "abort"]
+    served.lose()
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [(REQUEST, 101), (REQUEST.replace(b"GET", b"PUT"), 405), (b"NONSENSE\r\n", 400), (b"GET /" + b"x" * 9000, 414)],
+)
+def test_what_is_ours_stays_ours(request_: bytes, expected: int) -> None:
+    others = Others()
+    served = Served(otherwise=others)
+    assert status(served.feed(request_)) == expected
+    assert others.made == []
+
+
+def test_stopping_closes_the_connections_of_others() -> None:
+    others = Others()
+    served = Served(otherwise=others)
+    served.feed(GET)
+    stopped: list[object] = []
+    served.factory.stop().addCallback(stopped.append)
+    assert served.transport.told == ["lose"]
+    served.feed(b"dy")
+    assert others.made[0].received == GET + b"dy"
+    served.advance(4)
+    assert served.transport.told == ["lose", "abort"]
+    served.lose()
+    assert stopped == [None]
+    assert len(others.made[0].lost) == 1
+
+
+def test_others_are_started_and_stopped_with_us() -> None:
+    others = Others()
+    factory = WebSocketServerFactory(lambda request: Application(), otherwise=others)
+    factory.doStart()
+    factory.doStop()
+    assert others.told == ["start", "stop"]
+    alone = WebSocketServerFactory(lambda request: Application())
+    alone.doStart()
+    alone.doStop()
+
+
+# The factory
+
+
+def test_it_is_a_factory() -> None:
+    factory = WebSocketServerFactory(lambda request: Application(), reactor=Clock())
+    verifyObject(IProtocolFactory, factory)
+    verifyObject(IProtocolNegotiationFactory, factory)
+    assert factory.acceptableProtocols() == [b"http/1.1"]
+    assert type(factory.buildProtocol(None)) is WebSocketServerProtocol
+    assert factory.settings == Settings()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"allowedOrigins": "https://example.com"},
+        {"allowedOrigins": ["example.com"]},
+        {"headers": [("Name", "x\r\ny")]},
+        {"headers": [("Upgrade", "x")]},
+        {"headers": ["Name: x"]},
+        {"subprotocols": "chat"},
+        {"subprotocols": ["ch at"]},
+    ],
+    ids=str,
+)
+def test_arguments_that_can_not_be(arguments: dict[str, Any]) -> None:
+    with pytest.raises(LocalProtocolError):
+        WebSocketServerFactory(lambda request: Application(), **arguments)
+
+
+def test_the_global_reactor_is_the_default() -> None:
+    from twisted.internet import reactor
+
+    factory = WebSocketServerFactory(lambda request: Application())
+    assert factory.buildProtocol(None)._reactor is reactor
+
+
+def test_messages_of_two_connections_do_not_mix() -> None:
+    applications = [Application(), Application()]
+    waiting = list(applications)
+    first = Served(buildApplication=lambda request: waiting.pop(0))
+    second = Served(factory=first.factory)
+    first.feed(REQUEST)
+    second.feed(REQUEST)
+    first.feed(text("a"))
+    second.feed(text("b"))
+    assert [application.messages for application in applications] == [["a"], ["b"]]

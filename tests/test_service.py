@@ -1,0 +1,411 @@
+"""`twistd wsock`: its options, its pages, how it starts, and how it ends."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from integration.peer import Peer, frame, make_certificate, request, within
+from integration.process import ENVIRONMENT, TWIST, TWISTD, Twistd, browse, run
+from twisted.python.usage import UsageError
+
+from wsock.service.routes import echo
+from wsock.service.tap import Options
+
+LOOPBACK = "tcp:0:interface=127.0.0.1"
+SECRET = "hunter2"
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return make_certificate(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="module")
+def twistd() -> Iterator[Twistd]:
+    with Twistd("--port", LOOPBACK) as twistd:
+        yield twistd
+
+
+def tls_port(certificate: tuple[Path, Path]) -> str:
+    return f"ssl:0:interface=127.0.0.1:privateKey={certificate[0]}:certKey={certificate[1]}"
+
+
+# Options
+
+
+def test_options() -> None:
+    options = Options()
+    options.parseOptions([])
+    assert (options.ports, options.routes, options.maxMessageSize) == (["tcp:8080"], {}, 2**20)
+    options = Options()
+    options.parseOptions(
+        [
+            *("--port", "0080", "-p", "unix:/run/a", "--port=ssl:1"),
+            *("--route", "/a=b=echo", "--route=/=echo"),
+            *("--max-message-size", "1"),
+        ]
+    )
+    assert options.ports == ["tcp:80", "unix:/run/a", "ssl:1"]
+    assert options.routes == {"/a=b": echo, "/": echo}
+    assert options.maxMessageSize == 1
+    options = Options()
+    options.parseOptions(["--max-message-size", "none"])
+    assert options.maxMessageSize is None
+
+
+BAD_OPTIONS = [
+    (["--nonesuch"], "nonesuch"),
+    (["--port"], "port"),
+    (["8080"], "8080"),
+    (["--port", "65536"], "65535"),
+    (["--route", "/a"], "/path=KIND"),
+    (["--route", "a=echo"], "/path=KIND"),
+    (["--route", "/a=nonesuch"], "one of echo"),
+    (["--route", "/a="], "one of echo"),
+    (["--route", "/a b=echo"], "percent-encoded"),
+    (["--route", "/a?b=echo"], "without a query"),
+    (["--route", "/a#b=echo"], "percent-encoded"),
+    (["--route", "/\u00e9=echo"], "percent-encoded"),
+    (["--route", "/a=echo", "--route", "/a=echo"], "already"),
+    (["--max-message-size", "0"], "above 0"),
+    (["--max-message-size", "-1"], "above 0"),
+    (["--max-message-size", "1e6"], "above 0"),
+    (["--max-message-size", "\u0661"], "above 0"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"), BAD_OPTIONS, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_bad_options(arguments: list[str], words: str) -> None:
+    with pytest.raises(UsageError) as error:
+        Options().parseOptions(arguments)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [pytest.param(*BAD_OPTIONS[index], id=" ".join(BAD_OPTIONS[index][0])) for index in (0, 2, 3, 6, 13)],
+)
+def test_bad_options_are_told_below_the_help(arguments: list[str], words: str, tmp_path: Path) -> None:
+    for command in ([*TWISTD, "-n", "--pidfile="], TWIST):
+        result = run("wsock", *arguments, command=command, cwd=tmp_path)
+        assert result.returncode == 1
+        assert "--max-message-size=" in result.stdout
+        assert result.stderr.startswith("twistd wsock: ")
+        assert words in result.stderr
+        assert result.stderr.count("\n") == 1
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [TWISTD, TWIST], ids=["twistd", "twist"])
+def test_help(command: list[str], tmp_path: Path) -> None:
+    result = run("wsock", "--help", command=command, cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    for option in ("-p, --port=", "--route=", "--max-message-size=", "--help", "[default: 8080]", "1048576"):
+        assert option in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+def test_the_plugin_is_listed_and_imports_nothing(tmp_path: Path) -> None:
+    assert re.search(r"^ +wsock +A WebSocket server\.$", run("--help", cwd=tmp_path).stdout, re.MULTILINE)
+    code = (
+        "import json, sys, twisted.plugins.wsock_plugin;"
+        "print(json.dumps([name for name in sys.modules if name.split('.')[0] == 'wsock' or 'reactor' in name]))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=ENVIRONMENT, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert json.loads(result.stdout) == []
+
+
+# Starting
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that another listens on."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        yield holder.getsockname()[1]
+
+
+BAD_PORTS = [
+    ("tcp:{taken}:interface=127.0.0.1", "Address already in use"),
+    ("nonesuch:1", "nonesuch"),
+    ("tcp", "port"),
+    ("tcp:1:nonesuch=2", "nonesuch"),
+    ("tcp:many", "many"),
+    ("ssl:0:privateKey={key}:certKey=nonesuch.pem", "No such file or directory: "),
+    ("ssl:0:privateKey={certificate}:certKey={certificate}", "not a usable key"),
+    ("ssl:0:privateKey={folder}:certKey={certificate}", "Is a directory: "),
+    ("unix:{folder}/nonesuch/socket", "No such file or directory"),
+    ("systemd:domain=INET:index=0", "IndexError"),
+]
+
+
+@pytest.mark.parametrize(
+    ("command", "port", "words"),
+    [
+        *[pytest.param([*TWISTD, "-n"], *bad, id=f"twistd {bad[0]}") for bad in BAD_PORTS],
+        *[pytest.param(TWIST, *bad, id=f"twist {bad[0]}") for bad in BAD_PORTS[:2]],
+    ],
+)
+def test_bad_ports(
+    command: list[str], port: str, words: str, taken: int, certificate: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """One line on stderr, no traceback, exit 1, and nothing left behind."""
+    key, pem = certificate
+    port = port.format(taken=taken, key=key, certificate=pem, folder=tmp_path)
+    result = run("wsock", "--port", LOOPBACK, "--port", port, command=command, cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.startswith("twistd wsock: ")
+    assert words in result.stderr
+    assert port in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_daemon_that_can_not_listen(taken: int, tmp_path: Path) -> None:
+    port = f"tcp:{taken}:interface=127.0.0.1"
+    files = [f"--pidfile={tmp_path / 'pid'}", f"--logfile={tmp_path / 'log'}"]
+    result = run(*files, "wsock", "--port", port, cwd=tmp_path)
+    assert result.returncode == 1
+    assert "can't listen: Address already in use" in result.stderr
+    assert "Traceback" not in result.stderr
+    log = (tmp_path / "log").read_text()
+    assert f"can't listen: Address already in use ({port})" in log
+    assert "Traceback" not in log
+    within(10, lambda: not (tmp_path / "pid").exists(), "the pidfile is gone")
+
+
+def test_a_daemon(tmp_path: Path) -> None:
+    path, pid_file = tmp_path / "socket", tmp_path / "pid"
+    result = run(
+        f"--pidfile={pid_file}", f"--logfile={tmp_path / 'log'}", "wsock", "--port", f"unix:{path}", cwd=tmp_path
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    pid = int(pid_file.read_text())
+    try:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(10)
+            sock.connect(os.path.relpath(path))
+            peer = Peer(sock)
+            peer.send(request())
+            assert peer.answer().status == 101
+    finally:
+        os.kill(pid, 15)
+    end = time.monotonic() + 10
+    while pid_file.exists():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    assert not path.exists()
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+# Serving
+
+
+def test_echo(twistd: Twistd) -> None:
+    peer = twistd.address().connect()
+    peer.send(request(sec_websocket_protocol="chat, other"))
+    answer = peer.answer()
+    assert (answer.status, answer["Sec-WebSocket-Protocol"]) == (101, "chat")
+    peer.send(frame(0x81, b"Hello") + frame(0x82, bytes(2**20)))
+    assert peer.frame() == (0x81, b"Hello")
+    assert peer.frame() == (0x82, bytes(2**20))
+    peer.send(frame(0x82, bytes(2**20 + 1)))
+    peer.expect_close(1009)
+    peer.expect_end()
+
+
+PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+UPGRADE = {"Connection": "close, Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "fields", "body"),
+    [
+        ("GET / HTTP/1.1", (200, "OK"), {"Content-Security-Policy": PAGE_POLICY}, b"<!doctype html>"),
+        ("GET /?a=b HTTP/1.1", (200, "OK"), {"Content-Type": "text/html; charset=utf-8"}, b"<!doctype html>"),
+        ("GET http://127.0.0.1/?a HTTP/1.1", (200, "OK"), {}, b"<!doctype html>"),
+        ("HEAD / HTTP/1.1", (200, "OK"), {"Content-Security-Policy": PAGE_POLICY}, None),
+        ("POST / HTTP/1.1", (405, "Method Not Allowed"), {"Allow": "GET, HEAD"}, b"Method Not Allowed"),
+        ("GET /nonesuch HTTP/1.1", (404, "Not Found"), {}, b"Not Found"),
+        ("GET /echo/ HTTP/1.1", (404, "Not Found"), {}, b"Not Found"),
+        ("GET //echo HTTP/1.1", (404, "Not Found"), {}, b"Not Found"),
+        ("GET /%65cho HTTP/1.1", (404, "Not Found"), {}, b"Not Found"),
+        ("DELETE /page.html HTTP/1.1", (404, "Not Found"), {}, b"Not Found"),
+        ("GET /echo HTTP/1.1", (426, "Upgrade Required"), UPGRADE, b"Upgrade Required"),
+        ("GET /echo?a HTTP/1.1", (426, "Upgrade Required"), UPGRADE, b"Upgrade Required"),
+        ("HEAD /echo HTTP/1.1", (426, "Upgrade Required"), UPGRADE, None),
+    ],
+)
+def test_pages(twistd: Twistd, line: str, status: tuple[int, str], fields: dict[str, str], body: bytes | None) -> None:
+    peer = twistd.address().connect()
+    # What follows is no second request: a proxy may not make a WebSocket of this connection.
+    peer.send(request(line, upgrade=None, connection="keep-alive") + (request() if line[0] == "G" else b""))
+    answer = peer.answer()
+    assert (answer.status, answer.reason) == status
+    expected = {"Connection": "close", **fields}
+    assert {name: answer[name] for name in expected} == expected
+    if status[0] >= 400:
+        assert answer["Content-Type"] == "text/plain; charset=utf-8"
+    length = int(answer["Content-Length"] or 0)
+    content = peer.rest()
+    if body is None:
+        assert content == b""
+        assert length > 10
+    else:
+        assert content.startswith(body)
+        assert len(content) == length
+
+
+@pytest.mark.parametrize("path", ["/", "/nonesuch", "/echo/", "/%65cho"])
+def test_a_websocket_where_there_is_none(twistd: Twistd, path: str) -> None:
+    peer = twistd.address().connect()
+    peer.send(request(f"GET {path} HTTP/1.1"))
+    answer = peer.answer()
+    assert (answer.status, answer["Connection"]) == (404, "close")
+    assert peer.rest() == b"Not Found"
+
+
+def test_routes_and_limit() -> None:
+    """With routes exactly these are served, and no page."""
+    options = ["--route", "/a/b=echo", "--route", "/=echo", "--max-message-size", "10"]
+    with Twistd("--port", LOOPBACK, "--port", LOOPBACK, *options, ports=2) as twistd:
+        assert len(set(twistd.ports)) == 2
+        for number, path, status in [(0, "/a/b?c", 101), (1, "/", 101), (1, "/a", 404), (0, "/echo", 404)]:
+            peer = twistd.address(number).connect()
+            peer.send(request(f"GET {path} HTTP/1.1"))
+            assert peer.answer().status == status
+            if status == 101:
+                peer.send(frame(0x82, bytes(10)) + frame(0x82, bytes(11)))
+                assert peer.frame() == (0x82, bytes(10))
+                peer.expect_close(1009)
+        peer = twistd.address().connect()
+        peer.send(request("GET / HTTP/1.1", upgrade=None))
+        assert peer.answer().status == 426
+
+
+def test_behind_a_proxy() -> None:
+    """Any endpoint will do: here one that wraps each connection."""
+    with Twistd("--port", f"haproxy:{LOOPBACK}") as twistd:
+        peer = twistd.address().connect()
+        peer.send(b"PROXY TCP4 192.0.2.1 127.0.0.1 5 80\r\n" + request() + frame(0x81, b"Hello"))
+        assert peer.answer().status == 101
+        assert peer.frame() == (0x81, b"Hello")
+        peer.send(frame(0x83))
+        peer.stream(bytes(2**18), 2**22)
+        peer.expect_close(1002)
+        peer.expect_end()
+        peer.close()
+        within(5, lambda: "192.0.2.1" in twistd.log(), "the log names the peer that the proxy told of")
+
+
+def test_the_log_keeps_secrets(twistd: Twistd) -> None:
+    """No query string, no credentials, whatever becomes of the request."""
+    inside = {"authorization": f"Basic {SECRET}", "cookie": f"session={SECRET}"}
+    requests = [
+        request(f"GET /{end}?token={SECRET} HTTP/1.1", upgrade=upgrade, **inside)
+        for end in ("", "echo", "nonesuch")
+        for upgrade in (None, "websocket")
+    ]
+    requests += [
+        request(f"HEAD /?token={SECRET} HTTP/1.1", upgrade=None),
+        request(f"GET http://user:{SECRET}@127.0.0.1/?{SECRET} HTTP/1.1", upgrade=None),
+        request(f"GET http://user:{SECRET}@127.0.0.1/echo?{SECRET} HTTP/1.1"),
+        request(f"GET /echo?token={SECRET} HTTP/1.1", origin=f"https://{SECRET}.example"),
+        request(f"GET /echo?token={SECRET} HTTP/1.1", sec_websocket_key=SECRET),
+        request(f"GET /echo?token={SECRET} HTTP/1.1", more=f"Broken : {SECRET}\r\n"),
+        f"GET /echo?{SECRET} {SECRET} HTTP/1.1\r\n".encode(),
+        request(f"POST /echo?token={SECRET} HTTP/1.1", content_length="7") + SECRET.encode(),
+        request(f"POST /?token={SECRET} HTTP/1.1", upgrade=None, content_length="7") + SECRET.encode(),
+    ]
+    for one in requests:
+        peer = twistd.address().connect()
+        peer.send(one)
+        if peer.answer().status == 101:
+            peer.send(frame(0x83, SECRET.encode()))
+        peer.rest()
+        peer.close()
+    # A peer that sends less than it said, and leaves.
+    peer = twistd.address().connect()
+    peer.send(request(f"PUT /?token={SECRET} HTTP/1.1", upgrade=None, content_length="99") + SECRET.encode())
+    peer.close()
+    time.sleep(0.1)
+    log = twistd.log()
+    assert "'POST' '/' 405" in log
+    assert "refused with 400" in log
+    assert SECRET not in log
+
+
+def test_the_page_in_a_browser(twistd: Twistd, tmp_path: Path) -> None:
+    """It connects, and shows what was sent and what came back."""
+    address = f"127.0.0.1:{twistd.ports[0]}"
+    with browse(f"http://{address}/", tmp_path / "profile") as evaluate:
+
+        def shows(*lines: str) -> None:
+            script = (
+                "[...document.querySelectorAll('#log li')].map(li => li.className + ' ' + li.textContent).join('|')"
+            )
+            within(10, lambda: evaluate(script) == "|".join(lines), f"the page shows {lines}")
+
+        shows("state connected")
+        assert evaluate("document.getElementById('url').textContent") == f"ws://{address}/echo"
+        evaluate("document.getElementById('text').value = '<b>\u20ac'; document.getElementById('send').click()")
+        shows("received <b>\u20ac", "sent <b>\u20ac", "state connected")
+
+
+# Ending
+
+
+@pytest.mark.parametrize("command", [TWISTD, TWIST], ids=["twistd", "twist"])
+def test_ends_at_once_when_nobody_is_there(command: list[str]) -> None:
+    flags = "-n --pidfile=" if command is TWISTD else "--log-format=text"
+    with Twistd("--port", LOOPBACK, command=command, flags=flags) as twistd:
+        peer = twistd.address().open()
+        peer.send(frame(0x81, b"Hello"))
+        assert peer.frame() == (0x81, b"Hello")
+        peer.close()
+        assert twistd.terminate() < 2
+
+
+def test_sigterm(certificate: tuple[Path, Path]) -> None:
+    """1001 for all who are open, 503 for those on their way in, and the end within 5 s though some are silent."""
+    ports = ["--port", LOOPBACK, "--port", tls_port(certificate)]
+    with Twistd(*ports, ports=2) as twistd:
+        addresses = [twistd.address(0), twistd.address(1, certificate[1])]
+        silent = [address.open() for address in addresses]
+        polite = [address.open() for address in addresses]
+        mute = [address.connect(tls=False) for address in addresses] + [address.connect() for address in addresses]
+        handshaking = [address.connect() for address in addresses]
+        for peer in handshaking:
+            peer.send(b"GET /echo HTTP/1.1\r\n")
+        deaf = [address.open(receive_buffer=2**15) for address in addresses]
+        for peer in deaf:
+            peer.stream(frame(0x82, bytes(60000)), 2**25, read=False)
+        # One that asks for a page, and goes on asking.
+        reader = addresses[0].connect()
+        reader.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\nhello")
+        time.sleep(0.1)
+        took = twistd.terminate()
+        for peer in silent + polite:
+            peer.expect_close(1001)
+        for peer in handshaking:
+            assert peer.answer().status == 503
+        assert len(mute) == 4
+        assert took < 5
