@@ -112,7 +112,7 @@ OUTGOING = [
     Mutant("large: sendmsg", '_SENDMSG: Final = hasattr(socket.socket, "sendmsg")', "_SENDMSG: Final = False"),
     Mutant("many: an attempt does not look at all", "len(message) > _BUFFERS", "len(message) > 10**9"),
     Mutant("large: nor in one message", "buffers[: _BUFFERS if _SENDMSG", "buffers[: 10**9 if _SENDMSG"),
-    Mutant("small: joined however many", " and buffers and self.size > _JOIN:", " and buffers:"),
+    Mutant("small: joined however many", "if self.size > _JOIN and buffers and", "if buffers and"),
     # Cork and turn
     Mutant("cork", "        self._corked = True\n"),
     Mutant("cork: flushed", "        if self.size or self._drained is not None:\n            self.flush()\n"),

@@ -143,6 +143,8 @@ class Delivery:
         self._delivering = True
         try:
             self._deliver(self._receive(data))
+            if self._connection.has_unread_data or self._held is not None:
+                self._deliverWaiting()
         finally:
             self._delivering = False
             outgoing.uncork()
@@ -172,11 +174,26 @@ class Delivery:
 
     def _deliver(self, events: list[Event]) -> None:
         """Delivers events while the application takes them; the rest waits."""
+        outgoing = self._outgoing
         for index, event in enumerate(events):
             self._dispatch(event)
-            if self._isHeldUp():
+            # `_isHeldUp` is asked only where it may say yes: this runs for each message.
+            if (self._paused or self._serving is not None or self._discarding or outgoing.paused) and self._isHeldUp():
                 if not self._discarding:
                     self._enqueue(events[index + 1 :])
+                break
+
+    def _deliverWaiting(self) -> None:
+        """Delivers what waits, while the application takes it."""
+        while not self._isHeldUp():
+            if self._events is not None:
+                event = self._events.popleft()
+                if not self._events:
+                    self._events = None
+                self._dispatch(event)
+            elif self._hasUnread():
+                self._deliver(self._receive(self._takeHeld()))
+            else:
                 break
 
     def _dispatch(self, event: Event) -> None:
@@ -279,16 +296,7 @@ class Delivery:
         outgoing.cork()
         self._delivering = True
         try:
-            while not self._isHeldUp():
-                if self._events is not None:
-                    event = self._events.popleft()
-                    if not self._events:
-                        self._events = None
-                    self._dispatch(event)
-                elif self._hasUnread():
-                    self._enqueue(self._receive(self._takeHeld()))
-                else:
-                    break
+            self._deliverWaiting()
         finally:
             self._delivering = False
             outgoing.uncork()

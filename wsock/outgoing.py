@@ -335,7 +335,7 @@ class Outgoing:
         """Tries the socket once; returns whether it took all that it was given."""
         buffers: list[bytes | memoryview] = list(self._begun)
         for message in self._queue or ():
-            if len(buffers) + len(message) > _BUFFERS and buffers and self.size > _JOIN:
+            if self.size > _JOIN and buffers and len(buffers) + len(message) > _BUFFERS:
                 break
             buffers += message
         try:
