@@ -242,7 +242,14 @@ class Peer:
             assert payload[2:] == reason.encode()
 
     def stream(
-        self, data: bytes, total: int, *, start: int = 0, read: bool = True, ends: bool = True, patience: float = 0.3
+        self,
+        data: bytes,
+        total: int,
+        *,
+        start: int = 0,
+        read: bool = True,
+        ends: bool = True,
+        patience: float | None = None,
     ) -> int:
         """Sends bytes over and over.
 
@@ -252,12 +259,15 @@ class Peer:
             start: how many of them were sent by earlier calls.
             read: whether to read what comes meanwhile.
             ends: whether to stop when the other half of the stream ends.
-            patience: how long to wait, in seconds, when nothing moves.
+            patience: how long to wait, in seconds, when nothing moves; by default long only where we read, since a
+                peer that is not read may well have stopped for good.
 
         Returns:
             how many bytes are sent, those of earlier calls included.
         """
         view = memoryview(data)
+        if patience is None:
+            patience = PATIENCE if read else 0.3
         self.socket.setblocking(False)
         try:
             while start < total and not (ends and self.ended):

@@ -202,7 +202,7 @@ def test_fault(serve: Serve, probe: Fault, sending: bool) -> None:
     peer.expect_end(2)
     peer.close()
     (application,) = server.applications
-    within(2, lambda: application.reasons, "connectionLost")
+    within(5, lambda: application.reasons, "connectionLost")
     (reason,) = application.reasons
     assert reason.code == probe.code
     assert reason.closeSent[0] == probe.code
@@ -236,7 +236,7 @@ def test_frames(serve: Serve, id: str, sent: bytes, received: list[Any] | None, 
         assert [peer.frame() for _ in received] == received
     peer.expect_close(code, "" if code != 1002 else None)
     # F25: the peer keeps its side open; ours closes at once.
-    peer.expect_end(0.5)
+    peer.expect_end(3)
 
 
 @pytest.mark.parametrize("more", [frame(0x81, b"Hello"), frame(0x81, b"Hello") + frame(0x82, bytes(70000))])
@@ -259,7 +259,7 @@ def test_H41_opening_deadline(serve: Serve, sent: bytes, status: int | None) -> 
         peer.expect_end(5)
     else:
         check_refusal(peer, Refused("", b"", 408, "Request Timeout"))
-    assert 0.3 < time.monotonic() - began < 2
+    assert 0.3 < time.monotonic() - began < 8
 
 
 def test_H40_bytes_do_not_put_the_deadline_off(serve: Serve) -> None:
@@ -271,7 +271,7 @@ def test_H40_bytes_do_not_put_the_deadline_off(serve: Serve) -> None:
             peer.expect_silence(0.05)
         except AssertionError:
             break
-    assert 0.4 < time.monotonic() - began < 2
+    assert 0.4 < time.monotonic() - began < 8
     assert not peer.ended
 
 
@@ -280,9 +280,9 @@ def test_F25_peer_closes_and_keeps_its_side_open(serve: Serve) -> None:
     peer = server.open()
     peer.send(frame(0x88, struct.pack("!H", 3000) + b"bye"))
     peer.expect_close(3000, "")
-    peer.expect_end(0.5)
+    peer.expect_end(3)
     (application,) = server.applications
-    within(1, lambda: application.reasons, "connectionLost")
+    within(5, lambda: application.reasons, "connectionLost")
     assert application.reasons[0].closeReceived == (3000, "bye")
 
 
@@ -298,6 +298,6 @@ def test_F26_peer_never_answers_our_close(serve: Serve, kind: str) -> None:
     except OSError:
         # An abort: the peer had its chance.
         pass
-    assert 0.4 < time.monotonic() - began < 2
-    within(1, lambda: server.applications[0].reasons, "connectionLost")
+    assert 0.4 < time.monotonic() - began < 8
+    within(5, lambda: server.applications[0].reasons, "connectionLost")
     assert server.applications[0].reasons[0].closeSent == (1000, "enough")

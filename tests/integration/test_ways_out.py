@@ -165,7 +165,7 @@ def test_loseConnection_with_a_full_queue(serve: Serve, kind: str) -> None:
     peer.expect_end()
     # TLS has a farewell of its own, for which the other side waits.
     peer.close()
-    within(2, lambda: server.applications[0].reasons, "connectionLost")
+    within(5, lambda: server.applications[0].reasons, "connectionLost")
     assert server.applications[0].reasons[0].closeReceived == (3000, "")
 
 
@@ -229,7 +229,7 @@ def test_peer_leaves_without_a_word(serve: Serve, kind: str) -> None:
         peer = server.open()
         peer.send(frame(0x81, b"unread") * 100)
         peer.close()
-    within(3, lambda: [one.reasons for one in server.applications if one.reasons][1:], "connectionLost of both")
+    within(5, lambda: [one.reasons for one in server.applications if one.reasons][1:], "connectionLost of both")
     assert {reason.code for one in server.applications for reason in one.reasons} == {1006}
     assert server.call(lambda: len(server.factory.connections)) == 0
 
