@@ -1,5 +1,6 @@
 """A WebSocket server that echoes text over plain sockets, one client at a time: `python sansio_server.py 8080`."""
 
+import contextlib
 import itertools
 import socket
 import sys
@@ -20,8 +21,7 @@ def serve(peer: socket.socket) -> None:
     except errors.InvalidRequest as error:
         peer.sendall(handshake.refusal(error).encode())
         return
-    # Exchange messages. The first frames may have come with the request.
-    connection = Connection(Role.SERVER)
+    connection = Connection(Role.SERVER)  # exchanges messages; the first may have come with the request
     for data in itertools.chain([decoder.unread], chunks):
         received = connection.receive_data(data)
         while connection.has_unread_data or received:
@@ -36,5 +36,5 @@ def serve(peer: socket.socket) -> None:
 
 with socket.create_server(("", int(sys.argv[1]) if len(sys.argv) > 1 else 8080)) as port:
     for client, _ in iter(port.accept, None):
-        with client:
+        with client, contextlib.suppress(OSError):
             serve(client)

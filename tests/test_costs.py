@@ -263,17 +263,17 @@ def many_messages_in_one_read(size):
 
 
 def a_huge_frame(size):
-    chunks = in_chunks(frame(0x82, bytes(size * 512), ZEROS))
+    chunks = in_chunks(frame(0x82, bytes(size * 4096), ZEROS))
     return lambda: take(Connection(Role.SERVER, max_message_size=None), chunks)
 
 
 def a_huge_frame_of_text(size):
-    chunks = in_chunks(frame(0x81, bytes(size * 512), ZEROS))
+    chunks = in_chunks(frame(0x81, bytes(size * 4096), ZEROS))
     return lambda: take(Connection(Role.SERVER, max_message_size=None), chunks)
 
 
 def a_huge_frame_in_one_read(size):
-    stream = frame(0x82, bytes(size * 512), ZEROS)
+    stream = frame(0x82, bytes(size * 4096), ZEROS)
     return lambda: take(Connection(Role.SERVER, max_message_size=None), [stream])
 
 

@@ -350,10 +350,22 @@ def test_a_call_reads_so_much_payload(key):
     assert read_one(reader, small) == [("binary", b"x" * 200)]
     assert read_one(reader, b"") == [("binary", b"x" * 100)]
     assert not reader.has_unread_data
-    # Control frames count too, but those without payload don't.
+    # Control frames don't count: they are at most 256, of 125 bytes.
     ping = frame(0x89, b"p" * 100, key)
-    assert read_one(reader, ping * 4 + frame(0x8A, b"", key)) == [("ping", b"p" * 100)] * 3
-    assert read_one(reader, b"") == [("ping", b"p" * 100), ("pong", b"")]
+    assert read_one(reader, ping * 4) == [("ping", b"p" * 100)] * 4
+
+
+@pytest.mark.parametrize("key", [KEY, None])
+def test_a_control_frame_behind_all_but_the_end_of_the_largest_message(key):
+    """The message leaves the next call no room for payload; a Ping needs none."""
+    reader = make(key is not None, size=100)
+    ping = frame(0x89, b"ping", key)
+    assert read_one(reader, frame(0x02, b"x" * 100, key) + ping) == [("ping", b"ping")]
+    assert not reader.has_unread_data
+    assert read_one(reader, ping + frame(0x80, b"", key)) == [("ping", b"ping"), ("binary", b"x" * 100)]
+    assert read_one(reader, frame(0x02, b"x" * 100, key)) == []
+    with pytest.raises(Refused, match="MessageTooBig"):
+        read_one(reader, frame(0x80, b"x", key))
 
 
 def test_a_call_without_a_limit_reads_a_mebibyte():

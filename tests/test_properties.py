@@ -46,6 +46,24 @@ payloads = st.one_of(
 
 
 @st.composite
+def conversations(draw, role, size_limit):
+    """What a peer may send: messages in fragments, around the limit more often than not, and Pings in between."""
+    parts = []
+    for _ in range(draw(st.integers(1, 4))):
+        size = draw(st.one_of(st.integers(size_limit - 1, size_limit + 1), st.integers(0, 20)))
+        cuts = sorted([*draw(st.lists(st.sampled_from([0, size // 2, size - 1, size]), max_size=3)), size])
+        start, first = 0, 0x02
+        for end in cuts:
+            parts.append((first, bytes(max(0, end - start))))
+            if draw(st.booleans()):
+                parts.append((0x89, draw(st.sampled_from([b"", b"?", bytes(125)]))))
+            start, first = end, 0x00
+        parts.append((0x80, b""))
+    key = KEY if role is Role.SERVER else None
+    return b"".join(frame(first, payload, key) for first, payload in parts)
+
+
+@st.composite
 def streams(draw, role):
     """Bytes as a peer could send them: mostly frames, mostly right ones, then anything."""
     parts = [
@@ -67,7 +85,7 @@ def splits(draw, data):
 
 @given(data=st.data(), role=roles, options=limits)
 def test_any_split_gives_the_same_events(data, role, options):
-    stream = data.draw(streams(role))
+    stream = data.draw(st.one_of(streams(role), conversations(role, options.get("max_message_size") or 100)))
     whole, split, waiting = (Connection(role, **options) for _ in range(3))
     expected = drain(whole, stream)
     pieces = data.draw(splits(stream))

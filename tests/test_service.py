@@ -13,9 +13,15 @@ from pathlib import Path
 import pytest
 from integration.peer import Peer, frame, make_certificate, request, within
 from integration.process import ENVIRONMENT, TWIST, TWISTD, Twistd, browse, run
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IProtocol
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
+from twisted.web.server import Site
 
-from wsock.service.routes import echo
+from wsock.service.routes import PageRequest, Pages, echo
 from wsock.service.tap import Options
 
 LOOPBACK = "tcp:0:interface=127.0.0.1"
@@ -272,6 +278,63 @@ def test_pages(twistd: Twistd, line: str, status: tuple[int, str], fields: dict[
     else:
         assert content.startswith(body)
         assert len(content) == length
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
+def test_bodies_are_discarded(twistd: Twistd, chunked: bool) -> None:
+    """Twisted would keep them in a file, read that, and take it apart."""
+    address = twistd.address()
+    twistd.forget_peak()
+    before = twistd.peak()
+    peer = address.connect()
+    size = 2**24
+    field = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {size}"
+    kind = "application/x-www-form-urlencoded"
+    peer.send(f"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\n{field}\r\n\r\n".encode())
+    data = b"a=b&" * 1024
+    if chunked:
+        data = b"%x\r\n%s\r\n" % (len(data), data)
+    peer.stream(data, size // 4096 * len(data))
+    if chunked:
+        peer.send(b"0\r\n\r\n")
+    assert peer.answer().status == 405
+    assert twistd.peak() - before < 2**21
+
+
+def page_connection(clock: Clock) -> tuple[IProtocol, StringTransport]:
+    site = Site(Pages({}, b"page"), reactor=clock)
+    site.requestFactory = PageRequest
+    protocol = site.buildProtocol(None)
+    assert protocol is not None
+    transport = StringTransport()
+    protocol.makeConnection(transport)
+    return protocol, transport
+
+
+BODY = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n"
+
+
+def test_a_body_that_drips() -> None:
+    """It gets 10 seconds, however often something comes."""
+    clock = Clock()
+    protocol, transport = page_connection(clock)
+    protocol.dataReceived(BODY)
+    for _ in range(9):
+        clock.advance(1)
+        protocol.dataReceived(b"a")
+    assert not transport.disconnected
+    clock.advance(1)
+    assert transport.disconnected
+    assert transport.value() == b""
+
+
+def test_a_body_in_time() -> None:
+    clock = Clock()
+    protocol, transport = page_connection(clock)
+    protocol.dataReceived(BODY + bytes(100))
+    assert transport.value().startswith(b"HTTP/1.1 405 ")
+    protocol.connectionLost(Failure(ConnectionDone()))
+    assert clock.getDelayedCalls() == []
 
 
 @pytest.mark.parametrize("path", ["/", "/nonesuch", "/echo/", "/%65cho"])

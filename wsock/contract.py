@@ -7,9 +7,9 @@ the same names: an application written for the one runs on the other.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -132,7 +132,7 @@ class Refuse(Exception):
 
 #: What ``buildApplication`` may return, now or later.
 Decision: TypeAlias = Application | Accept
-BuildApplication: TypeAlias = Callable[["Request"], Decision | Awaitable[Decision]]
+BuildApplication: TypeAlias = Callable[["Request"], Decision | Deferred[Any] | Coroutine[Any, Any, Decision]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,39 +144,33 @@ class Settings:
         maxEmptyFragments: how many frames of one message may be empty; one more closes with 1008.
         openTimeout: seconds from the connection to the end of the opening handshake, TLS included.
         closeTimeout: seconds from our Close to the loss of the connection; then it is aborted.
-        pingInterval: seconds of silence before a Ping.
-        pingTimeout: seconds without a sign of life before the connection is aborted.
+        pingTimeout: seconds in which a peer takes nothing of our last bytes before the connection is aborted.
         receiveQueue: how many messages are taken in while a callback is not done.
-        highWaterMark: how many bytes may be unsent before the connection counts as not writable.
+        highWaterMark: how many bytes may be unsent before the connection counts as not writable: then its peer is
+            not read either.
         sendLimit: how many bytes may be unsent before the connection is closed with 1013.
-        slowConsumer: what becomes of a connection that is not writable. ``"wait"``: its peer is not read either.
-        maxConnections: how many connections a factory holds; one more is answered with 503.
+        maxConnections: how many open connections a factory has; one more is answered with 503.
     """
 
     maxMessageSize: int | None = DEFAULT_MAX_MESSAGE_SIZE
     maxEmptyFragments: int | None = 1024
     openTimeout: float | None = 10
     closeTimeout: float | None = 10
-    pingInterval: float | None = 20
     pingTimeout: float | None = 20
     receiveQueue: int = 16
     highWaterMark: int | None = 65536
     sendLimit: int | None = 2**20
-    slowConsumer: Literal["wait"] = "wait"
     maxConnections: int | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name == "slowConsumer":
-                if value != "wait":
-                    raise LocalProtocolError('slowConsumer is "wait"')
-            elif value is None and field.name != "receiveQueue":
+            if value is None and field.name != "receiveQueue":
                 continue
-            elif isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
                 advice = "" if field.name == "receiveQueue" else ", or None for no limit"
                 raise LocalProtocolError(f"{field.name} is a number above 0{advice}")
-            elif isinstance(value, float) and not field.name.endswith(("Timeout", "Interval")):
+            if isinstance(value, float) and not field.name.endswith("Timeout"):
                 raise LocalProtocolError(f"{field.name} is a whole number")
 
 

@@ -15,6 +15,7 @@ wrappers forward attributes, and a TLS wrapper's socket would take plain text.
 from __future__ import annotations
 
 import socket
+import sys
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -43,6 +44,14 @@ _SMALL: Final = 512
 #: How many buffers one attempt takes: as many as Linux lets ``sendmsg`` have; Windows has none.
 _BUFFERS: Final = 1024
 _SENDMSG: Final = hasattr(socket.socket, "sendmsg")
+try:
+    import fcntl
+    import termios
+except ImportError:  # pragma: no cover - Windows
+    _OUTQ: int | None = None
+else:
+    #: SIOCOUTQ, under its older name.
+    _OUTQ = termios.TIOCOUTQ
 
 
 class _Turn:
@@ -180,6 +189,22 @@ class Outgoing:
             return self.size + held
         # Of another transport one thing is known: it pauses us when it holds more than 64 KiB.
         return self.size + _HANDOVER if self.paused else self.size
+
+    @property
+    def untaken(self) -> int:
+        """How many bytes the peer has not taken, as far as can be seen: `unsent`, and what the system holds.
+
+        The system says that a socket is writable when a third of its buffer is free, and that may be a megabyte: a
+        slow reader can be seen to take bytes long before.
+        """
+        transport = self._transport
+        while transport is not None and type(transport) not in _STOCK:
+            # Only looked at, never written to: whatever wraps a socket counts for it.
+            transport = getattr(transport, "transport", None)
+        if transport is None or _OUTQ is None or not transport.connected:
+            return self.unsent
+        held: bytes = fcntl.ioctl(transport.fileno(), _OUTQ, bytes(4))
+        return self.unsent + int.from_bytes(held, sys.byteorder)
 
     @property
     def writable(self) -> bool:

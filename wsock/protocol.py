@@ -288,11 +288,11 @@ class WireProtocol(Delivery):
 
     def _watchQueue(self) -> None:
         if self._settings.pingTimeout is not None:
-            self._startTimer(self._settings.pingTimeout, self._queueWatched, self._outgoing.unsent)
+            self._startTimer(self._settings.pingTimeout, self._queueWatched, self._outgoing.untaken)
 
-    def _queueWatched(self, unsent: int) -> None:
+    def _queueWatched(self, untaken: int) -> None:
         self._timer = None
-        if self._outgoing.unsent < unsent:
+        if self._outgoing.untaken < untaken:
             self._watchQueue()
         else:
             self.abortConnection()

@@ -350,7 +350,8 @@ class WebSocketServerFactory:
     def stop(self, code: int = CloseCode.GOING_AWAY) -> Deferred[None]:
         """Ends all connections: those in their opening handshake with 503, open ones with a Close.
 
-        Those that are still there after 4 seconds are aborted. New ones get 503. Stop listening first.
+        Those that are still there after 4 seconds are aborted. New ones get 503, for good: a factory is stopped once.
+        Stop listening first.
 
         Args:
             code: the close code.

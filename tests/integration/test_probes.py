@@ -208,6 +208,16 @@ def test_fault(serve: Serve, probe: Fault, sending: bool) -> None:
     assert reason.closeSent[0] == probe.code
 
 
+def test_a_ping_behind_all_but_the_end_of_the_largest_message(serve: Serve) -> None:
+    """A message that has all the bytes it may have, and has not ended, holds nobody up."""
+    server = serve()
+    peer = server.open()
+    peer.send(frame(0x02, bytes(2**20)) + frame(0x89, b"?"))
+    assert peer.frame() == (0x8A, b"?")
+    peer.send(frame(0x80))
+    assert peer.frame() == (0x82, bytes(2**20))
+
+
 @pytest.mark.parametrize(
     ("id", "sent", "received", "code"),
     [

@@ -244,3 +244,21 @@ def test_silent_peers_meet_the_opening_deadline(serve: Serve, kind: str) -> None
         except ConnectionResetError:
             assert kind == "tls"
             assert peer is peers[0]
+
+
+def test_a_close_behind_much_that_is_taken_slowly(serve: Serve, kind: str) -> None:
+    """A peer that takes some of it is waited for, also while the system does not yet say that it takes more of us."""
+    server = serve(kind, pingTimeout=0.2)
+    peer = server.open(receive_buffer=2**14)
+    transport = server.applications[0].transport
+    payload = bytes(range(256)) * 2**14
+    server.call(transport.sendBytesMessage, payload)
+    server.call(transport.loseConnection, 1000, "enough")
+    expected = struct.pack("!BBQ", 0x82, 127, len(payload)) + payload
+    received = bytearray()
+    while len(received) < len(expected):
+        time.sleep(0.01)
+        data = peer.socket.recv(2**14)
+        assert data, "cut off"
+        received += data
+    assert received[: len(expected)] == expected

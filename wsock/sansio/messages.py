@@ -213,13 +213,18 @@ class MessageReader:
                 if position < 0:
                     position = size
                     break
-            end = position + min(self._left, size - position, payload)
+            # A control frame is held to `_MAX_CONTROLS`, not to what is left of the payload: that may be nothing, when
+            # a message has come but for its last frame, and then each call would stop before the control frame.
+            is_control = frame.opcode >= CLOSE
+            end = position + min(self._left, size - position)
+            if not is_control:
+                end = min(end, position + payload)
+                payload -= end - position
             self._read_payload(data, position, end, events)
-            payload -= end - position
             position = end
             if self._left >= 0:
                 break
-            if frame.opcode >= CLOSE:
+            if is_control:
                 controls -= 1
                 if controls == 0 or frame.opcode == CLOSE:
                     break

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 
-from twisted.web.http import Request as HTTPRequest
 from twisted.web.resource import Resource
+from twisted.web.server import Request as HTTPRequest
 
 from ..contract import Accept, Refuse, WebSocketProtocol
 from ..request import Request
 from ..sansio.constants import VERSION
 from ..sansio.http import REASONS, split_target
 
+#: How long the body of a request for a page may take, in seconds.
+_BODY_TIMEOUT = 10
 #: What the page may do: it is one file, and talks to WebSockets alone.
 _PAGE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
@@ -61,6 +63,22 @@ class Routes:
         if route is None:
             raise Refuse(404)
         return route(request)
+
+
+class PageRequest(HTTPRequest):
+    """A request for a page. No page reads a body, so what comes is discarded; Twisted would keep all of it."""
+
+    def gotLength(self, length: int | None) -> None:
+        """The head has come; ``length`` is that of the body, None where it is not told."""
+        super().gotLength(0)
+        channel = self.channel
+        if length != 0 and channel is not None:
+            # A body has no limit in size, so it gets one in time.
+            deadline = channel.callLater(_BODY_TIMEOUT, channel.forceAbortClient)
+            self.notifyFinish().addBoth(lambda ignored: deadline.active() and deadline.cancel())
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """A part of the body has come."""
 
 
 class Pages(Resource):

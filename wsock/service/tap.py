@@ -21,7 +21,7 @@ from twisted.web.server import Site
 from ..contract import Settings
 from ..sansio.http import split_target
 from ..server import WebSocketServerFactory
-from .routes import KINDS, Pages, Route, Routes, frontPage
+from .routes import KINDS, PageRequest, Pages, Route, Routes, frontPage
 
 _DEFAULT_PORT = "8080"
 
@@ -64,7 +64,7 @@ class Options(BaseOptions):
         ssl:8443:privateKey=key.pem:certKey=cert.pem. May be given several times. [default: 8080]
         """
         if description.isascii() and description.isdigit():
-            if not 0 <= int(description) <= 65535:
+            if len(description) > 5 or int(description) > 65535:
                 raise UsageError(f"--port {description}: a TCP port is a number from 0 to 65535")
             description = f"tcp:{int(description)}"
         self.ports.append(description)
@@ -88,7 +88,7 @@ class Options(BaseOptions):
         """The largest message taken in, in bytes, or "none" for no limit. [default: 1048576]"""
         if size == "none":
             self.maxMessageSize = None
-        elif size.isascii() and size.isdigit() and int(size) > 0:
+        elif size.isascii() and size.isdigit() and len(size) < 19 and int(size) > 0:
             self.maxMessageSize = int(size)
         else:
             raise UsageError(f"--max-message-size {size}: a number of bytes above 0, or none")
@@ -198,7 +198,11 @@ def _explain(failure: Failure) -> str:
     if isinstance(error, CannotListenError):
         error = error.socketError
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+        # Not of a lock: Twisted's are links to a number.
+        name = error.filename if error.filename2 is None else error.filename2
+        return f"{error.strerror}: {name}" if name else error.strerror
+    if isinstance(error, ImportError) and error.name in ("OpenSSL", "service_identity"):
+        return "TLS needs more packages: pip install 'wsock[tls]'"
     if isinstance(error, TypeError):
         # A parameter too many or too few: the name of a parser function says nothing to those who wrote it.
         return str(error).rpartition("() ")[2]
@@ -232,6 +236,7 @@ def makeService(options: Options, reactor: Any = None) -> WebSocketService:
         from twisted.internet import reactor
     routes = options.routes or {"/echo": KINDS["echo"]}
     site = Site(Pages(routes, None if options.routes else frontPage()), logFormatter=_accessLine)
+    site.requestFactory = PageRequest
     site.noisy = False
     factory = WebSocketServerFactory(
         Routes(routes), reactor=reactor, settings=Settings(maxMessageSize=options.maxMessageSize), otherwise=site
