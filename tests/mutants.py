@@ -323,10 +323,19 @@ PROTOCOL = [
         "        if True:\n            self._watchQueue()",
     ),
     Mutant(
-        "queue: a peer that takes something lives", "        if self._outgoing.unsent < unsent:", "        if False:"
+        "queue: a peer that takes something lives", "        if self._outgoing.untaken < untaken:", "        if False:"
     ),
     Mutant(
-        "queue: a peer that takes nothing is aborted", "        if self._outgoing.unsent < unsent:", "        if True:"
+        "queue: a peer that takes nothing is aborted",
+        "        if self._outgoing.untaken < untaken:",
+        "        if True:",
+    ),
+    Mutant(
+        "queue: what the system takes is taken",
+        "self._queueWatched, self._outgoing.untaken)\n\n    def _queueWatched(self, untaken: int) -> None:\n"
+        "        self._timer = None\n        if self._outgoing.untaken <",
+        "self._queueWatched, self._outgoing.unsent)\n\n    def _queueWatched(self, untaken: int) -> None:\n"
+        "        self._timer = None\n        if self._outgoing.unsent <",
     ),
     Mutant(
         "end: nothing leaves after an abort",
@@ -348,8 +357,8 @@ PROTOCOL = [
 DELIVERY = [
     Mutant(
         "cork: while data are received",
-        "        outgoing.cork()\n        self._delivering = True\n        try:\n            self._deliver",
-        "        self._delivering = True\n        try:\n            self._deliver",
+        "        outgoing.cork()\n        self._delivering = True\n        try:\n            self._deliver(",
+        "        self._delivering = True\n        try:\n            self._deliver(",
     ),
     Mutant(
         "farewell: reads on to the end",
