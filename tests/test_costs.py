@@ -132,7 +132,8 @@ def test_memory_of_what_waits():
             connection.receive_data(chunk)
         assert len(take(connection, [b""])) == 60_000 - 1
 
-    assert peak(wait) <= 2 * 60_000 * 9 + FIXED
+    # Many calls: what measures coverage is traced too, and was seen to take as much as FIXED.
+    assert peak(wait) <= 2 * 60_000 * 9 + 2 * FIXED
 
 
 def test_memory_of_a_message_that_ends_with_its_connection():
