@@ -216,10 +216,11 @@ class MessageReader:
             # A control frame is held to `_MAX_CONTROLS`, not to what is left of the payload: that may be nothing, when
             # a message has come but for its last frame, and then each call would stop before the control frame.
             is_control = frame.opcode >= CLOSE
-            end = position + min(self._left, size - position)
+            length = min(self._left, size - position)
             if not is_control:
-                end = min(end, position + payload)
-                payload -= end - position
+                length = min(length, payload)
+                payload -= length
+            end = position + length
             self._read_payload(data, position, end, events)
             position = end
             if self._left >= 0:
