@@ -47,6 +47,32 @@ PROTOCOL_TESTS = [
     "tests/integration/test_probes.py",
 ]
 
+TURN = [
+    Mutant(
+        "turn: ends",
+        "        self._call = None\n        self.number += 1\n        waiting",
+        "        self._call = None\n        waiting",
+    ),
+    Mutant(
+        "turn: is shared",
+        "        if self._call is None:\n            self._call",
+        "        if True:\n            self._call",
+    ),
+    Mutant("turn: flushes", "                outgoing.flush()\n", "                pass\n"),
+    Mutant("turn: one does not hold up others", "            except Exception:", "            except KeyError:"),
+    Mutant("turn: is left", "        self.waiting.pop(outgoing, None)\n"),
+    Mutant("turn: others wait on", "if self._call is not None and not self.waiting:", "if self._call is not None:"),
+    Mutant("turn: is cancelled", "            self._call.cancel()\n"),
+    Mutant(
+        "turn: begins anew",
+        "            self._call = None\n            self.number += 1\n",
+        "            self._call = None\n",
+    ),
+    Mutant(
+        "turn: lets its reactor go", "WeakValueDictionary[int, Turn] = WeakValueDictionary()", "dict[int, Turn] = {}"
+    ),
+]
+
 OUTGOING = [
     # The guards of the eager path
     Mutant("eager: exact type", "type(transport) in _STOCK", "isinstance(transport, tuple(_STOCK))"),
@@ -143,29 +169,6 @@ OUTGOING = [
     Mutant("turn: the second waits", "elif self._turnNumber != self._turn.number:", "elif True:"),
     Mutant("turn: the first does not", "elif self._turnNumber != self._turn.number:", "elif False:"),
     Mutant("turn: is remembered", "self._turnNumber = self._turn.begin()", "self._turn.begin()"),
-    Mutant(
-        "turn: ends",
-        "        self._call = None\n        self.number += 1\n        waiting",
-        "        self._call = None\n        waiting",
-    ),
-    Mutant(
-        "turn: is shared",
-        "        if self._call is None:\n            self._call",
-        "        if True:\n            self._call",
-    ),
-    Mutant("turn: flushes", "                outgoing.flush()\n", "                pass\n"),
-    Mutant("turn: one does not hold up others", "            except Exception:", "            except KeyError:"),
-    Mutant("turn: is left", "        self.waiting.pop(outgoing, None)\n"),
-    Mutant("turn: others wait on", "if self._call is not None and not self.waiting:", "if self._call is not None:"),
-    Mutant("turn: is cancelled", "            self._call.cancel()\n"),
-    Mutant(
-        "turn: begins anew",
-        "            self._call = None\n            self.number += 1\n",
-        "            self._call = None\n",
-    ),
-    Mutant(
-        "turn: lets its reactor go", "WeakValueDictionary[int, _Turn] = WeakValueDictionary()", "dict[int, _Turn] = {}"
-    ),
     Mutant("turn: not for other transports", "        elif not self._stock:\n            self.flush()\n"),
     Mutant("turn: not while paused", "elif self._corked or self.paused:", "elif self._corked:"),
     # The queue and its limits
@@ -390,6 +393,7 @@ SERVER = [
 
 #: (file, mutants, tests)
 PARTS = [
+    ("wsock/turn.py", TURN, OUTGOING_TESTS),
     ("wsock/outgoing.py", OUTGOING, OUTGOING_TESTS),
     ("wsock/delivery.py", DELIVERY, PROTOCOL_TESTS),
     ("wsock/protocol.py", PROTOCOL, PROTOCOL_TESTS),

@@ -20,12 +20,12 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
-from weakref import WeakValueDictionary
 
 from twisted.internet import tcp
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
-from twisted.logger import Logger
+from twisted.internet.interfaces import IPushProducer, IReactorTime
 from zope.interface import implementer
+
+from .turn import turnOf
 
 _STOCK: set[type] = {tcp.Server, tcp.Client}
 with suppress(ImportError):  # on a platform without UNIX sockets
@@ -52,50 +52,6 @@ except ImportError:  # pragma: no cover - Windows
 else:
     #: SIOCOUTQ, under its older name.
     _OUTQ = termios.TIOCOUTQ
-
-
-class _Turn:
-    """The present turn of one reactor, shared by all connections on it."""
-
-    __slots__ = ("__weakref__", "_call", "_reactor", "number", "waiting")
-
-    _log = Logger()
-
-    def __init__(self, reactor: IReactorTime) -> None:
-        self._reactor = reactor
-        self._call: IDelayedCall | None = None
-        #: Those to flush at its end.
-        self.waiting: dict[Outgoing, None] = {}
-        self.number = 0
-
-    def begin(self) -> int:
-        """Returns the number of this turn, and sees to it that it ends."""
-        if self._call is None:
-            self._call = self._reactor.callLater(0, self._end)
-        return self.number
-
-    def leave(self, outgoing: Outgoing) -> None:
-        """Forgets a connection that is lost, and the delayed call if no other connection waits for it."""
-        self.waiting.pop(outgoing, None)
-        if self._call is not None and not self.waiting:
-            self._call.cancel()
-            self._call = None
-            self.number += 1
-
-    def _end(self) -> None:
-        self._call = None
-        self.number += 1
-        waiting, self.waiting = self.waiting, {}
-        for outgoing in waiting:
-            try:
-                outgoing.flush()
-            except Exception:
-                # The others have no part in it.
-                self._log.failure("a connection failed to send")
-
-
-#: By the reactor's id: as long as a turn is here it holds its reactor, so that the id is nobody else's.
-_turns: WeakValueDictionary[int, _Turn] = WeakValueDictionary()
 
 
 def isStock(transport: object) -> bool:
@@ -144,7 +100,7 @@ class Outgoing:
     ) -> None:
         self._transport = transport
         self._stock = isStock(transport)
-        self._turn = _turns.get(id(reactor)) or _turns.setdefault(id(reactor), _Turn(reactor))
+        self._turn = turnOf(reactor)
         self._turnNumber = -1
         self._highWaterMark = float("inf") if highWaterMark is None else highWaterMark
         self._sendLimit = float("inf") if sendLimit is None else sendLimit

@@ -1,0 +1,65 @@
+"""The turns of a reactor: what waits for the end of the present one, by one delayed call for all connections."""
+
+from __future__ import annotations
+
+from typing import Protocol
+from weakref import WeakValueDictionary
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+
+class Flushable(Protocol):
+    """What can wait for the end of a turn."""
+
+    def flush(self) -> None:
+        """The turn is over."""
+
+
+class Turn:
+    """The present turn of one reactor, shared by all connections on it."""
+
+    __slots__ = ("__weakref__", "_call", "_reactor", "number", "waiting")
+
+    _log = Logger()
+
+    def __init__(self, reactor: IReactorTime) -> None:
+        self._reactor = reactor
+        self._call: IDelayedCall | None = None
+        #: Those to flush at its end.
+        self.waiting: dict[Flushable, None] = {}
+        self.number = 0
+
+    def begin(self) -> int:
+        """Returns the number of this turn, and sees to it that it ends."""
+        if self._call is None:
+            self._call = self._reactor.callLater(0, self._end)
+        return self.number
+
+    def leave(self, outgoing: Flushable) -> None:
+        """Forgets a connection that is lost, and the delayed call if no other connection waits for it."""
+        self.waiting.pop(outgoing, None)
+        if self._call is not None and not self.waiting:
+            self._call.cancel()
+            self._call = None
+            self.number += 1
+
+    def _end(self) -> None:
+        self._call = None
+        self.number += 1
+        waiting, self.waiting = self.waiting, {}
+        for outgoing in waiting:
+            try:
+                outgoing.flush()
+            except Exception:
+                # The others have no part in it.
+                self._log.failure("a connection failed to send")
+
+
+#: By the reactor's id: as long as a turn is here it holds its reactor, so that the id is nobody else's.
+_turns: WeakValueDictionary[int, Turn] = WeakValueDictionary()
+
+
+def turnOf(reactor: IReactorTime) -> Turn:
+    """The turn that all connections on a reactor share."""
+    return _turns.get(id(reactor)) or _turns.setdefault(id(reactor), Turn(reactor))
