@@ -161,7 +161,7 @@ def test_accepting(how: Callable[[object], Any]) -> None:
         application, buildApplication=lambda request: how(Accept(application, "chat", [("Set-Cookie", "a=b")]))
     )
     answer = served.feed(WITH_SUBPROTOCOLS + HELLO)
-    assert b"\r\nSec-WebSocket-Protocol: chat\r\nSet-Cookie: a=b\r\n\r\n" in answer
+    assert b"\r\nSec-WebSocket-Protocol: chat\r\nSet-Cookie: a=b\r\nServer: wsock/" in answer
     assert application.messages == ["Hello"]
     assert served.wire.subprotocol == "chat"
 

@@ -12,9 +12,9 @@ from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from wsock import Settings, WebSocketServerFactory
+from wsock import Settings, WebSocketServerFactory, __version__
 
-#: The request of RFC 6455 section 1.2, and the answer to it in section 1.3.
+#: The request of RFC 6455 section 1.2, and the answer to it in section 1.3, with one field more.
 REQUEST = (
     b"GET /chat HTTP/1.1\r\n"
     b"Host: server.example.com\r\n"
@@ -27,7 +27,8 @@ ANSWER = (
     b"HTTP/1.1 101 Switching Protocols\r\n"
     b"Upgrade: websocket\r\n"
     b"Connection: Upgrade\r\n"
-    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
+    b"Server: wsock/" + __version__.encode() + b"\r\n\r\n"
 )
 #: "Hello" as text, as a Ping and the Pong that answers it (RFC 6455 section 5.7): masked from the client.
 HELLO = bytes.fromhex("818537fa213d7f9f4d5158")

@@ -14,6 +14,10 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:  # the same names for type checkers; a test compares the two lists
+    from .client import WebSocketClientFactory as WebSocketClientFactory
+    from .client import WebSocketClientProtocol as WebSocketClientProtocol
+    from .client import connect as connect
+    from .client import connectProtocol as connectProtocol
     from .contract import Accept as Accept
     from .contract import Refuse as Refuse
     from .contract import Settings as Settings
@@ -33,6 +37,8 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
     from .sansio.errors import WebSocketError as WebSocketError
     from .server import WebSocketServerFactory as WebSocketServerFactory
     from .server import WebSocketServerProtocol as WebSocketServerProtocol
+    from .stream import WebSocketStream as WebSocketStream
+    from .stream import streamApplication as streamApplication
 
     implementation: str
     maskImplementation: str
@@ -50,6 +56,8 @@ _HOMES = {
     "Refuse": "wsock.contract",
     "RemoteProtocolError": "wsock.sansio.errors",
     "Settings": "wsock.contract",
+    "WebSocketClientFactory": "wsock.client",
+    "WebSocketClientProtocol": "wsock.client",
     "WebSocketClosed": "wsock.contract",
     "WebSocketDropped": "wsock.contract",
     "WebSocketEnded": "wsock.contract",
@@ -57,6 +65,10 @@ _HOMES = {
     "WebSocketProtocol": "wsock.contract",
     "WebSocketServerFactory": "wsock.server",
     "WebSocketServerProtocol": "wsock.server",
+    "WebSocketStream": "wsock.stream",
+    "connect": "wsock.client",
+    "connectProtocol": "wsock.client",
+    "streamApplication": "wsock.stream",
 }
 
 __all__ = ["__version__", "implementation", "maskImplementation"]

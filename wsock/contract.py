@@ -99,17 +99,27 @@ class WebSocketProtocol:
         """
 
 
+class SelfRegulating:
+    """An application whose sends wait by themselves, and whose memory has a bound of its own: `WebSocketStream`.
+
+    It goes on receiving while its connection is not writable: two that wait in a send to each other would else not
+    even hear of each other's Close.
+    """
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class Accept:
     """What ``buildApplication`` returns to say more than which application it is to be.
 
     Attributes:
-        application: the application.
+        application: the application; None where `streamApplication` brings its own.
         subprotocol: one of those that the client offered, or None.
         headers: more fields for the 101 answer, such as ``Set-Cookie``.
     """
 
-    application: Application
+    application: Application | None
     subprotocol: str | None = None
     headers: Sequence[tuple[str, str]] = ()
 

@@ -15,7 +15,7 @@ Rules:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from sys import getsizeof
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from .contract import Application, Settings
+from .contract import Application, SelfRegulating, Settings
 from .outgoing import Outgoing
 from .sansio.connection import Connection
 from .sansio.constants import DEFAULT_MAX_MESSAGE_SIZE
@@ -65,6 +65,7 @@ class Delivery:
         "_phase",
         "_reactor",
         "_reading",
+        "_receivedDiscarded",
         "_serving",
         "_settings",
         "transport",
@@ -94,6 +95,8 @@ class Delivery:
         #: The transport was not told to stop reading.
         self._reading = True
         self._continuation: IDelayedCall | None = None
+        #: How many messages were received and never delivered.
+        self._receivedDiscarded = 0
 
     # What the rest of the connection does
 
@@ -179,8 +182,7 @@ class Delivery:
             self._dispatch(event)
             # `_isHeldUp` is asked only where it may say yes: this runs for each message.
             if (self._paused or self._serving is not None or self._discarding or outgoing.paused) and self._isHeldUp():
-                if not self._discarding:
-                    self._enqueue(events[index + 1 :])
+                self._enqueue(events[index + 1 :])
                 break
 
     def _deliverWaiting(self) -> None:
@@ -225,7 +227,12 @@ class Delivery:
 
     def _isStalled(self) -> bool:
         """Whether the peer does not read; then it is not read, else what it makes us send has no bound."""
-        return self._phase == OPEN and not self._isClosing() and not self._outgoing.writable
+        return (
+            self._phase == OPEN
+            and not self._isClosing()
+            and not self._outgoing.writable
+            and not isinstance(self._application, SelfRegulating)
+        )
 
     def _isClosing(self) -> bool:
         return self._connection.close_sent is not None
@@ -259,11 +266,16 @@ class Delivery:
             if not room and not closing:
                 return
             events = self._receive(self._takeHeld(), room or None)
-            if room and not self._discarding:
+            if room:
                 self._enqueue(events)
+            else:
+                self._countDiscarded(events)
 
     def _enqueue(self, events: list[Event]) -> None:
         """Has those events wait that an application can hear of."""
+        if self._discarding:
+            self._countDiscarded(events)
+            return
         waiting = [event for event in events if isinstance(event, (BinaryReceived, TextReceived, PongReceived))]
         if not waiting:
             return
@@ -319,7 +331,7 @@ class Delivery:
 
     def _updateReading(self) -> None:
         """Tells the transport to read or not, as things stand."""
-        if self._phase >= ABORTED:
+        if self._phase >= ABORTED or self._phase == OPENING:
             return
         reading = (
             self._phase == ENDING
@@ -355,4 +367,10 @@ class Delivery:
     def _discard(self) -> None:
         """Delivers no message any more."""
         self._discarding = True
+        self._countDiscarded(self._events or ())
         self._events = None
+
+    def _countDiscarded(self, events: Iterable[Event]) -> None:
+        for event in events:
+            if isinstance(event, (BinaryReceived, TextReceived)):
+                self._receivedDiscarded += 1

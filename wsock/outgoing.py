@@ -67,6 +67,7 @@ class Outgoing:
         size: how many bytes wait here, in whole messages and the rest of the one begun.
         paused: whether the transport takes no more for now.
         writabilityChanged: called without arguments when the transport has taken bytes and the connection is writable.
+        blocked: called without arguments when the transport takes no more.
     """
 
     __slots__ = (
@@ -85,6 +86,7 @@ class Outgoing:
         "_transport",
         "_turn",
         "_turnNumber",
+        "blocked",
         "paused",
         "size",
         "writabilityChanged",
@@ -97,6 +99,7 @@ class Outgoing:
         highWaterMark: int | None,
         sendLimit: int | None,
         writabilityChanged: Callable[[], None],
+        blocked: Callable[[], None] = lambda: None,
     ) -> None:
         self._transport = transport
         self._stock = isStock(transport)
@@ -106,6 +109,7 @@ class Outgoing:
         self._sendLimit = float("inf") if sendLimit is None else sendLimit
         self._corkLimit = min(_CORK if highWaterMark is None else highWaterMark, self._sendLimit)
         self.writabilityChanged = writabilityChanged
+        self.blocked = blocked
         #: Whole messages, each the list of its buffers. None while there are none: an empty deque has 600 bytes.
         self._queue: deque[list[bytes]] | None = None
         #: What is left of the message that has begun to leave.
@@ -123,10 +127,22 @@ class Outgoing:
 
     # What the connection asks for
 
+    def hold(self) -> None:
+        """Holds back all that is written until `register`: a client's messages wait for the server's answer."""
+        self.paused = True
+
+    def writeAhead(self, data: bytes) -> None:
+        """Sends what goes before all that `hold` holds back: a client's request."""
+        if not self._aborted:
+            self._transport.write(data)
+
     def register(self) -> None:
-        """Becomes the transport's producer, from the end of the opening handshake on."""
+        """Becomes the transport's producer, from the end of the opening handshake on; lets go what was held back."""
         self._registered = True
+        self.paused = False
         self._transport.registerProducer(self, True)
+        if not self._corked:
+            self.flush()
 
     def unregister(self) -> None:
         """Is the transport's producer no longer, so that it can close; what waits is handed over."""
@@ -144,7 +160,7 @@ class Outgoing:
             held: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
             return self.size + held
         # Of another transport one thing is known: it pauses us when it holds more than 64 KiB.
-        return self.size + _HANDOVER if self.paused else self.size
+        return self.size + _HANDOVER if self.paused and self._registered else self.size
 
     @property
     def untaken(self) -> int:
@@ -259,6 +275,7 @@ class Outgoing:
     def pauseProducing(self) -> None:
         """The transport takes no more for now."""
         self.paused = True
+        self.blocked()
 
     def resumeProducing(self) -> None:
         """The transport has sent what it had."""
@@ -294,6 +311,7 @@ class Outgoing:
                 if self._registered:
                     # Else it would pause us only past its own mark, and so not tell when it is empty.
                     self._transport.producerPaused = self.paused = True
+                    self.blocked()
         if self._drained is not None and not self.size:
             drained, self._drained = self._drained, None
             drained()

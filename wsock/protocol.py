@@ -3,7 +3,8 @@
 Rules:
 
 * The protocol itself is the sans-IO core's; here it gets a transport, a clock and an application.
-* All that comes in is delivered by `wsock.delivery`, all that leaves goes through `wsock.outgoing`.
+* All that comes in is delivered by `wsock.delivery`; what the application sends is `wsock.sending`'s, and all that
+  leaves goes through `wsock.outgoing`.
 * A connection ends in a bounded time, and our last bytes reach a peer that reads them.
 * The application hears `connectionLost` once, last, and iff it heard `negotiationStarted`.
 """
@@ -11,10 +12,9 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
@@ -31,11 +31,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from .contract import Application, Settings, WebSocketClosed, WebSocketDropped
-from .delivery import ABORTED, LOST, OPEN, Delivery, asDeferred
+from .contract import SelfRegulating, WebSocketClosed, WebSocketDropped
+from .delivery import ABORTED, LOST, OPEN, asDeferred
 from .outgoing import Outgoing
 from .request import Request, getPeerCertificate
 from .sansio.constants import CloseCode
+from .sansio.extensions import Extension
+from .sending import Sending
+
+if TYPE_CHECKING:
+    from .factory import ConnectionFactory
 
 
 def _canHalfClose(transport: Any) -> bool:
@@ -58,24 +63,28 @@ def _unwrapped(failure: Failure) -> Failure:
 
 
 @implementer(IProtocol, IPushProducer, ILoggingContext)
-class WireProtocol(Delivery):
+class WireProtocol(Sending):
     """One side of a connection; the application's transport.
 
     Attributes:
         transport: Twisted's.
+        factory: what made it, and holds it while its transport is there.
         request: the request that opened the connection.
         subprotocol: the one agreed on, or None.
     """
 
-    __slots__ = ("_lastSent", "_timer", "request", "subprotocol")
+    __slots__ = ("_closers", "_lastSent", "_timer", "factory", "request", "subprotocol")
 
     _log = Logger()
 
     request: Request
 
-    def __init__(self, reactor: IReactorTime, settings: Settings) -> None:
-        super().__init__(reactor, settings)
+    def __init__(self, factory: ConnectionFactory[Any], reactor: IReactorTime) -> None:
+        super().__init__(reactor, factory.settings)
+        self.factory = factory
         self.subprotocol: str | None = None
+        #: Who waits in `whenClosed`; None while there are none.
+        self._closers: list[Deferred[None]] | None = None
         #: The opening timer; later the closing timer, or what watches over the queue before our last bytes.
         self._timer: IDelayedCall | None = None
         #: Our last bytes, a Close or a refusal, have left the queue: the closing timer runs.
@@ -91,7 +100,12 @@ class WireProtocol(Delivery):
         """Takes the transport over; Twisted calls this once."""
         self.transport = transport
         self._outgoing = Outgoing(
-            transport, self._reactor, self._settings.highWaterMark, self._settings.sendLimit, self._continue
+            transport,
+            self._reactor,
+            self._settings.highWaterMark,
+            self._settings.sendLimit,
+            self._transportTook,
+            self._regulate,
         )
         if ITCPTransport.providedBy(transport) and not IUNIXTransport.providedBy(transport):
             # A message is a whole thing: waiting for more to fill a segment only delays it.
@@ -104,17 +118,29 @@ class WireProtocol(Delivery):
         self._stopTimer()
         self._outgoing.abort()
         # Else the two would hold each other until the garbage collector comes.
-        self._outgoing.writabilityChanged = _nothing
-        if self._application is None:
-            return
+        self._outgoing.writabilityChanged = self._outgoing.blocked = _nothing
+        self.factory._forget(self)
+        if self._application is not None:
+            self._lost(phase)
+        self._openingLost(reason)
+        closers, self._closers = self._closers, None
+        for closer in closers or ():
+            closer.callback(None)
+        self.factory._checkStopped()
+
+    def _lost(self, phase: int) -> None:
         # From here on the core sends nothing; what was received before is still there to be delivered.
         self._connection.eof = True
+        self._stopProducer()
+        self._failWriters()
         if phase == ABORTED:
             self._giveUp()
         else:
             self._continue()
-        if self._application is not None and self._settings.closeTimeout is not None:
-            self._startTimer(self._settings.closeTimeout, self._giveUp)
+        seconds = self._settings.closeTimeout
+        # One that regulates itself holds no more than it was given: that is there for it as long as it is.
+        if self._application is not None and seconds is not None and not isinstance(self._application, SelfRegulating):
+            self._startTimer(seconds, self._giveUp)
 
     # What the two roles do differently
 
@@ -122,46 +148,15 @@ class WireProtocol(Delivery):
         """The transport is there: the opening handshake begins."""
         raise NotImplementedError
 
+    def _openingLost(self, reason: Failure) -> None:
+        """The transport is lost: whoever the opening handshake waits for is let go."""
+        raise NotImplementedError
+
+    def _stop(self, code: int) -> None:
+        """The factory stops."""
+        raise NotImplementedError
+
     # The application's transport
-
-    def sendTextMessage(self, text: str) -> None:
-        """Sends a text message; does nothing once the connection is closing.
-
-        Args:
-            text: any text without lone surrogates.
-
-        Raises:
-            LocalProtocolError: not a str, or one that has no UTF-8.
-        """
-        buffers = self._connection.send_text(text)
-        if buffers and not self._outgoing.write(buffers):
-            self._overflow()
-
-    def sendBytesMessage(self, data: bytes | bytearray | memoryview) -> None:
-        """Sends a binary message; does nothing once the connection is closing.
-
-        Args:
-            data: any bytes; changing them afterwards does not change what is sent.
-
-        Raises:
-            LocalProtocolError: of another type.
-        """
-        buffers = self._connection.send_binary(data)
-        if buffers and not self._outgoing.write(buffers):
-            self._overflow()
-
-    def ping(self, payload: bytes = b"") -> None:
-        """Sends a Ping; the answer comes as `pongReceived`. Does nothing once the connection is closing.
-
-        Args:
-            payload: at most 125 bytes.
-
-        Raises:
-            LocalProtocolError: a longer payload.
-        """
-        buffers = self._connection.send_ping(payload)
-        if buffers and not self._outgoing.write(buffers):
-            self._overflow()
 
     def loseConnection(self, code: int | None = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
         """Closes the connection, after all that was sent; does nothing once it is closing.
@@ -192,11 +187,30 @@ class WireProtocol(Delivery):
             self._connection.eof = True
         self._stopTimer()
         self._outgoing.abort()
+        self._stopProducer()
         self.transport.abortConnection()
 
     def stopProducing(self) -> None:
         """Closes the connection; for those who hold us for a producer."""
         self.loseConnection()
+
+    def whenClosed(self) -> Deferred[None]:
+        """Waits for the loss of the transport, and for no callback of the application's.
+
+        Returns:
+            a Deferred that fires with None. It never fails; cancelling it only stops it from waiting.
+        """
+        if self._phase == LOST:
+            return succeed(None)
+        closer: Deferred[None] = Deferred(self._forgetCloser)
+        if self._closers is None:
+            self._closers = []
+        self._closers.append(closer)
+        return closer
+
+    def _forgetCloser(self, closer: Deferred[None]) -> None:
+        if self._closers is not None and closer in self._closers:
+            self._closers.remove(closer)
 
     def getPeer(self) -> IAddress:
         """Returns the peer's address."""
@@ -213,6 +227,11 @@ class WireProtocol(Delivery):
         return getPeerCertificate(self.transport)
 
     @property
+    def extension(self) -> Extension | None:
+        """The extension that was agreed on, or None."""
+        return next(iter(self._connection.extensions), None)
+
+    @property
     def closeSent(self) -> tuple[int, str] | None:
         """(code, reason) of our Close, or None; the code is 1005 where it had none."""
         return self._connection.close_sent
@@ -222,22 +241,27 @@ class WireProtocol(Delivery):
         """(code, reason) of the peer's Close, or None; the code is 1005 where it had none."""
         return self._connection.close_received
 
-    def _negotiate(self, application: Application) -> None:
-        """Tells the application that the connection is open; its first message comes when it is done with that."""
-        pending: list[Deferred[Any]] = []
+    def _negotiate(self, *callbacks: Callable[[], object], pending: Deferred[Any] | None = None) -> None:
+        """Tells the application that the connection is open; its first message comes when it is done with that.
+
+        Args:
+            callbacks: what is called; none after one that fails, or that ends the connection.
+            pending: what an earlier callback gave to be waited for.
+        """
+        waiting = [] if pending is None else [pending]
         try:
-            for callback in (partial(application.negotiationStarted, self), application.negotiationFinished):
+            for callback in callbacks:
                 deferred = asDeferred(callback())
                 if deferred is not None:
-                    pending.append(deferred)
+                    waiting.append(deferred)
                     if isinstance(deferred.result if deferred.called else None, Failure):
                         break
                 if self._phase != OPEN:
                     break
         except Exception:
             self._applicationFailed(Failure())
-        if pending:
-            self._serve(pending[0] if len(pending) == 1 else _all(pending))
+        if waiting:
+            self._serve(waiting[0] if len(waiting) == 1 else _all(waiting))
 
     def _applicationFailed(self, failure: Failure) -> None:
         """An exception of the application's: logged once, and answered with 1011."""
@@ -249,11 +273,12 @@ class WireProtocol(Delivery):
 
     def _overflow(self) -> None:
         """More is unsent than may be: what has not begun to leave is dropped, and the peer told why."""
-        self._outgoing.dropQueue()
+        self._sendsDropped += 1 + self._outgoing.dropQueue()
         self.loseConnection(CloseCode.TRY_AGAIN_LATER, "too much unsent")
 
     def _closeSent(self) -> None:
         """Our Close is queued, the peer's is awaited."""
+        self._stopProducer()
         self._whenSent(self._startCloseTimer)
         if self._delivering:
             return
@@ -264,11 +289,15 @@ class WireProtocol(Delivery):
             self._continueSoon()
 
     def _protocolEnded(self) -> None:
+        self._stopProducer()
         if self._connection.failed is not None:
             self._leave()
         else:
-            # Both sides sent a Close: the transport has done its work (RFC 6455 §7.1.1).
-            self._whenSent(self._loseTransport)
+            self._bothClosed()
+
+    def _bothClosed(self) -> None:
+        """Both sides sent a Close."""
+        raise NotImplementedError
 
     def _leave(self) -> None:
         """Ends a connection whose peer may still be sending, so that our last bytes reach it.
@@ -367,7 +396,7 @@ class WireProtocol(Delivery):
         if ended is not None:
             ended.addErrback(lambda failure: self._log.failure("the application failed in connectionLost", failure))
 
-    def _reason(self) -> WebSocketClosed | WebSocketDropped:
+    def _reason(self) -> Exception:
         connection = self._connection
         received, failed = connection.close_received, connection.failed
         if received is not None and self._lastSent:

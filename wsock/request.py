@@ -1,4 +1,4 @@
-"""The opening request, as an application sees it."""
+"""The opening request and its answer, as an application sees them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from urllib.parse import unquote
 
 from twisted.internet.interfaces import IAddress
 
-from .sansio.handshake import Opening
 from .sansio.http import Request as Head
+from .sansio.http import Response as AnswerHead
 
 
 def getPeerCertificate(transport: Any) -> Any:
@@ -21,11 +21,11 @@ def getPeerCertificate(transport: Any) -> Any:
 
 
 class Headers:
-    """The request's header fields; names are compared without regard to case."""
+    """The header fields of a request or an answer; names are compared without regard to case."""
 
     __slots__ = ("_headers",)
 
-    def __init__(self, head: Head) -> None:
+    def __init__(self, head: Head | AnswerHead) -> None:
         self._headers = head.headers
 
     def get(self, name: str, default: str | None = None) -> str | None:
@@ -54,12 +54,12 @@ class Request:
 
     __slots__ = ("_head", "_transport")
 
-    def __init__(self, opening: Opening, transport: Any) -> None:
+    def __init__(self, head: Head, transport: Any) -> None:
         """Args:
-        opening: the request, checked.
+        head: the request.
         transport: Twisted's. Not the wire protocol, which holds us: the two would outlive their connection.
         """
-        self._head = opening.request
+        self._head = head
         self._transport = transport
 
     @property
@@ -135,3 +135,35 @@ class Request:
 
     def __repr__(self) -> str:
         return f"<Request {self.rawPath}>"
+
+
+class Response:
+    """A server's answer to a request for a WebSocket."""
+
+    __slots__ = ("_head",)
+
+    def __init__(self, head: AnswerHead) -> None:
+        self._head = head
+
+    @property
+    def status(self) -> int:
+        """The HTTP status; 101 where the WebSocket is open."""
+        return self._head.status
+
+    @property
+    def reason(self) -> str:
+        """The reason phrase, often empty."""
+        return self._head.reason
+
+    @property
+    def headers(self) -> Headers:
+        """The header fields."""
+        return Headers(self._head)
+
+    @property
+    def body(self) -> bytes:
+        """Of a refusal, what came of its body, at most 64 KiB."""
+        return self._head.body
+
+    def __repr__(self) -> str:
+        return f"<Response {self.status}>"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import (
     IAddress,
-    IDelayedCall,
     IProtocol,
     IProtocolFactory,
     IProtocolNegotiationFactory,
@@ -20,11 +20,12 @@ from zope.interface import implementer
 
 from .contract import Accept, BuildApplication, Refuse, Settings
 from .delivery import ENDING, OPEN, OPENING, asDeferred
+from .factory import SOFTWARE, ConnectionFactory, withDefault
 from .protocol import WireProtocol
 from .request import Request
 from .sansio import handshake
 from .sansio.connection import Connection
-from .sansio.constants import CloseCode, Role, is_sendable_close_code
+from .sansio.constants import Role
 from .sansio.errors import InvalidRequest, LocalProtocolError
 from .sansio.handshake import Opening
 from .sansio.http import Request as Head
@@ -32,8 +33,6 @@ from .sansio.http import RequestDecoder, Response, is_token
 
 #: How much of what follows a request is held while ``buildApplication`` decides, in bytes.
 _UNDECIDED: Final = 65536
-#: How long `WebSocketServerFactory.stop` waits for the peers' Close, in seconds.
-_GRACE: Final = 4
 _FULL: Final = "as many connections as may be are open"
 #: A request that offers nothing, to try headers on.
 _ANYONE: Final = Opening(Head(b""), "", [], [], None, "")
@@ -42,13 +41,14 @@ _ANYONE: Final = Opening(Head(b""), "", [], [], None, "")
 class WebSocketServerProtocol(WireProtocol):
     """A server's connection, from its first byte; made by `WebSocketServerFactory`, never subclassed."""
 
-    __slots__ = ("_deciding", "_decoder", "_forwarded", "_opening", "factory")
+    __slots__ = ("_deciding", "_decoder", "_forwarded", "_opening")
 
     _log = Logger()
 
+    factory: WebSocketServerFactory
+
     def __init__(self, factory: WebSocketServerFactory, reactor: IReactorTime) -> None:
-        super().__init__(reactor, factory.settings)
-        self.factory = factory
+        super().__init__(factory, reactor)
         #: None once the request is whole.
         self._decoder: RequestDecoder | None = RequestDecoder()
         self._deciding: Deferred[Any] | None = None
@@ -109,7 +109,7 @@ class WebSocketServerProtocol(WireProtocol):
         if self.factory._isFull():
             self._refuse(_unavailable(), _FULL)
             return
-        self.request = Request(opening, self.transport)
+        self.request = Request(opening.request, self.transport)
         try:
             decision = self.factory.buildApplication(self.request)
         except Exception:
@@ -142,12 +142,15 @@ class WebSocketServerProtocol(WireProtocol):
         accept = decision if isinstance(decision, Accept) else Accept(decision)  # type: ignore[arg-type]
         opening, self._opening = self._opening, None
         assert opening is not None
-        if not callable(getattr(accept.application, "negotiationStarted", None)):
+        application = accept.application
+        if application is None or not callable(getattr(application, "negotiationStarted", None)):
             raise TypeError("buildApplication returned no application, nor a Deferred or coroutine of one")
         subprotocol = accept.subprotocol
         if subprotocol is None:
             subprotocol = next((name for name in self.factory.subprotocols if name in opening.subprotocols), None)
-        headers = (*self.factory.headers, *accept.headers)
+        headers = self.factory._answerHeaders
+        if accept.headers:
+            headers = withDefault((*self.factory.headers, *accept.headers), "Server", SOFTWARE)
         answer = handshake.response(opening, subprotocol=subprotocol, headers=headers).encode()
         settings = self._settings
         self._connection = Connection(
@@ -157,7 +160,7 @@ class WebSocketServerProtocol(WireProtocol):
             receive_queue=settings.receiveQueue,
         )
         self.subprotocol = subprotocol
-        self._application = accept.application
+        self._application = application
         return answer
 
     def _open(self, answer: bytes) -> None:
@@ -172,7 +175,7 @@ class WebSocketServerProtocol(WireProtocol):
             # First in the queue, so that whatever the application sends from here on leaves after it.
             outgoing.writeControl([answer])
             outgoing.register()
-            self._negotiate(application)
+            self._negotiate(partial(application.negotiationStarted, self), application.negotiationFinished)
         finally:
             self._delivering = False
             outgoing.uncork()
@@ -241,19 +244,17 @@ class WebSocketServerProtocol(WireProtocol):
         protocol.makeConnection(self.transport)
         protocol.dataReceived(data)
 
-    def connectionLost(self, reason: Failure) -> None:
-        """The transport is lost; the application, or whoever has the connection, hears of it."""
-        factory = self.factory
-        factory._wires.discard(self)
-        factory._open.discard(self)
-        super().connectionLost(reason)
+    def _openingLost(self, reason: Failure) -> None:
         deciding, self._deciding = self._deciding, None
         if deciding is not None:
             self._cancel(deciding)
         forwarded, self._forwarded = self._forwarded, None
         if forwarded is not None:
             forwarded.connectionLost(reason)
-        factory._checkStopped()
+
+    def _bothClosed(self) -> None:
+        # The transport has done its work, and the server drops it first (RFC 6455 §7.1.1).
+        self._whenSent(self._loseTransport)
 
     # For the factory
 
@@ -271,14 +272,12 @@ def _unavailable() -> Response:
 
 
 @implementer(IProtocolFactory, IProtocolNegotiationFactory)
-class WebSocketServerFactory:
+class WebSocketServerFactory(ConnectionFactory[WebSocketServerProtocol]):
     """Makes server connections; for ``listenTCP``, any endpoint, and whatever takes a Twisted factory.
 
     Attributes:
         settings: limits and timers.
     """
-
-    noisy = False
 
     def __init__(
         self,
@@ -300,34 +299,24 @@ class WebSocketServerFactory:
         subprotocols: those to choose from where ``buildApplication`` chooses none, the preferred first.
         allowedOrigins: which pages may connect, as ``https://host[:port]``; ``("*",)`` lets all; by default those
             of the host that they ask for. Clients that are no browsers send no Origin, and are not held up.
-        headers: more fields for each 101 answer.
+        headers: more fields for each 101 answer, a ``Server`` in place of ours among them.
         otherwise: a factory for the connections whose request is not for a WebSocket, such as a
             ``twisted.web.server.Site``; by default they are answered with 426.
 
         Raises:
             LocalProtocolError: an origin, a header or a subprotocol that can't be.
         """
+        super().__init__(reactor, settings)
         handshake.check_origins(allowedOrigins)
         self.headers = tuple(headers)
-        handshake.response(_ANYONE, headers=self.headers)
+        self._answerHeaders = withDefault(self.headers, "Server", SOFTWARE)
+        handshake.response(_ANYONE, headers=self._answerHeaders)
         self.subprotocols = tuple(subprotocols)
         if isinstance(subprotocols, str) or not all(map(is_token, self.subprotocols)):
             raise LocalProtocolError("subprotocols are a sequence of tokens (RFC 6455 section 4.1)")
         self.buildApplication = buildApplication
-        self.settings = settings
         self.allowedOrigins = allowedOrigins
         self.otherwise = otherwise
-        self._reactor = reactor
-        self._wires: set[WebSocketServerProtocol] = set()
-        self._open: set[WebSocketServerProtocol] = set()
-        self._stopping = False
-        self._stopped: list[Deferred[None]] = []
-        self._graceEnd: IDelayedCall | None = None
-
-    @property
-    def connections(self) -> Collection[WebSocketServerProtocol]:
-        """The open connections, as they are now."""
-        return frozenset(self._open)
 
     def buildProtocol(self, addr: IAddress | None) -> WebSocketServerProtocol:
         """Returns the protocol for a new connection."""
@@ -347,54 +336,6 @@ class WebSocketServerFactory:
         if self.otherwise is not None:
             self.otherwise.doStop()
 
-    def stop(self, code: int = CloseCode.GOING_AWAY) -> Deferred[None]:
-        """Ends all connections: those in their opening handshake with 503, open ones with a Close.
-
-        Those that are still there after 4 seconds are aborted. New ones get 503, for good: a factory is stopped once.
-        Stop listening first.
-
-        Args:
-            code: the close code.
-
-        Returns:
-            a Deferred that fires when all connections are lost. It never fails; cancelling it has no effect on them.
-
-        Raises:
-            LocalProtocolError: a close code that can't travel.
-        """
-        if not isinstance(code, int) or not is_sendable_close_code(code):
-            raise LocalProtocolError("this close code never travels")
-        self._stopping = True
-        stopped: Deferred[None] = Deferred()
-        self._stopped.append(stopped)
-        for wire in list(self._wires):
-            wire._stop(code)
-        if self._graceEnd is None and self._wires:
-            self._graceEnd = self._clock().callLater(_GRACE, self._abortAll)
-        self._checkStopped()
-        return stopped
-
-    def _abortAll(self) -> None:
-        self._graceEnd = None
-        for wire in list(self._wires):
-            wire.abortConnection()
-
     def _isFull(self) -> bool:
         limit = self.settings.maxConnections
         return self._stopping or (limit is not None and len(self._open) >= limit)
-
-    def _checkStopped(self) -> None:
-        if self._stopping and not self._wires:
-            if self._graceEnd is not None:
-                self._graceEnd.cancel()
-                self._graceEnd = None
-            stopped, self._stopped = self._stopped, []
-            for deferred in stopped:
-                deferred.callback(None)
-
-    def _clock(self) -> IReactorTime:
-        if self._reactor is None:
-            from twisted.internet import reactor
-
-            self._reactor = reactor
-        return self._reactor

@@ -1,0 +1,549 @@
+"""The client's side: the opening handshake, its factory, and `connect`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, IStreamClientEndpoint
+from twisted.internet.protocol import ClientFactory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from .contract import Application, Settings, WebSocketDropped
+from .delivery import ENDING, OPEN, OPENING, asDeferred
+from .factory import SOFTWARE, ConnectionFactory, withDefault
+from .protocol import WireProtocol
+from .request import Request, Response
+from .sansio import handshake
+from .sansio.body import BodyDecoder
+from .sansio.connection import Connection
+from .sansio.constants import Role
+from .sansio.errors import ConnectionRejected, InvalidResponse, LocalProtocolError
+from .sansio.handshake import Agreement
+from .sansio.http import Request as Head
+from .sansio.http import Response as AnswerHead
+from .sansio.http import ResponseDecoder
+from .sansio.url import URL
+from .sansio.url import parse as parseURL
+from .stream import WebSocketStream
+
+#: How much is kept of the body of a refusal, in bytes.
+_MAX_BODY: Final = 65536
+
+AnyApplication = TypeVar("AnyApplication", bound=Application)
+
+
+class WebSocketClientProtocol(WireProtocol):
+    """A client's connection, from its first byte; made by `WebSocketClientFactory`, never subclassed.
+
+    Attributes:
+        response: the server's answer; None before it came.
+    """
+
+    __slots__ = ("_answer", "_body", "_building", "_decoder", "_failure", "_head", "_started", "response")
+
+    _log = Logger()
+
+    factory: WebSocketClientFactory
+
+    def __init__(self, factory: WebSocketClientFactory, reactor: IReactorTime) -> None:
+        super().__init__(factory, reactor)
+        self.response: Response | None = None
+        self._building: Deferred[Any] | None = None
+        self._decoder: ResponseDecoder | None = None
+        #: The request, until it is answered.
+        self._head: Head | None = None
+        #: What ``negotiationStarted`` gave to be waited for.
+        self._started: Deferred[Any] | None = None
+        #: The answer that is no WebSocket, and its body, while that comes.
+        self._answer: AnswerHead | None = None
+        self._body: BodyDecoder | None = None
+        #: Why the opening handshake failed.
+        self._failure: Exception | None = None
+
+    # The opening handshake
+
+    def connectionMade(self) -> None:
+        """Asks for the WebSocket, once there is an application."""
+        factory = self.factory
+        if factory._stopping:
+            self._phase = ENDING
+            self._loseTransport()
+            return
+        factory._wires.add(self)
+        factory._made(self)
+        seconds = factory._secondsToOpen(self._reactor)
+        if seconds is not None:
+            self._startTimer(seconds, self._openingTimedOut)
+        self._head = factory._request()
+        self.request = Request(self._head, self.transport)
+        try:
+            application = factory.buildApplication(self.request)
+        except Exception as error:
+            self._fail(error)
+            return
+        building = asDeferred(application)
+        if building is None:
+            self._built(application)
+        else:
+            self._building = building
+            building.addCallbacks(self._built, self._buildingFailed)
+
+    def _buildingFailed(self, failure: Failure) -> None:
+        self._building = None
+        if self._phase == OPENING:
+            assert isinstance(failure.value, Exception)
+            self._fail(failure.value)
+        elif not failure.check(CancelledError):
+            self._log.failure("the application failed to decide on a connection that was over", failure)
+
+    def _built(self, application: Any) -> None:
+        """Starts the negotiation; what the application sends from here on waits for the answer."""
+        self._building = None
+        if self._phase != OPENING:
+            return
+        if not callable(getattr(application, "negotiationStarted", None)):
+            self._fail(TypeError("buildApplication returned no application, nor a Deferred or coroutine of one"))
+            return
+        settings = self._settings
+        self._connection = Connection(
+            Role.CLIENT,
+            max_message_size=settings.maxMessageSize,
+            max_empty_fragments=settings.maxEmptyFragments,
+            receive_queue=settings.receiveQueue,
+        )
+        self._application = application
+        self._outgoing.hold()
+        try:
+            self._started = asDeferred(application.negotiationStarted(self))
+        except Exception:
+            self._applicationFailed(Failure())
+            return
+        if self._started is not None:
+            self._started.addErrback(self._startedFailed)
+        if self._phase == OPENING and self._head is not None:
+            self._decoder = ResponseDecoder()
+            self._outgoing.writeAhead(self._head.encode())
+
+    def _startedFailed(self, failure: Failure) -> Failure | None:
+        if self._phase != OPENING:
+            return failure
+        self._applicationFailed(failure)
+        return None
+
+    def _applicationFailed(self, failure: Failure) -> None:
+        if self._phase != OPENING:
+            super()._applicationFailed(failure)
+            return
+        self._log.failure("the application failed", failure)
+        self._fail(WebSocketDropped("the application failed"))
+
+    def _unopenedReceived(self, data: bytes) -> None:
+        if self._phase != OPENING:
+            return
+        if self._body is not None:
+            self._readBody(self._body, data)
+        elif self._decoder is None:
+            self._fail(InvalidResponse("the server spoke before it was asked"))
+        else:
+            self._decode(self._decoder, data)
+
+    def _decode(self, decoder: ResponseDecoder, data: bytes) -> None:
+        assert self._head is not None
+        try:
+            answer = decoder.decode(data)
+        except InvalidResponse as error:
+            self._fail(error)
+            return
+        if answer is None:
+            return
+        try:
+            self.response = Response(answer)
+            agreement = handshake.handle_response(answer, self._head)
+        except InvalidResponse as error:
+            self._fail(error)
+        except ConnectionRejected:
+            self._answer = answer
+            self._body = BodyDecoder(answer, _MAX_BODY)
+            self._readBody(self._body, decoder.unread)
+        else:
+            self._opened(agreement, decoder.unread)
+
+    def _readBody(self, body: BodyDecoder, data: bytes) -> None:
+        if body.decode(data) and self._answer is not None:
+            self._fail(_rejection(self._answer, body), abort=False)
+
+    def _opened(self, agreement: Agreement, unread: bytes) -> None:
+        application, outgoing = self._application, self._outgoing
+        assert application is not None
+        self._stopTimer()
+        self._head = self._decoder = None
+        self.subprotocol = agreement.subprotocol
+        self._phase = OPEN
+        self.factory._open.add(self)
+        started, self._started = self._started, None
+        outgoing.cork()
+        self._delivering = True
+        try:
+            outgoing.register()
+            self._negotiate(application.negotiationFinished, pending=started)
+            self.factory._opened(self, application)
+            if unread:
+                self._hold(unread)
+            if self._connection.close_sent is not None and not self._lastSent:
+                # It was closed before it was open.
+                self._closeSent()
+        finally:
+            self._delivering = False
+            outgoing.uncork()
+        self._continue()
+
+    def _closeSent(self) -> None:
+        if self._phase == OPENING:
+            # It leaves when the connection is open, if it ever is; until then the opening timer runs.
+            self._stopProducer()
+        else:
+            super()._closeSent()
+
+    def _openingTimedOut(self) -> None:
+        self._timer = None
+        if self._answer is not None and self._body is not None:
+            # Its body did not end in time.
+            self._fail(_rejection(self._answer, self._body))
+        else:
+            self._fail(_tooLong())
+
+    def _fail(self, error: Exception, abort: bool = True) -> None:
+        """Ends a connection that was never open."""
+        self._failure = error
+        building, self._building = self._building, None
+        if abort:
+            self.abortConnection()
+        else:
+            self._phase = ENDING
+            self._stopTimer()
+            self._outgoing.abort()
+            self._loseTransport()
+        if building is not None:
+            self._cancel(building)
+        self.factory._failed(self, error)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The transport is lost; the application, or who waits for the connection, hears of it."""
+        if self._head is not None and self._failure is None:
+            if self._answer is not None and self._body is not None:
+                self._failure = _rejection(self._answer, self._body)
+            else:
+                self._failure = _lostTooEarly(reason)
+        super().connectionLost(reason)
+
+    def _openingLost(self, reason: Failure) -> None:
+        building, self._building = self._building, None
+        if building is not None:
+            self._cancel(building)
+        if self._failure is not None:
+            self.factory._failed(self, self._failure)
+
+    def _reason(self) -> Exception:
+        return self._failure or super()._reason()
+
+    def _bothClosed(self) -> None:
+        # The server drops the connection first, so that its side does not wait for old segments (RFC 6455 §7.1.1).
+        self._whenSent(self._startCloseTimer)
+
+    def _stop(self, code: int) -> None:
+        if self._phase == OPEN:
+            self.loseConnection(code)
+        elif self._phase == OPENING:
+            self._fail(WebSocketDropped("the factory stops"))
+
+
+def _rejection(answer: AnswerHead, body: BodyDecoder) -> ConnectionRejected:
+    answer.body = body.body
+    return ConnectionRejected(f"the server answered {answer.status} {answer.reason}".rstrip(), Response(answer))
+
+
+def _tooLong() -> WebSocketDropped:
+    return WebSocketDropped("the opening handshake took too long")
+
+
+def _lostTooEarly(reason: Failure) -> WebSocketDropped:
+    """Says why there was no answer, in the words of TLS where it was TLS."""
+    error = reason.value
+    why = "the connection was lost before the server answered"
+    if error is not None and not isinstance(error, (ConnectionDone, ConnectionLost, ConnectionAborted)):
+        facts: Any = error.args[0] if error.args else None
+        if isinstance(facts, list) and facts:
+            # pyOpenSSL: one tuple for each library, function and reason.
+            why += ": " + ", ".join(str(fact[-1]) for fact in facts)
+        else:
+            why += f": {error!r}"
+    dropped = WebSocketDropped(why)
+    dropped.__cause__ = error
+    return dropped
+
+
+class WebSocketClientFactory(ConnectionFactory[WebSocketClientProtocol], ClientFactory):
+    """Makes client connections to one URL; for ``connectTCP``, any endpoint, and a ``ClientService``.
+
+    It does not add TLS: for a ``wss:`` URL the endpoint does, or use `connect`.
+
+    Attributes:
+        settings: limits and timers.
+        url: where to.
+    """
+
+    def __init__(
+        self,
+        url: str | URL,
+        buildApplication: Callable[[Request], Any],
+        *,
+        reactor: IReactorTime | None = None,
+        settings: Settings = Settings(),  # noqa: B008 - frozen
+        headers: Sequence[tuple[str, str]] = (),
+        subprotocols: Sequence[str] = (),
+    ) -> None:
+        """Args:
+        url: ``ws://`` or ``wss://``.
+        buildApplication: called for each connection with the `Request` that is about to be sent. Returns an
+            application, or a Deferred or coroutine of one; what it raises ends the connection.
+        reactor: for the timers; by default the global one, from the first connection on.
+        settings: limits and timers.
+        headers: more fields for the request, such as Origin, Cookie and Authorization.
+        subprotocols: offered, the preferred first.
+
+        Raises:
+            InvalidURL: not a URL of RFC 6455 section 3.
+            LocalProtocolError: a header or a subprotocol that can't be.
+        """
+        super().__init__(reactor, settings)
+        self.url = url if isinstance(url, URL) else parseURL(url)
+        self.headers = withDefault(headers, "User-Agent", SOFTWARE)
+        self.subprotocols = subprotocols if isinstance(subprotocols, str) else tuple(subprotocols)
+        self.buildApplication = buildApplication
+        self._attempt: _Attempt | None = None
+        # What can't be sent is refused now.
+        self._request()
+
+    # What it returns is an IProtocol, and inherits nothing of Twisted's.
+    def buildProtocol(self, addr: IAddress | None) -> WebSocketClientProtocol:  # type: ignore[override]
+        """Returns the protocol for a new connection."""
+        return WebSocketClientProtocol(self, self._clock())
+
+    def _request(self) -> Head:
+        return handshake.open(self.url, headers=self.headers, subprotocols=self.subprotocols)
+
+    def _secondsToOpen(self, reactor: IReactorTime) -> float | None:
+        if self._attempt is not None:
+            return self._attempt.secondsLeft()
+        return self.settings.openTimeout
+
+    def _made(self, wire: WebSocketClientProtocol) -> None:
+        """A connection begins its opening handshake."""
+        if self._attempt is not None:
+            self._attempt.made(wire)
+
+    def _opened(self, wire: WebSocketClientProtocol, application: Application) -> None:
+        """A connection is open."""
+        if self._attempt is not None:
+            self._attempt.opened(application)
+
+    def _failed(self, wire: WebSocketClientProtocol, error: Exception) -> None:
+        """A connection was never open; perhaps told more than once."""
+        if self._attempt is not None:
+            self._attempt.failed(error)
+        elif wire in self._wires:
+            # Who made the factory hears of it by `connectionLost`, if the application had begun.
+            wire._log.info("{url} not opened: {error}", url=repr(self.url), error=str(error))
+
+
+class _Attempt:
+    """One call of `connect`: from the first name look-up to the open connection, in one time."""
+
+    def __init__(self, reactor: Any, factory: WebSocketClientFactory, endpoint: IStreamClientEndpoint) -> None:
+        self._reactor = reactor
+        self._wire: WebSocketClientProtocol | None = None
+        self._timer: IDelayedCall | None = None
+        self._end: float | None = None
+        self._done = False
+        self.result: Deferred[Any] = Deferred(self._cancelled)
+        factory._attempt = self
+        seconds = factory.settings.openTimeout
+        if seconds is not None:
+            self._end = reactor.seconds() + seconds
+            self._timer = reactor.callLater(seconds, self._timedOut)
+        self._connecting = maybeDeferred(endpoint.connect, factory)
+        self._connecting.addErrback(self._notConnected)
+
+    def secondsLeft(self) -> float | None:
+        """How long the opening handshake may take."""
+        return None if self._end is None else max(0, self._end - self._reactor.seconds())
+
+    def made(self, wire: WebSocketClientProtocol) -> None:
+        """The transport is there; the timer is the connection's from now on."""
+        self._wire = wire
+        self._stopTimer()
+
+    def opened(self, application: Application) -> None:
+        """The connection is open."""
+        if not self._done:
+            self._done = True
+            self.result.callback(application)
+
+    def failed(self, error: Exception) -> None:
+        """The connection is not going to be open."""
+        if not self._done:
+            self._done = True
+            self._stopTimer()
+            self.result.errback(error)
+
+    def _notConnected(self, failure: Failure) -> None:
+        if not self._done:
+            self._done = True
+            self._stopTimer()
+            self.result.errback(failure)
+
+    def _timedOut(self) -> None:
+        self._timer = None
+        self._done = True
+        self._connecting.cancel()
+        self.result.errback(_tooLong())
+
+    def _cancelled(self, result: Deferred[Any]) -> None:
+        self._done = True
+        self._stopTimer()
+        self._connecting.cancel()
+        if self._wire is not None:
+            self._wire.abortConnection()
+
+    def _stopTimer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _endpointFor(
+    reactor: Any, url: URL, endpoint: IStreamClientEndpoint | None, trustRoot: Any, clientCertificate: Any
+) -> IStreamClientEndpoint:
+    if endpoint is None:
+        endpoint = HostnameEndpoint(reactor, url.host, url.port)
+    if not url.secure:
+        if trustRoot is not None or clientCertificate is not None:
+            raise LocalProtocolError("trustRoot and clientCertificate are for TLS, and so for a wss:// URL")
+        return endpoint
+    try:
+        from twisted.internet.ssl import optionsForClientTLS
+    except ImportError as error:
+        raise ImportError("a wss:// URL needs TLS: pip install 'wsock[tls]'") from error
+    try:
+        options = optionsForClientTLS(url.host, trustRoot=trustRoot, clientCertificate=clientCertificate)
+    except (AttributeError, TypeError) as error:
+        raise LocalProtocolError(
+            "trustRoot is a trust root or a certificate, clientCertificate a PrivateCertificate of twisted.internet.ssl"
+        ) from error
+    return wrapClientTLS(options, endpoint)
+
+
+def connectProtocol(
+    reactor: Any,
+    url: str | URL,
+    buildApplication: Callable[
+        [Request], AnyApplication | Deferred[AnyApplication] | Coroutine[Any, Any, AnyApplication]
+    ],
+    *,
+    settings: Settings = Settings(),  # noqa: B008 - frozen
+    headers: Sequence[tuple[str, str]] = (),
+    subprotocols: Sequence[str] = (),
+    endpoint: IStreamClientEndpoint | None = None,
+    trustRoot: Any = None,
+    clientCertificate: Any = None,
+) -> Deferred[AnyApplication]:
+    """Connects an application to a server.
+
+    Args:
+        reactor: to connect with.
+        url: ``ws://`` or ``wss://``. The server of a ``wss:`` URL is verified for the URL's host, name or address.
+        buildApplication: called with the `Request` that is about to be sent, once the transport is connected. Returns
+            the application, or a Deferred or coroutine of it.
+        settings: limits and timers. ``openTimeout`` is from this call until the connection is open, all included.
+        headers: more fields for the request, such as Origin, Cookie and Authorization.
+        subprotocols: offered, the preferred first.
+        endpoint: how to reach the server, in place of the URL's host and port: through Tor, by a UNIX socket. TLS is
+            added to it for a ``wss:`` URL.
+        trustRoot: whom to trust in place of the platform's roots: a certificate, or what
+            ``twisted.internet.ssl.trustRootFromCertificates`` returns.
+        clientCertificate: who we are, a ``twisted.internet.ssl.PrivateCertificate``.
+
+    Returns:
+        a Deferred that fires with the application when the connection is open. It fails with
+
+        - `ConnectionRejected`, which has the response, when the server answered with another status than 101;
+        - `InvalidResponse` when the answer is not one to our request, or is malformed;
+        - `WebSocketDropped` when the connection was lost before it was open, TLS did not verify the server (its error
+          is the ``__cause__``), or the time was over;
+        - what the endpoint says when it does not connect;
+        - what ``buildApplication`` raised.
+
+        Cancelling it drops the connection.
+
+    Raises:
+        InvalidURL: not a URL of RFC 6455 section 3.
+        LocalProtocolError: a header, a subprotocol or a certificate that can't be.
+        ImportError: a ``wss:`` URL without the packages for TLS.
+    """
+    factory = WebSocketClientFactory(
+        url, buildApplication, reactor=reactor, settings=settings, headers=headers, subprotocols=subprotocols
+    )
+    endpoint = _endpointFor(reactor, factory.url, endpoint, trustRoot, clientCertificate)
+    return _Attempt(reactor, factory, endpoint).result
+
+
+def connect(
+    reactor: Any,
+    url: str | URL,
+    *,
+    settings: Settings = Settings(),  # noqa: B008 - frozen
+    headers: Sequence[tuple[str, str]] = (),
+    subprotocols: Sequence[str] = (),
+    endpoint: IStreamClientEndpoint | None = None,
+    trustRoot: Any = None,
+    clientCertificate: Any = None,
+) -> Deferred[WebSocketStream]:
+    """Connects to a server, to send and receive with ``await``.
+
+    ``async with await connect(reactor, "wss://example.com/") as stream:`` closes it in the end, too.
+
+    Args:
+        reactor: to connect with.
+        url: ``ws://`` or ``wss://``.
+        settings: as all that follows, of `connectProtocol`.
+        headers: more fields for the request.
+        subprotocols: offered, the preferred first.
+        endpoint: how to reach the server.
+        trustRoot: whom to trust.
+        clientCertificate: who we are.
+
+    Returns:
+        a Deferred that fires with the `WebSocketStream` when the connection is open. It fails, and is cancelled, as
+        that of `connectProtocol`.
+
+    Raises:
+        InvalidURL: as `connectProtocol`, and so are the others.
+        LocalProtocolError: a header, a subprotocol or a certificate that can't be.
+        ImportError: a ``wss:`` URL without the packages for TLS.
+    """
+    return connectProtocol(
+        reactor,
+        url,
+        lambda request: WebSocketStream(),
+        settings=settings,
+        headers=headers,
+        subprotocols=subprotocols,
+        endpoint=endpoint,
+        trustRoot=trustRoot,
+        clientCertificate=clientCertificate,
+    )

@@ -1,0 +1,112 @@
+"""What the factories of both roles share: the connections they hold, and how these are ended together."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any, Final, Generic, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from . import __version__
+from .contract import Settings
+from .protocol import WireProtocol
+from .sansio.constants import CloseCode, is_sendable_close_code
+from .sansio.errors import LocalProtocolError
+from .sansio.http import check_fields
+
+#: What a server's 101 and a client's request say of themselves, where nobody says otherwise.
+SOFTWARE: Final = f"wsock/{__version__}"
+#: How long `stop` waits for the peers' Close, in seconds.
+_GRACE: Final = 4
+
+Wire = TypeVar("Wire", bound=WireProtocol)
+
+
+def withDefault(headers: Iterable[tuple[str, str]], name: str, value: str) -> tuple[tuple[str, str], ...]:
+    """Returns header fields as they are sent: checked, and with one more unless there is one of that name."""
+    fields = check_fields(headers)
+    if any(given.lower() == name.lower() for given, _ in fields):
+        return tuple(fields)
+    return (*fields, (name, value))
+
+
+class ConnectionFactory(Generic[Wire]):
+    """Holds the connections that it made.
+
+    Attributes:
+        settings: limits and timers.
+    """
+
+    noisy = False
+
+    def __init__(self, reactor: IReactorTime | None, settings: Settings) -> None:
+        self.settings = settings
+        self._reactor = reactor
+        self._wires: set[WireProtocol] = set()
+        self._open: set[Wire] = set()
+        #: Handlers of streams: one may outlive its connection, but not the factory's end.
+        self._handlers: set[Deferred[Any]] = set()
+        self._stopping = False
+        self._stopped: list[Deferred[None]] = []
+        self._graceEnd: IDelayedCall | None = None
+
+    @property
+    def connections(self) -> Collection[Wire]:
+        """The open connections, as they are now."""
+        return frozenset(self._open)
+
+    def stop(self, code: int = CloseCode.GOING_AWAY) -> Deferred[None]:
+        """Ends all connections: open ones with a Close, those in their opening handshake without a WebSocket.
+
+        Those that are still there after 4 seconds are aborted; then the handlers of streams that have not returned are
+        cancelled. New connections are refused, for good: a factory is stopped once. Stop listening first.
+
+        Args:
+            code: the close code.
+
+        Returns:
+            a Deferred that fires when all connections are lost. It never fails; cancelling it has no effect on them.
+
+        Raises:
+            LocalProtocolError: a close code that can't travel.
+        """
+        if not isinstance(code, int) or not is_sendable_close_code(code):
+            raise LocalProtocolError("this close code never travels")
+        self._stopping = True
+        stopped: Deferred[None] = Deferred()
+        self._stopped.append(stopped)
+        for wire in list(self._wires):
+            wire._stop(code)
+        if self._graceEnd is None and self._wires:
+            self._graceEnd = self._clock().callLater(_GRACE, self._abortAll)
+        self._checkStopped()
+        return stopped
+
+    def _abortAll(self) -> None:
+        self._graceEnd = None
+        for wire in list(self._wires):
+            wire.abortConnection()
+
+    def _checkStopped(self) -> None:
+        if self._stopping and not self._wires:
+            if self._graceEnd is not None:
+                self._graceEnd.cancel()
+                self._graceEnd = None
+            for handler in list(self._handlers):
+                handler.cancel()
+            stopped, self._stopped = self._stopped, []
+            for deferred in stopped:
+                deferred.callback(None)
+
+    def _forget(self, wire: WireProtocol) -> None:
+        """A connection is lost."""
+        self._wires.discard(wire)
+        self._open.discard(wire)
+
+    def _clock(self) -> IReactorTime:
+        if self._reactor is None:
+            from twisted.internet import reactor
+
+            self._reactor = reactor
+        return self._reactor

@@ -1,0 +1,87 @@
+"""The body of an HTTP response that is no WebSocket, up to a limit (RFC 9112 sections 6 and 7).
+
+It is read to be shown: a server that refuses says why in it. So what is malformed ends it, and is no error.
+"""
+
+from typing import Final
+
+from .http import Response
+
+#: The longest line of a chunk's size, extensions included, in bytes; nobody sends extensions.
+_MAX_SIZE_LINE: Final = 1024
+_HEX: Final = frozenset(b"0123456789abcdefABCDEF")
+
+
+class BodyDecoder:
+    """Reads one body.
+
+    Attributes:
+        has_ended: whether all of it is here, or as much as the limit allows.
+    """
+
+    __slots__ = ("_body", "_in_chunk", "_is_chunked", "_left", "_limit", "_unread", "has_ended")
+
+    def __init__(self, response: Response, limit: int) -> None:
+        """Args:
+        response: the head.
+        limit: how many bytes of the body are kept.
+        """
+        headers = response.headers
+        lengths = headers.get_all("Content-Length")
+        encodings = (headers.get("Transfer-Encoding") or "").lower().split(",")
+        self._body = bytearray()
+        self._limit: int = limit
+        self._is_chunked: bool = encodings[-1].strip(" \t") == "chunked"
+        #: What has not come of the body, or of the chunk under way with its line end.
+        self._left: int = limit
+        self._in_chunk: bool = False
+        self._unread = bytearray()
+        if not self._is_chunked and len(lengths) == 1 and lengths[0].isdecimal() and len(lengths[0]) < 10:
+            self._left = min(limit, int(lengths[0]))
+        self.has_ended: bool = response.status in (204, 304) or self._left == 0
+
+    @property
+    def body(self) -> bytes:
+        """What has come of it."""
+        return bytes(self._body)
+
+    def decode(self, data: bytes) -> bool:
+        """Take bytes in; return whether it has ended. What follows it is ignored."""
+        if self.has_ended:
+            return True
+        if self._is_chunked:
+            self._unread += data
+            while not self.has_ended and self._decode_chunk():
+                pass
+        else:
+            self._body += data[: self._left]
+            self._left -= min(self._left, len(data))
+            self.has_ended = self._left == 0
+        return self.has_ended
+
+    def _decode_chunk(self) -> bool:
+        """Read on in a chunk, or begin one; return whether there may be more to read."""
+        unread = self._unread
+        if self._in_chunk:
+            piece = unread[: self._left]
+            del unread[: self._left]
+            # The last two bytes are the chunk's line end.
+            content = max(0, self._left - 2)
+            self._body += piece[: min(content, self._limit - len(self._body))]
+            self._left -= len(piece)
+            self._in_chunk = self._left > 0
+            self.has_ended = len(self._body) == self._limit
+            return not self._in_chunk
+        end = unread.find(b"\n")
+        if end < 0:
+            self.has_ended = len(unread) > _MAX_SIZE_LINE
+            return False
+        size = bytes(unread[:end]).split(b";")[0].strip(b" \t\r")
+        del unread[: end + 1]
+        if not 0 < len(size) <= 16 or not _HEX.issuperset(size) or not size.strip(b"0"):
+            # The last chunk, or none at all.
+            self.has_ended = True
+            return False
+        self._left = int(size, 16) + 2
+        self._in_chunk = True
+        return True

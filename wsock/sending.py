@@ -1,0 +1,238 @@
+"""The way out, as the application sees it: what it sends, and how it hears of what its peer takes.
+
+The frames are the sans-IO core's, and `wsock.outgoing` gets them to the transport. Here are the rules of the
+application's side:
+
+* What can't be sent by any race is refused with an exception; what comes too late, once a Close went either way, does
+  nothing and is counted.
+* A producer is paused while the connection is not writable, and stopped when nothing can be sent any more.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, NamedTuple
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+
+from .contract import Settings, WebSocketEnded
+from .delivery import LOST, Delivery
+from .sansio.errors import LocalProtocolError
+
+
+class Counters(NamedTuple):
+    """What did not reach its end, as numbers of messages.
+
+    Attributes:
+        sendsIgnored: sent when the connection was closing or lost; Pings too.
+        sendsDropped: taken to be sent, and dropped from the queue since too much was unsent.
+        receivedDiscarded: received, and not delivered: a connection that ends does not wait for its application.
+    """
+
+    sendsIgnored: int
+    sendsDropped: int
+    receivedDiscarded: int
+
+
+class _Attached:
+    """The application's producer."""
+
+    __slots__ = ("paused", "producer", "pulling", "streaming")
+
+    def __init__(self, producer: Any, streaming: bool) -> None:
+        self.producer = producer
+        self.streaming = streaming
+        self.paused = False
+        #: The next `resumeProducing` of a pull producer.
+        self.pulling: IDelayedCall | None = None
+
+
+class Sending(Delivery):
+    """What an application sends."""
+
+    __slots__ = ("_attached", "_sendsDropped", "_sendsIgnored", "_writers")
+
+    def __init__(self, reactor: IReactorTime, settings: Settings) -> None:
+        super().__init__(reactor, settings)
+        self._attached: _Attached | None = None
+        #: Who waits in `whenWritable`; None while there are none.
+        self._writers: deque[Deferred[None]] | None = None
+        self._sendsIgnored = 0
+        self._sendsDropped = 0
+
+    # What the rest of the connection does
+
+    def _overflow(self) -> None:
+        """A message found more unsent than may be."""
+        raise NotImplementedError
+
+    def _reason(self) -> Exception:
+        """How it ended."""
+        raise NotImplementedError
+
+    # Messages
+
+    def sendTextMessage(self, text: str) -> None:
+        """Sends a text message; does nothing once the connection is closing.
+
+        Args:
+            text: any text without lone surrogates.
+
+        Raises:
+            LocalProtocolError: not a str, or one that has no UTF-8.
+        """
+        buffers = self._connection.send_text(text)
+        if buffers:
+            if not self._outgoing.write(buffers):
+                self._overflow()
+            elif self._attached is not None:
+                self._regulate()
+        else:
+            self._sendsIgnored += 1
+
+    def sendBytesMessage(self, data: bytes | bytearray | memoryview) -> None:
+        """Sends a binary message; does nothing once the connection is closing.
+
+        Args:
+            data: any bytes; changing them afterwards does not change what is sent.
+
+        Raises:
+            LocalProtocolError: of another type.
+        """
+        buffers = self._connection.send_binary(data)
+        if buffers:
+            if not self._outgoing.write(buffers):
+                self._overflow()
+            elif self._attached is not None:
+                self._regulate()
+        else:
+            self._sendsIgnored += 1
+
+    def ping(self, payload: bytes = b"") -> None:
+        """Sends a Ping; the answer comes as `pongReceived`. Does nothing once the connection is closing.
+
+        Args:
+            payload: at most 125 bytes.
+
+        Raises:
+            LocalProtocolError: a longer payload.
+        """
+        buffers = self._connection.send_ping(payload)
+        if not buffers:
+            self._sendsIgnored += 1
+        elif not self._outgoing.write(buffers):
+            self._overflow()
+
+    @property
+    def counters(self) -> Counters:
+        """What did not reach its end, so far."""
+        return Counters(self._sendsIgnored, self._sendsDropped, self._receivedDiscarded)
+
+    # Backpressure
+
+    def whenWritable(self) -> Deferred[None]:
+        """Waits until no more than ``highWaterMark`` bytes are unsent.
+
+        Returns:
+            a Deferred that fires with None, perhaps at once. It fails with the `WebSocketEnded` that tells why, when
+            the connection is lost or is closing already. Several fire in the order of their calls, each only if what
+            the one before did left room. Cancelling one only stops it from waiting.
+        """
+        if self._phase == LOST:
+            return fail(self._reason())
+        if not self._connection.is_open:
+            return fail(WebSocketEnded("the connection is closing"))
+        if self._writers is None and self._outgoing.writable:
+            return succeed(None)
+        writer: Deferred[None] = Deferred(self._forgetWriter)
+        if self._writers is None:
+            self._writers = deque()
+        self._writers.append(writer)
+        return writer
+
+    def _forgetWriter(self, writer: Deferred[None]) -> None:
+        if self._writers is not None and writer in self._writers:
+            self._writers.remove(writer)
+            self._writers = self._writers or None
+
+    def _failWriters(self) -> None:
+        """The connection is lost: nobody waits any more."""
+        writers, self._writers = self._writers, None
+        if writers is not None:
+            reason = Failure(self._reason())
+            for writer in writers:
+                writer.errback(reason)
+
+    def attachProducer(self, producer: Any, streaming: bool = True) -> None:
+        """Has a producer send at the pace of the peer.
+
+        A push producer is told to pause while more than ``highWaterMark`` bytes are unsent. A pull producer is told
+        to resume once a turn of the reactor, while the connection is writable. When nothing can be sent any more
+        (`loseConnection`, the peer's Close, a loss) it is told to stop, and is detached.
+
+        Args:
+            producer: an ``IPushProducer``, such as another connection; an ``IPullProducer`` if not ``streaming``.
+            streaming: whether it sends without being asked for each message.
+
+        Raises:
+            LocalProtocolError: another producer is attached.
+        """
+        if self._attached is not None:
+            raise LocalProtocolError("another producer is attached: detachProducer() first")
+        attached = _Attached(producer, streaming)
+        self._attached = attached
+        if self._phase == LOST or not self._connection.is_open:
+            self._stopProducer()
+        else:
+            self._regulate()
+
+    def detachProducer(self) -> None:
+        """Leaves the producer to itself; does nothing where there is none."""
+        attached, self._attached = self._attached, None
+        if attached is not None and attached.pulling is not None:
+            attached.pulling.cancel()
+            attached.pulling = None
+
+    def _stopProducer(self) -> None:
+        """Nothing can be sent any more."""
+        attached = self._attached
+        if attached is not None:
+            self.detachProducer()
+            self._tellProducer(attached.producer.stopProducing)
+
+    def _tellProducer(self, command: Any) -> None:
+        try:
+            command()
+        except Exception:
+            self._applicationFailed(Failure())
+
+    def _regulate(self) -> None:
+        """Tells the producer what became of the connection's being writable."""
+        attached = self._attached
+        if attached is None:
+            return
+        writable = self._outgoing.writable
+        if not attached.streaming:
+            if writable and attached.pulling is None:
+                attached.pulling = self._reactor.callLater(0, self._pull, attached)
+        elif attached.paused == writable:
+            attached.paused = not writable
+            self._tellProducer(attached.producer.resumeProducing if writable else attached.producer.pauseProducing)
+
+    def _pull(self, attached: _Attached) -> None:
+        attached.pulling = None
+        if self._outgoing.writable:
+            self._tellProducer(attached.producer.resumeProducing)
+        if self._attached is attached:
+            self._regulate()
+
+    def _transportTook(self) -> None:
+        """The transport has taken what it had, and the connection is writable."""
+        while self._writers and self._outgoing.writable:
+            writer = self._writers.popleft()
+            self._writers = self._writers or None
+            writer.callback(None)
+        self._regulate()
+        self._continue()

@@ -1,0 +1,257 @@
+"""A connection to send and receive on with ``await``, built on `wsock.protocol`.
+
+Rules:
+
+* `WebSocketStream.receive` gives the messages in their order, and how the connection ended after the last.
+* What is not asked for is not taken in beyond ``receiveQueue``: then the peer is not read.
+* `WebSocketStream.send` queues at once, and waits while too much is unsent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
+
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from .contract import Accept, BuildApplication, SelfRegulating, WebSocketClosed, WebSocketEnded
+from .delivery import asDeferred
+from .sansio.constants import CloseCode
+from .sansio.errors import LocalProtocolError
+
+if TYPE_CHECKING:
+    from .protocol import WireProtocol
+    from .request import Request
+
+#: The codes of an end as it should be: done, going away, and a browser's `close()` without a code.
+_USUAL: Final = (CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STATUS_RECEIVED)
+
+
+class WebSocketStream(SelfRegulating):
+    """A WebSocket to send and receive on.
+
+    ``async for message in stream`` ends when the connection was closed with 1000, 1001 or without a code, and raises
+    what `receive` does at any other end. ``async with stream`` closes it: with 1011 when it is left by an exception.
+
+    Attributes:
+        transport: the connection: its request, subprotocol, close codes, addresses, and all else that can be asked.
+    """
+
+    __slots__ = ("_ended", "_message", "_receiver", "_taken", "transport")
+
+    transport: WireProtocol
+
+    def __init__(self) -> None:
+        #: Who waits for the next message.
+        self._receiver: Deferred[str | bytes] | None = None
+        #: The message that nobody has asked for yet, and what holds back the next until somebody does.
+        self._message: str | bytes | None = None
+        self._taken: Deferred[None] | None = None
+        #: How it ended, or that nobody is going to receive any more.
+        self._ended: Failure | None = None
+
+    # For its user
+
+    def send(self, message: str | bytes | bytearray | memoryview) -> Deferred[None]:
+        """Sends a message.
+
+        Args:
+            message: a str makes a text message, bytes a binary one.
+
+        Returns:
+            a Deferred that fires when no more than ``highWaterMark`` bytes are unsent, often at once: wait for it,
+            and no more is in memory than that. It fails with the reason of the loss when the connection is lost, with
+            `WebSocketEnded` when it is closing: the message was not sent. Cancelling it only stops it from waiting.
+
+        Raises:
+            LocalProtocolError: what can't be sent; nothing was, and the connection stays.
+        """
+        transport = self.transport
+        if isinstance(message, str):
+            transport.sendTextMessage(message)
+        else:
+            transport.sendBytesMessage(message)
+        if self._ended is not None:
+            return fail(self._ended)
+        return transport.whenWritable()
+
+    def receive(self) -> Deferred[str | bytes]:
+        """Receives the next message.
+
+        Returns:
+            a Deferred that fires with a str for a text message, bytes for a binary one. After the last message it
+            fails with `WebSocketClosed` if both sides sent a Close, else with `WebSocketDropped`. Cancelling it loses
+            no message: the next call gets it.
+
+        Raises:
+            LocalProtocolError: another call waits already.
+        """
+        if self._receiver is not None:
+            raise LocalProtocolError("another receive() waits: a message has one receiver")
+        message, self._message = self._message, None
+        if message is not None:
+            taken, self._taken = self._taken, None
+            if taken is not None:
+                taken.callback(None)
+            return succeed(message)
+        if self._ended is not None:
+            return fail(self._ended)
+        self._receiver = Deferred(self._receiverCancelled)
+        return self._receiver
+
+    def close(self, code: int | None = CloseCode.NORMAL_CLOSURE, reason: str = "") -> Deferred[None]:
+        """Closes the connection; what the peer sent before its own Close can still be received.
+
+        Args:
+            code: a close code that may travel; None for none.
+            reason: at most 123 bytes of UTF-8.
+
+        Returns:
+            a Deferred that fires when the connection is lost, ``closeTimeout`` after our Close has left at the latest.
+            It never fails; cancelling it only stops it from waiting.
+
+        Raises:
+            LocalProtocolError: a code or a reason that can't travel.
+        """
+        self.transport.loseConnection(code, reason)
+        return self.transport.whenClosed()
+
+    @property
+    def subprotocol(self) -> str | None:
+        """The subprotocol that was agreed on, or None."""
+        return self.transport.subprotocol
+
+    def __aiter__(self) -> WebSocketStream:
+        return self
+
+    async def __anext__(self) -> str | bytes:
+        try:
+            return await self.receive()
+        except WebSocketClosed as closed:
+            if closed.closeReceived is not None and closed.closeReceived[0] in _USUAL:
+                raise StopAsyncIteration from None
+            raise
+
+    async def __aenter__(self) -> WebSocketStream:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close(CloseCode.NORMAL_CLOSURE if kind is None else CloseCode.INTERNAL_ERROR)
+
+    # For the connection: an application's callbacks
+
+    def negotiationStarted(self, transport: WireProtocol, /) -> None:
+        """Takes the connection."""
+        self.transport = transport
+
+    def negotiationFinished(self) -> None:
+        """The connection is open."""
+
+    def textMessageReceived(self, message: str, /) -> Deferred[None] | None:
+        """Hands a message over, or keeps it; the next one waits until it is taken."""
+        return self._received(message)
+
+    def bytesMessageReceived(self, data: bytes, /) -> Deferred[None] | None:
+        """As `textMessageReceived`."""
+        return self._received(data)
+
+    def pongReceived(self, payload: bytes, /) -> None:
+        """Ignored."""
+
+    def connectionLost(self, reason: Failure, /) -> None:
+        """The last message was taken, and the connection is lost."""
+        self._ended = reason
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            receiver.errback(reason)
+
+    def _received(self, message: str | bytes) -> Deferred[None] | None:
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            receiver.callback(message)
+            return None
+        if self._ended is not None:
+            return None
+        self._message = message
+        self._taken = Deferred()
+        return self._taken
+
+    def _receiverCancelled(self, receiver: Deferred[str | bytes]) -> None:
+        self._receiver = None
+
+    def _abandon(self) -> None:
+        """Nobody is going to receive any more: what comes is let go."""
+        self._ended = Failure(WebSocketEnded("the handler has returned"))
+        self._message = None
+        taken, self._taken = self._taken, None
+        if taken is not None:
+            taken.callback(None)
+
+
+class _HandledStream(WebSocketStream):
+    """A server's stream, with its handler."""
+
+    __slots__ = ("_handler", "_running")
+
+    _log = Logger()
+
+    def __init__(self, handler: Callable[[WebSocketStream], Coroutine[Any, Any, object]]) -> None:
+        super().__init__()
+        self._handler = handler
+
+    def negotiationFinished(self) -> None:
+        """Starts the handler."""
+        handlers = self.transport.factory._handlers
+        running = Deferred.fromCoroutine(self._handler(self))
+        handlers.add(running)
+        running.addBoth(self._returned, handlers, running)
+
+    def _returned(self, result: object, handlers: set[Deferred[Any]], running: Deferred[Any]) -> None:
+        handlers.discard(running)
+        code = CloseCode.NORMAL_CLOSURE
+        # The end of another connection is no end of this one.
+        if isinstance(result, Failure) and (self.transport._connection.is_open or not result.check(WebSocketEnded)):
+            code = CloseCode.INTERNAL_ERROR
+            if not result.check(CancelledError):
+                self._log.failure("the handler of a stream failed", result)
+        self.transport.loseConnection(code)
+        self._abandon()
+
+
+def streamApplication(
+    handler: Callable[[WebSocketStream], Coroutine[Any, Any, object]],
+    accept: Callable[[Request], object] | None = None,
+) -> BuildApplication:
+    """Makes a server's ``buildApplication`` of a coroutine function.
+
+    Args:
+        handler: called with the `WebSocketStream` of each connection, when that is open. Its return closes the
+            connection with 1000; an exception closes it with 1011 and is logged, unless it is the `WebSocketEnded` of
+            the connection's own end. A loss does not cancel it: its next ``receive`` or ``send`` fails. Stopping the
+            factory does, when its connections are lost.
+        accept: decides before that, with the `Request`: as a ``buildApplication`` it may raise `Refuse`, or return an
+            `Accept`, whose application is None; or nothing at all; or a Deferred or a coroutine.
+
+    Returns:
+        what `WebSocketServerFactory` takes.
+    """
+
+    def accepted(decision: object) -> Accept:
+        stream = _HandledStream(handler)
+        if isinstance(decision, Accept):
+            return Accept(stream, decision.subprotocol, decision.headers)
+        return Accept(stream)
+
+    def build(request: Request) -> Accept | Deferred[Any]:
+        decision = None if accept is None else accept(request)
+        deferred = asDeferred(decision)
+        if deferred is None:
+            return accepted(decision)
+        return deferred.addCallback(accepted)
+
+    return build
