@@ -1,7 +1,9 @@
-"""A server's connection in memory: a factory, a clock, a transport that remembers, an application that obeys."""
+"""One side's connection in memory: a factory, a clock, a transport that remembers, an application that obeys."""
 
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from hashlib import sha1
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
@@ -12,7 +14,7 @@ from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from wsock import Settings, WebSocketServerFactory, __version__
+from wsock import Settings, WebSocketClientFactory, WebSocketServerFactory, __version__
 
 #: The request of RFC 6455 section 1.2, and the answer to it in section 1.3, with one field more.
 REQUEST = (
@@ -209,3 +211,99 @@ def logged() -> Iterator[list[LogEvent]]:
 def failures(events: list[LogEvent]) -> list[str]:
     """The exceptions among what was logged, by their text."""
     return [str(event["log_failure"].value) for event in events if event["log_level"] is LogLevel.critical]
+
+
+#: What a server sends: the answer to a client's request is made by `Asked.answer`.
+SERVER_CLOSE = bytes.fromhex("880203e8")
+SERVER_HELLO = HELLO_SENT
+
+
+class Asked:
+    """One connection of a client.
+
+    Args:
+        application: what ``buildApplication`` returns.
+        settings: the factory's `Settings`.
+        transport: what it is on.
+        url: where to.
+        arguments: the factory's.
+    """
+
+    def __init__(
+        self,
+        application: Any = None,
+        settings: dict[str, Any] | None = None,
+        transport: Transport | None = None,
+        url: str = "ws://server.example.com/chat",
+        **arguments: Any,
+    ) -> None:
+        self.application = Application() if application is None else application
+        self.clock = Clock()
+        self.requests: list[Any] = []
+        arguments.setdefault("buildApplication", self.build)
+        build = arguments.pop("buildApplication")
+        self.factory = WebSocketClientFactory(
+            url, build, reactor=self.clock, settings=Settings(**settings or {}), **arguments
+        )
+        self.transport = Transport() if transport is None else transport
+        self.wire: Any = self.factory.buildProtocol(None)
+        self.wire.makeConnection(self.transport)
+
+    def build(self, request: Any) -> Any:
+        self.requests.append(request)
+        return self.application
+
+    def answer(self, *fields: str, status: str = "101 Switching Protocols") -> bytes:
+        """The answer to its request, with further header fields."""
+        key = self.wire.request.headers.get("Sec-WebSocket-Key").encode()
+        accept = b64encode(sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()).decode()
+        lines = [
+            f"HTTP/1.1 {status}",
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            f"Sec-WebSocket-Accept: {accept}",
+            *fields,
+        ]
+        return "\r\n".join([*lines, "", ""]).encode()
+
+    def feed(self, data: bytes) -> bytes:
+        """Has it receive bytes; returns what it sent since the last look but its request, each frame unmasked."""
+        self.wire.dataReceived(data)
+        return self.sent()
+
+    def sent(self) -> bytes:
+        data = self.transport.taken()
+        return unmasked(data.partition(b"\r\n\r\n")[2] if data.startswith(b"GET ") else data)
+
+    def open(self, *fields: str) -> "Asked":
+        answer = self.answer(*fields)
+        assert self.transport.taken().startswith(b"GET ")
+        self.wire.dataReceived(answer)
+        return self
+
+    def advance(self, seconds: float) -> bytes:
+        self.clock.advance(seconds)
+        return self.sent()
+
+    def lose(self, reason: BaseException | None = None, clean: bool = True) -> None:
+        """Ends the transport; unless told otherwise nothing is left to be done then."""
+        self.wire.connectionLost(Failure(ConnectionDone() if reason is None else reason))
+        if clean:
+            assert self.clock.getDelayedCalls() == []
+
+
+def unmasked(data: bytes) -> bytes:
+    """A client's frames as a server's."""
+    frames = b""
+    while data:
+        length, start = data[1] & 0x7F, 2
+        assert data[1] & 0x80, "a client did not mask"
+        if length > 125:
+            start = 4 if length == 126 else 10
+            length = int.from_bytes(data[2:start], "big")
+        key, payload = data[start : start + 4], data[start + 4 : start + 4 + length]
+        assert len(payload) == length
+        plain = bytes(byte ^ key[index & 3] for index, byte in enumerate(payload))
+        frames += bytes((data[0], data[1] & 0x7F)) + data[2:start] + plain
+        data = data[start + 4 + length :]
+    return frames

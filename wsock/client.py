@@ -200,7 +200,8 @@ class WebSocketClientProtocol(WireProtocol):
         finally:
             self._delivering = False
             outgoing.uncork()
-        self._continue()
+        # What waited for the answer has left, as far as the transport takes it.
+        self._transportTook()
 
     def _closeSent(self) -> None:
         if self._phase == OPENING:

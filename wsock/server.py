@@ -149,7 +149,7 @@ class WebSocketServerProtocol(WireProtocol):
         if subprotocol is None:
             subprotocol = next((name for name in self.factory.subprotocols if name in opening.subprotocols), None)
         headers = self.factory._answerHeaders
-        if accept.headers:
+        if accept.headers != ():
             headers = withDefault((*self.factory.headers, *accept.headers), "Server", SOFTWARE)
         answer = handshake.response(opening, subprotocol=subprotocol, headers=headers).encode()
         settings = self._settings

@@ -1,0 +1,777 @@
+"""The client's opening handshake, its end, and `connect`, in memory."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IPushProducer, IStreamClientEndpoint
+from twisted.internet.protocol import ClientFactory
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from wire import (
+    CLOSE_SENT,
+    FAULT,
+    GOING_AWAY_SENT,
+    HELLO_SENT,
+    PONG_SENT,
+    SERVER_CLOSE,
+    SERVER_HELLO,
+    Application,
+    Asked,
+    HalfCloseable,
+    Transport,
+    failures,
+    logged,
+)
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from wsock import (
+    ConnectionRejected,
+    InvalidResponse,
+    InvalidURL,
+    LocalProtocolError,
+    Settings,
+    WebSocketClientFactory,
+    WebSocketClosed,
+    WebSocketDropped,
+    WebSocketStream,
+    __version__,
+    connect,
+    connectProtocol,
+)
+
+SERVER_PING = bytes.fromhex("890548656c6c6f")
+REFUSAL = b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic\r\nContent-Length: 2\r\n\r\nno"
+
+
+def built(how: str, result: Any) -> Any:
+    async def coroutine() -> Any:
+        return result
+
+    return {"at once": lambda: result, "later": lambda: succeed(result), "coroutine": coroutine}[how]()
+
+
+# The request
+
+
+def test_the_request() -> None:
+    asked = Asked(url="ws://server.example.com:8000/chat?a=b", headers=[("Cookie", "a=b")], subprotocols=["x", "y"])
+    head = asked.transport.value().decode()
+    key = asked.wire.request.headers.get("sec-websocket-key")
+    assert len(key) == 24
+    assert head == (
+        "GET /chat?a=b HTTP/1.1\r\nHost: server.example.com:8000\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: x, y\r\n"
+        f"Cookie: a=b\r\nUser-Agent: wsock/{__version__}\r\n\r\n"
+    )
+    (request,) = asked.requests
+    assert request is asked.wire.request
+    assert (request.path, request.query, request.subprotocols) == ("/chat", "a=b", ["x", "y"])
+    assert request.getPeer() == asked.transport.getPeer()
+
+
+def test_each_connection_has_a_key_of_its_own() -> None:
+    asked = Asked()
+    other = asked.factory.buildProtocol(None)
+    other.makeConnection(Transport())
+    keys = [wire.request.headers.get("Sec-WebSocket-Key") for wire in (asked.wire, other)]
+    assert keys[0] != keys[1]
+
+
+def test_a_user_agent_of_ones_own() -> None:
+    head = Asked(headers=[("user-agent", "mine")]).transport.value()
+    assert head.lower().count(b"user-agent") == 1
+    assert b"user-agent: mine\r\n" in head
+
+
+BAD = [
+    ({"url": "http://example.com"}, InvalidURL),
+    ({"url": "ws://example.com/#fragment"}, InvalidURL),
+    ({"url": "ws://example.com/\r\nX: y"}, InvalidURL),
+    ({"url": "ws://example.com/\x00"}, InvalidURL),
+    ({"headers": [("X", "a\r\nb")]}, LocalProtocolError),
+    ({"headers": [("X", "a\nb")]}, LocalProtocolError),
+    ({"headers": [("X", "a\x00")]}, LocalProtocolError),
+    ({"headers": [("X\r\n", "a")]}, LocalProtocolError),
+    ({"headers": [("Host", "a")]}, LocalProtocolError),
+    ({"headers": [("Sec-WebSocket-Key", "a")]}, LocalProtocolError),
+    ({"subprotocols": ["a\r\nb"]}, LocalProtocolError),
+    ({"subprotocols": ["a", "a"]}, LocalProtocolError),
+    ({"subprotocols": "chat"}, LocalProtocolError),
+    ({"trustRoot": object()}, LocalProtocolError),
+    ({"clientCertificate": object()}, LocalProtocolError),
+    ({"url": "wss://example.com", "trustRoot": object()}, LocalProtocolError),
+    ({"url": "wss://example.com", "trustRoot": False}, LocalProtocolError),
+    ({"url": "wss://example.com", "clientCertificate": object()}, LocalProtocolError),
+]
+
+
+@pytest.mark.parametrize(("arguments", "error"), BAD)
+def test_what_can_not_be_asked_for_is_refused_before_anything_is_connected(
+    arguments: dict[str, Any], error: type[Exception]
+) -> None:
+    endpoint = Endpoint()
+    arguments = {"url": "ws://example.com", "endpoint": endpoint, **arguments}
+    clock = Clock()
+    with pytest.raises(error) as caught:
+        connect(clock, **arguments)
+    assert isinstance(caught.value, ValueError)
+    assert endpoint.factories == []
+    assert clock.getDelayedCalls() == []
+
+
+# The order of things
+
+
+@pytest.mark.parametrize("how", ["at once", "later", "coroutine"])
+def test_the_order_of_an_opening(how: str) -> None:
+    application = Application()
+    asked = Asked(application, buildApplication=lambda request: built(how, application))
+    assert application.told == ["started"]
+    assert application.transport is asked.wire
+    assert asked.transport.value().startswith(b"GET /chat HTTP/1.1\r\n")
+    answer = asked.answer("Sec-WebSocket-Extensions: ", "X: y")
+    assert asked.feed(answer + SERVER_HELLO) == b""
+    assert application.told == ["started", "finished", "Hello"]
+    assert asked.wire.response.status == 101
+    assert asked.wire.response.headers.get("x") == "y"
+    assert list(asked.factory.connections) == [asked.wire]
+    assert asked.clock.getDelayedCalls() == []
+    asked.lose()
+    assert list(asked.factory.connections) == []
+    assert isinstance(application.reasons[0], WebSocketDropped)
+
+
+def test_what_is_sent_before_the_answer_leaves_after_it() -> None:
+    def greet(application: Application) -> None:
+        application.transport.sendTextMessage("Hello")
+        application.transport.ping(b"Hello")
+
+    application = Application(started=greet, finished=lambda one: one.transport.sendBytesMessage(b"x"))
+    asked = Asked(application)
+    assert asked.transport.value().endswith(b"\r\n\r\n")
+    answer = asked.answer()
+    asked.transport.clear()
+    application.transport.sendTextMessage("Hello")
+    assert asked.transport.taken() == b""
+    assert asked.feed(answer) == HELLO_SENT + SERVER_PING + HELLO_SENT + b"\x82\x01x"
+
+
+def test_before_the_answer_the_send_limit_holds() -> None:
+    asked = Asked(settings={"sendLimit": 1000, "highWaterMark": 500, "closeTimeout": None})
+    answer = asked.answer()
+    asked.transport.clear()
+    for _ in range(5):
+        asked.wire.sendBytesMessage(bytes(400))
+    assert asked.wire.counters.sendsDropped == 4
+    sent = asked.feed(answer)
+    assert sent.startswith(b"\x88")
+    assert sent[2:4] == (1013).to_bytes(2, "big")
+
+
+def test_closed_before_it_is_open_it_closes_when_it_is() -> None:
+    def leave(application: Application) -> None:
+        application.transport.sendTextMessage("Hello")
+        application.transport.loseConnection()
+
+    asked = Asked(Application(started=leave))
+    answer = asked.answer()
+    asked.transport.clear()
+    assert asked.feed(answer) == HELLO_SENT + CLOSE_SENT
+    assert asked.application.told == ["started", "finished"]
+    assert asked.feed(SERVER_CLOSE) == b""
+    asked.lose()
+    assert isinstance(asked.application.reasons[0], WebSocketClosed)
+
+
+def test_closed_before_it_is_open_the_opening_timer_still_runs() -> None:
+    asked = Asked(Application(started=lambda one: one.transport.loseConnection()), settings={"openTimeout": 3})
+    asked.advance(2.9)
+    assert asked.transport.told == []
+    asked.advance(0.1)
+    assert asked.transport.told == ["abort"]
+    asked.lose()
+
+
+def test_closed_when_the_connection_opens() -> None:
+    asked = Asked(Application(finished=lambda one: one.transport.loseConnection()))
+    answer = asked.answer()
+    asked.transport.clear()
+    assert asked.feed(answer) == CLOSE_SENT
+    assert asked.feed(SERVER_CLOSE) == b""
+    asked.lose()
+    assert isinstance(asked.application.reasons[0], WebSocketClosed)
+
+
+def test_paused_before_it_is_open_it_still_reads_the_answer() -> None:
+    asked = Asked(Application(started=lambda one: one.transport.pauseProducing()))
+    assert asked.transport.told == []
+    asked.feed(asked.answer() + SERVER_HELLO)
+    assert asked.application.told == ["started", "finished"]
+    assert asked.transport.told == ["pause"]
+    asked.wire.resumeProducing()
+    asked.advance(0)
+    assert asked.application.messages == ["Hello"]
+
+
+def test_a_message_waits_for_what_negotiation_started_gave() -> None:
+    started: Deferred[None] = Deferred()
+    finished: Deferred[None] = Deferred()
+    asked = Asked(Application(started=lambda one: started, finished=lambda one: finished))
+    asked.feed(asked.answer() + SERVER_HELLO)
+    assert asked.application.told == ["started", "finished"]
+    finished.callback(None)
+    assert asked.application.messages == []
+    started.callback(None)
+    assert asked.application.messages == ["Hello"]
+
+
+@pytest.mark.parametrize("size", [1, 7])
+def test_an_answer_in_pieces(size: int) -> None:
+    asked = Asked()
+    data = b"HTTP/1.1 100 Continue\r\n\r\n" + asked.answer() + SERVER_HELLO + SERVER_PING
+    sent = b""
+    asked.transport.clear()
+    for start in range(0, len(data), size):
+        sent += asked.feed(data[start : start + size])
+    assert asked.application.told == ["started", "finished", "Hello"]
+    assert sent == PONG_SENT
+
+
+def test_the_subprotocol() -> None:
+    asked = Asked(subprotocols=["chat", "other"]).open("Sec-WebSocket-Protocol: other")
+    assert asked.wire.subprotocol == "other"
+    assert asked.wire.extension is None
+
+
+# What may be wrong
+
+
+class Expected(Exception):
+    pass
+
+
+WRONG: list[tuple[str, Callable[[Asked], bytes]]] = [
+    ("Sec-WebSocket-Accept", lambda asked: asked.answer().replace(b"Accept: ", b"Accept: x")),
+    ("Upgrade", lambda asked: asked.answer().replace(b"Upgrade: websocket\r\n", b"")),
+    ("Connection", lambda asked: asked.answer().replace(b"Connection: Upgrade\r\n", b"")),
+    ("Extensions", lambda asked: asked.answer("Sec-WebSocket-Extensions: permessage-deflate")),
+    ("Protocol", lambda asked: asked.answer("Sec-WebSocket-Protocol: chat")),
+    ("status line", lambda asked: b"SSH-2.0-OpenSSH_9.2\r\n"),
+    ("control character", lambda asked: asked.answer("X: \x00")),
+    ("more than 8192", lambda asked: asked.answer("X: " + 9000 * "y")),
+]
+
+
+@pytest.mark.parametrize(("word", "answer"), WRONG)
+def test_a_bad_answer(word: str, answer: Callable[[Asked], bytes]) -> None:
+    asked = Asked()
+    asked.wire.sendTextMessage("Hello")
+    data = answer(asked)
+    asked.transport.clear()
+    assert asked.feed(data + SERVER_HELLO) == b""
+    assert asked.transport.told == ["abort"]
+    assert asked.clock.getDelayedCalls() == []
+    asked.lose()
+    assert asked.application.told == ["started", "lost"]
+    (reason,) = asked.application.reasons
+    assert isinstance(reason, InvalidResponse)
+    assert word in str(reason)
+
+
+@pytest.mark.parametrize(
+    ("data", "body"),
+    [
+        (REFUSAL, b"no"),
+        (REFUSAL[:-1], b"n"),
+        (REFUSAL.replace(b"Content-Length: 2", b"X: y"), b"no"),
+        (REFUSAL.replace(b"Content-Length: 2", b"Transfer-Encoding: chunked")[:-2] + b"2\r\nno\r\n0\r\n\r\n", b"no"),
+        (REFUSAL[:-2].replace(b"Length: 2", b"Length: 100000") + 100000 * b"x", 65536 * b"x"),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 1000000])
+def test_a_refusal(data: bytes, body: bytes, size: int) -> None:
+    asked = Asked()
+    asked.transport.clear()
+    for start in range(0, len(data), size if len(data) < 1000 else 1000):
+        asked.feed(data[start : start + size] if len(data) < 1000 else data[start : start + 1000])
+    if len(data) == len(REFUSAL) or b"chunked" in data or len(data) > 1000:
+        assert asked.transport.told == (["lose"] if b"X: y" not in data else [])
+    asked.lose()
+    (reason,) = asked.application.reasons
+    assert isinstance(reason, ConnectionRejected)
+    response: Any = reason.response
+    assert (response.status, response.reason, response.body) == (401, "Unauthorized", body)
+    assert response.headers.get("www-authenticate") == "Basic"
+    assert "401" in str(reason)
+    assert asked.application.told == ["started", "lost"]
+
+
+def test_a_refusal_whose_body_does_not_end() -> None:
+    asked = Asked(settings={"openTimeout": 5})
+    asked.feed(REFUSAL[:-1])
+    asked.advance(5)
+    assert asked.transport.told == ["abort"]
+    asked.lose()
+    assert asked.application.reasons[0].response.body == b"n"
+
+
+def test_a_refusal_whose_connection_does_not_end() -> None:
+    asked = Asked(settings={"closeTimeout": 5})
+    asked.feed(REFUSAL)
+    assert asked.transport.told == ["lose"]
+    asked.feed(b"more")
+    asked.advance(5)
+    assert asked.transport.told == ["lose", "abort"]
+    asked.lose()
+    assert isinstance(asked.application.reasons[0], ConnectionRejected)
+
+
+def test_silence() -> None:
+    asked = Asked(settings={"openTimeout": 7})
+    asked.advance(6.9)
+    assert asked.transport.told == []
+    asked.advance(0.1)
+    assert asked.transport.told == ["abort"]
+    asked.lose()
+    assert isinstance(asked.application.reasons[0], WebSocketDropped)
+    assert "too long" in str(asked.application.reasons[0])
+
+
+def test_the_end_of_the_stream_before_the_answer() -> None:
+    asked = Asked()
+    asked.feed(asked.answer()[:-1])
+    asked.lose()
+    (reason,) = asked.application.reasons
+    assert isinstance(reason, WebSocketDropped)
+    assert reason.code == 1006
+    assert asked.application.told == ["started", "lost"]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (Expected([("SSL routines", "", "certificate verify failed")]), "certificate verify failed"),
+        (Expected("another name"), "another name"),
+        (ConnectionLost(), "before the server answered"),
+    ],
+)
+def test_the_reason_of_a_loss_is_told(error: Exception, words: str) -> None:
+    asked = Asked()
+    asked.lose(error)
+    (reason,) = asked.application.reasons
+    assert isinstance(reason, WebSocketDropped)
+    assert words in str(reason)
+    assert reason.__cause__ is error
+
+
+def test_a_server_that_speaks_first() -> None:
+    asked = Asked(buildApplication=lambda request: Deferred())
+    asked.feed(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+    assert asked.transport.told == ["abort"]
+    asked.lose()
+    assert asked.application.told == []
+
+
+@pytest.mark.parametrize("how", ["at once", "later", "coroutine"])
+@pytest.mark.parametrize("what", ["raises", "no application"])
+def test_build_application_fails(how: str, what: str) -> None:
+    async def coroutine() -> Any:
+        raise Expected
+
+    def build(request: Any) -> Any:
+        if what == "no application":
+            return built(how, None)
+        if how == "at once":
+            raise Expected
+        return fail(Expected()) if how == "later" else coroutine()
+
+    with logged() as events:
+        attempt = Attempt(buildApplication=build)
+        assert attempt.transport.told == ["abort"]
+        assert attempt.transport.taken() == b""
+        attempt.lose()
+    assert [type(attempt.error)] == [Expected if what == "raises" else TypeError]
+    assert failures(events) == []
+
+
+def test_lost_while_build_application_decides() -> None:
+    cancelled: list[object] = []
+    attempt = Attempt(buildApplication=lambda request: Deferred(cancelled.append))
+    attempt.lose()
+    assert len(cancelled) == 1
+    assert isinstance(attempt.error, WebSocketDropped)
+
+
+@pytest.mark.parametrize("late", [Application(), Expected("late")])
+def test_build_application_decides_too_late(late: Any) -> None:
+    """Its canceller gives a result: nothing comes of it but a line in the log where that is an exception."""
+
+    def give(decision: Deferred[Any]) -> None:
+        if isinstance(late, Expected):
+            decision.errback(late)
+        else:
+            decision.callback(late)
+
+    asked = Asked(buildApplication=lambda request: Deferred(give))
+    with logged() as events:
+        asked.advance(10)
+        asked.lose()
+    assert asked.transport.told == ["abort"]
+    assert asked.transport.taken() == b""
+    assert failures(events) == (["late"] if isinstance(late, Expected) else [])
+
+
+@pytest.mark.parametrize("how", ["at once", "later", "coroutine"])
+def test_an_exception_in_negotiation_started(how: str) -> None:
+    def raising(application: Application) -> Any:
+        async def coroutine() -> None:
+            raise Expected("started")
+
+        if how == "at once":
+            raise Expected("started")
+        return fail(Expected("started")) if how == "later" else coroutine()
+
+    with logged() as events:
+        asked = Asked(Application(started=raising))
+        assert asked.transport.taken() == b""
+        assert asked.transport.told == ["abort"]
+        asked.lose()
+    assert failures(events) == ["started"]
+    assert asked.application.told == ["started", "lost"]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_negotiation_started_fails_later(when: str) -> None:
+    started: Deferred[None] = Deferred()
+    asked = Asked(Application(started=lambda one: started))
+    answer = asked.answer()
+    asked.transport.clear()
+    with logged() as events:
+        if when == "before":
+            started.errback(Expected("started"))
+            assert asked.transport.told == ["abort"]
+        else:
+            asked.feed(answer)
+            started.errback(Expected("started"))
+            assert asked.sent()[2:4] == (1011).to_bytes(2, "big")
+        asked.lose()
+    assert failures(events) == ["started"]
+
+
+def test_an_exception_in_negotiation_finished() -> None:
+    def raising(application: Application) -> None:
+        raise Expected("finished")
+
+    with logged() as events:
+        attempt = Attempt(application=Application(finished=raising))
+        attempt.open()
+        assert attempt.sent()[2:4] == (1011).to_bytes(2, "big")
+    assert failures(events) == ["finished"]
+    assert attempt.results == [attempt.application]
+
+
+def test_a_callback_is_told_once_of_an_abort_before_the_answer() -> None:
+    asked = Asked()
+    asked.wire.abortConnection()
+    asked.wire.abortConnection()
+    assert asked.transport.told == ["abort"]
+    asked.lose()
+    assert asked.application.told == ["started", "lost"]
+    assert isinstance(asked.application.reasons[0], WebSocketDropped)
+
+
+def test_aborted_in_negotiation_started_no_request_leaves() -> None:
+    asked = Asked(Application(started=lambda one: one.transport.abortConnection()))
+    assert asked.transport.taken() == b""
+    asked.lose()
+    assert asked.application.told == ["started", "lost"]
+
+
+# The end
+
+
+def test_the_server_drops_the_connection_first() -> None:
+    asked = Asked(settings={"closeTimeout": 4}).open()
+    asked.wire.loseConnection()
+    assert asked.sent() == CLOSE_SENT
+    asked.feed(SERVER_CLOSE)
+    assert asked.transport.told == []
+    asked.lose()
+    (reason,) = asked.application.reasons
+    assert isinstance(reason, WebSocketClosed)
+    assert isinstance(reason, ConnectionDone)
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_server_that_does_not_drop_it_is_left(answered: bool) -> None:
+    asked = Asked(settings={"closeTimeout": 4}).open()
+    asked.wire.loseConnection(3000, "Bye")
+    if answered:
+        asked.feed(bytes.fromhex("88020bb8"))
+    asked.advance(3.9)
+    assert asked.transport.told == []
+    asked.advance(0.1)
+    assert asked.transport.told == ["abort"]
+    asked.lose()
+    (reason,) = asked.application.reasons
+    assert isinstance(reason, WebSocketClosed if answered else WebSocketDropped)
+    assert reason.closeSent == (3000, "Bye")
+
+
+def test_the_server_closes() -> None:
+    asked = Asked().open()
+    assert asked.feed(SERVER_CLOSE) == CLOSE_SENT
+    assert asked.transport.told == []
+    asked.advance(10)
+    assert asked.transport.told == ["abort"]
+    asked.lose()
+    assert isinstance(asked.application.reasons[0], WebSocketClosed)
+
+
+@pytest.mark.parametrize("data", [FAULT, b"\x81\x85" + bytes(9)])
+def test_a_server_at_fault(data: bytes) -> None:
+    asked = Asked(transport=HalfCloseable()).open()
+    assert asked.feed(data)[2:4] == (1002).to_bytes(2, "big")
+    assert asked.transport.told == ["lose write"]
+    asked.lose()
+    (reason,) = asked.application.reasons
+    assert isinstance(reason, WebSocketDropped)
+    assert reason.code == 1002
+
+
+def test_stopping() -> None:
+    asked = Asked().open()
+    waiting = asked.factory.buildProtocol(None)
+    transport = Transport()
+    waiting.makeConnection(transport)
+    stopped: list[None] = []
+    asked.factory.stop().addCallback(stopped.append)
+    assert asked.sent() == GOING_AWAY_SENT
+    assert transport.told == ["abort"]
+    waiting.connectionLost(Failure(ConnectionDone()))
+    late = asked.factory.buildProtocol(None)
+    late_transport = Transport()
+    late.makeConnection(late_transport)
+    assert late_transport.told == ["lose"]
+    assert late_transport.value() == b""
+    late.connectionLost(Failure(ConnectionDone()))
+    assert stopped == []
+    asked.feed(bytes.fromhex("880203e9"))
+    asked.lose()
+    assert stopped == [None]
+
+
+def test_interfaces() -> None:
+    factory = WebSocketClientFactory("ws://example.com", lambda request: None, reactor=Clock())
+    verifyObject(IProtocolFactory, factory)
+    assert isinstance(factory, ClientFactory)
+    wire = factory.buildProtocol(None)
+    verifyObject(IProtocol, wire)
+    verifyObject(IPushProducer, wire)
+
+
+def test_a_bare_factory_logs_a_failure_once() -> None:
+    with logged() as events:
+        asked = Asked()
+        asked.feed(REFUSAL)
+        asked.lose()
+    lines = [event for event in events if "not opened" in (event["log_format"] or "")]
+    assert len(lines) == 1
+    assert "401" in lines[0]["error"]
+
+
+# connect and connectProtocol
+
+
+@implementer(IStreamClientEndpoint)
+class Endpoint:
+    """Keeps the factory, and connects when it is told to."""
+
+    def __init__(self) -> None:
+        self.factories: list[Any] = []
+        self.cancelled = 0
+        self.deferred: Deferred[Any] = Deferred(self.cancel)
+
+    def cancel(self, deferred: Deferred[Any]) -> None:
+        self.cancelled += 1
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        self.factories.append(factory)
+        return self.deferred
+
+
+class Attempt(Asked):
+    """A call of `connectProtocol`."""
+
+    def __init__(
+        self, application: Any = None, connected: bool = True, settings: dict[str, Any] | None = None, **arguments: Any
+    ) -> None:
+        self.application = Application() if application is None else application
+        self.clock = Clock()
+        self.requests = []
+        self.endpoint = Endpoint()
+        self.results: list[Any] = []
+        build = arguments.pop("buildApplication", self.build)
+        self.deferred = connectProtocol(
+            self.clock, "ws://example.com/", build, endpoint=self.endpoint, settings=Settings(**settings or {})
+        )
+        self.deferred.addBoth(self.results.append)
+        self.transport = Transport()
+        if connected:
+            self.connect()
+
+    def connect(self) -> None:
+        (self.factory,) = self.endpoint.factories
+        self.wire = self.factory.buildProtocol(None)
+        self.wire.makeConnection(self.transport)
+        self.endpoint.deferred.callback(self.wire)
+
+    @property
+    def error(self) -> Any:
+        (failure,) = self.results
+        assert isinstance(failure, Failure)
+        return failure.value
+
+
+def test_connected() -> None:
+    attempt = Attempt()
+    seen: list[list[str]] = []
+    attempt.deferred.addCallback(lambda _: seen.append(list(attempt.application.told)))
+    assert attempt.results == []
+    attempt.feed(attempt.answer() + SERVER_HELLO)
+    assert attempt.results == [attempt.application]
+    assert seen == [["started", "finished"]]
+    assert attempt.application.messages == ["Hello"]
+    attempt.lose()
+
+
+def test_what_is_sent_when_it_fires_leaves_with_the_rest() -> None:
+    attempt = Attempt()
+    attempt.deferred.addCallback(lambda _: attempt.wire.sendTextMessage("Hello"))
+    answer = attempt.answer()
+    attempt.transport.clear()
+    assert attempt.feed(answer) == HELLO_SENT
+
+
+def test_one_time_for_all_of_it() -> None:
+    """Also what comes before the connection counts, and only one timer runs."""
+    attempt = Attempt(connected=False, settings={"openTimeout": 10})
+    attempt.clock.advance(6)
+    attempt.connect()
+    assert len(attempt.clock.getDelayedCalls()) == 1
+    attempt.clock.advance(3.9)
+    assert attempt.results == []
+    attempt.clock.advance(0.1)
+    assert isinstance(attempt.error, WebSocketDropped)
+    assert attempt.transport.told == ["abort"]
+    attempt.lose()
+    assert len(attempt.results) == 1
+
+
+def test_no_time() -> None:
+    attempt = Attempt(settings={"openTimeout": None})
+    assert attempt.clock.getDelayedCalls() == []
+    attempt.clock.advance(1000)
+    attempt.open()
+    assert attempt.results == [attempt.application]
+
+
+def test_an_endpoint_that_never_connects() -> None:
+    attempt = Attempt(connected=False)
+    attempt.clock.advance(10)
+    assert isinstance(attempt.error, WebSocketDropped)
+    assert attempt.endpoint.cancelled == 1
+    assert attempt.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("how", ["raises", "fails"])
+def test_an_endpoint_that_does_not_connect(how: str) -> None:
+    attempt = Attempt(connected=False)
+    if how == "fails":
+        attempt.endpoint.deferred.errback(ConnectionRefusedError())
+    else:
+        clock = Clock()
+
+        @implementer(IStreamClientEndpoint)
+        class Raising:
+            def connect(self, factory: Any) -> Any:
+                raise ConnectionRefusedError
+
+        attempt.results.clear()
+        attempt.deferred = connectProtocol(clock, "ws://example.com/", attempt.build, endpoint=Raising())
+        attempt.deferred.addErrback(attempt.results.append)
+        assert clock.getDelayedCalls() == []
+    assert isinstance(attempt.error, ConnectionRefusedError)
+
+
+FATES: dict[str, Callable[[Attempt], None]] = {
+    "refused": lambda attempt: void(attempt.feed(REFUSAL)),
+    "bad reply": lambda attempt: void(attempt.feed(b"nonsense\r\n")),
+    "EOF": lambda attempt: attempt.lose(),
+    "silence": lambda attempt: attempt.clock.advance(10),
+    "stopped": lambda attempt: void(attempt.factory.stop()),
+    "aborted": lambda attempt: attempt.wire.abortConnection(),
+}
+
+
+def void(result: object) -> None:
+    pass
+
+
+@pytest.mark.parametrize("fate", FATES)
+def test_it_fails_once(fate: str) -> None:
+    attempt = Attempt()
+    FATES[fate](attempt)
+    if fate != "EOF":
+        attempt.lose()
+    expected = {"refused": ConnectionRejected, "bad reply": InvalidResponse}.get(fate, WebSocketDropped)
+    assert isinstance(attempt.error, expected)
+    assert attempt.application.told == ["started", "lost"]
+    assert [type(reason) for reason in attempt.application.reasons] == [expected]
+    attempt.deferred.cancel()
+    assert len(attempt.results) == 1
+
+
+@pytest.mark.parametrize("when", ["connecting", "deciding", "waiting"])
+def test_cancelled(when: str) -> None:
+    decided: list[object] = []
+    build = (lambda request: Deferred(decided.append)) if when == "deciding" else None
+    attempt = Attempt(connected=when != "connecting", **({"buildApplication": build} if build else {}))
+    attempt.deferred.cancel()
+    assert isinstance(attempt.error, CancelledError)
+    assert attempt.clock.getDelayedCalls() == []
+    if when == "connecting":
+        assert attempt.endpoint.cancelled == 1
+        return
+    assert attempt.transport.told == ["abort"]
+    attempt.lose()
+    assert len(attempt.results) == 1
+    assert len(decided) == (when == "deciding")
+    assert attempt.application.told == (["started", "lost"] if when == "waiting" else [])
+
+
+def test_cancelled_once_it_is_open_nothing_happens() -> None:
+    attempt = Attempt()
+    attempt.open()
+    attempt.deferred.cancel()
+    assert attempt.transport.told == []
+
+
+def test_connect_gives_a_stream() -> None:
+    clock, endpoint = Clock(), Endpoint()
+    results: list[Any] = []
+    connect(clock, "ws://example.com", endpoint=endpoint, subprotocols=["chat"]).addCallback(results.append)
+    attempt = Attempt.__new__(Attempt)
+    attempt.factory = endpoint.factories[0]
+    attempt.clock, attempt.transport = clock, Transport()
+    attempt.wire = attempt.factory.buildProtocol(None)
+    attempt.wire.makeConnection(attempt.transport)
+    attempt.open("Sec-WebSocket-Protocol: chat")
+    (stream,) = results
+    assert isinstance(stream, WebSocketStream)
+    assert stream.subprotocol == "chat"
+    assert stream.transport is attempt.wire

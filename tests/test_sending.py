@@ -1,0 +1,424 @@
+"""What an application sends, and how it hears of what its peer takes, in memory."""
+
+from typing import Any
+
+import pytest
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+from wire import CLOSE, FAULT, Application, Asked, Served, Transport, failures, logged, opened, text
+
+from wsock import LocalProtocolError, WebSocketClosed, WebSocketDropped, WebSocketEnded
+
+#: More than a transport that takes nothing is handed before it counts as not writable.
+MUCH = bytes(100000)
+
+
+class Slow(Transport):
+    """Takes what it is given and pauses its producer for it, until `take`."""
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        if self.producer is not None and len(self.value()) > 2**16:
+            self.producer.pauseProducing()
+
+    def take(self) -> bytes:
+        data = self.taken()
+        self.producer.resumeProducing()
+        return data
+
+
+class Producer:
+    """Notes what it is told, and does what it is to do then."""
+
+    def __init__(self, **does: Any) -> None:
+        self.told: list[str] = []
+        self.does = does
+
+    def _do(self, name: str) -> None:
+        self.told.append(name)
+        if name in self.does:
+            self.does[name]()
+
+    def pauseProducing(self) -> None:
+        self._do("pause")
+
+    def resumeProducing(self) -> None:
+        self._do("resume")
+
+    def stopProducing(self) -> None:
+        self._do("stop")
+
+
+def slow(application: Any = None, **settings: Any) -> Served:
+    served = Served(application, settings, Slow()).open()
+    served.transport.clear()
+    return served
+
+
+def blocked(application: Any = None, **settings: Any) -> Served:
+    served = slow(application, **settings)
+    served.wire.sendBytesMessage(MUCH)
+    served.wire.sendBytesMessage(MUCH)
+    assert not served.wire._outgoing.writable
+    return served
+
+
+def results(deferred: Deferred[Any]) -> list[Any]:
+    seen: list[Any] = []
+    deferred.addBoth(seen.append)
+    return seen
+
+
+# whenWritable
+
+
+def test_writable_at_once() -> None:
+    assert results(opened().wire.whenWritable()) == [None]
+
+
+def test_writable_when_the_transport_has_taken_it() -> None:
+    served = blocked()
+    seen = results(served.wire.whenWritable())
+    assert seen == []
+    served.transport.take()
+    assert seen == []
+    while not seen:
+        assert served.transport.take()
+    assert seen == [None]
+    assert results(served.wire.whenWritable()) == [None]
+
+
+def test_each_waits_for_room_after_what_the_one_before_sent() -> None:
+    served = slow()
+    served.wire.sendBytesMessage(bytes(70000))
+    first, second, third = (served.wire.whenWritable() for _ in range(3))
+    first.addCallback(lambda _: served.wire.sendBytesMessage(bytes(70000)))
+    order: list[int] = []
+    for number, one in enumerate((first, second, third)):
+        one.addCallback(lambda _, number=number: order.append(number))
+    served.transport.take()
+    assert order == [0]
+    while len(order) == 1:
+        served.transport.take()
+    assert order == [0, 1, 2]
+
+
+def test_a_newcomer_waits_behind_those_who_wait() -> None:
+    served = slow()
+    served.wire.sendBytesMessage(bytes(70000))
+    late: list[Any] = []
+    first = served.wire.whenWritable()
+    second = served.wire.whenWritable()
+    first.addCallback(lambda _: late.append(served.wire.whenWritable()))
+    served.transport.take()
+    assert second.called
+    assert late[0].called
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_those_who_wait_hear_of_the_loss(clean: bool) -> None:
+    served = blocked()
+    seen = results(served.wire.whenWritable())
+    served.lose()
+    (failure,) = seen
+    assert isinstance(failure.value, WebSocketDropped)
+    (late,) = results(served.wire.whenWritable())
+    assert isinstance(late.value, WebSocketDropped)
+
+
+def test_after_a_clean_close_the_reason_says_so() -> None:
+    served = opened()
+    served.feed(CLOSE)
+    (failure,) = results(served.wire.whenWritable())
+    assert type(failure.value) is WebSocketEnded
+    served.lose()
+    (failure,) = results(served.wire.whenWritable())
+    assert isinstance(failure.value, WebSocketClosed)
+
+
+@pytest.mark.parametrize("how", ["closing", "failed", "aborted"])
+def test_while_it_is_closing_nobody_begins_to_wait(how: str) -> None:
+    served = opened()
+    if how == "closing":
+        served.wire.loseConnection()
+    elif how == "failed":
+        served.feed(FAULT)
+    else:
+        served.wire.abortConnection()
+    (failure,) = results(served.wire.whenWritable())
+    assert isinstance(failure.value, WebSocketEnded)
+
+
+def test_who_waits_when_it_begins_to_close_is_told_when_there_is_room() -> None:
+    served = blocked()
+    seen = results(served.wire.whenWritable())
+    served.wire.loseConnection()
+    while not seen:
+        served.transport.take()
+    assert seen == [None]
+
+
+def test_cancelled() -> None:
+    served = blocked()
+    first, second = served.wire.whenWritable(), served.wire.whenWritable()
+    first.cancel()
+    assert isinstance(results(first)[0].value, CancelledError)
+    seen = results(second)
+    while not seen:
+        served.transport.take()
+    assert seen == [None]
+    second.cancel()
+    third = blocked().wire.whenWritable()
+    third.cancel()
+    assert isinstance(results(third)[0].value, CancelledError)
+
+
+def test_a_sender_that_waits_keeps_a_bounded_queue() -> None:
+    """100 times the limit passes, and no more is ever unsent than the mark and one message."""
+    served = slow(highWaterMark=65536)
+    size, total = 10000, 100 * 2**20 // 10000
+    most = 0
+    sent = 0
+
+    def send(_: None = None) -> None:
+        nonlocal sent, most
+        while sent < total:
+            served.wire.sendBytesMessage(bytes(size))
+            sent += 1
+            most = max(most, served.wire._outgoing.size)
+            waiting = served.wire.whenWritable()
+            if not waiting.called:
+                waiting.addCallback(send)
+                return
+
+    send()
+    taken = 0
+    while sent < total:
+        taken += len(served.transport.take())
+    assert most <= 65536 + size + 4
+    assert taken > total * size * 0.9
+
+
+# Producers
+
+
+def test_a_push_producer() -> None:
+    served = slow()
+    producer = Producer()
+    served.wire.attachProducer(producer)
+    assert producer.told == []
+    served.wire.sendBytesMessage(MUCH)
+    served.wire.sendBytesMessage(MUCH)
+    assert producer.told == ["pause"]
+    while producer.told == ["pause"]:
+        served.transport.take()
+    assert producer.told == ["pause", "resume"]
+    served.wire.detachProducer()
+    served.wire.sendBytesMessage(MUCH)
+    served.wire.sendBytesMessage(MUCH)
+    served.lose()
+    assert producer.told == ["pause", "resume"]
+
+
+def test_a_push_producer_attached_to_what_is_blocked() -> None:
+    served = blocked()
+    producer = Producer()
+    served.wire.attachProducer(producer)
+    assert producer.told == ["pause"]
+
+
+def test_a_push_producer_is_paused_by_what_waited_for_the_end_of_a_cork() -> None:
+    producer = Producer()
+
+    def send(application: Application) -> None:
+        application.transport.attachProducer(producer)
+        for _ in range(3):
+            application.transport.sendBytesMessage(bytes(30000))
+
+    served = slow(Application(message=send))
+    served.feed(text("go"))
+    assert producer.told == ["pause"]
+
+
+def test_a_pull_producer() -> None:
+    served = slow()
+    count = 0
+
+    def produce() -> None:
+        nonlocal count
+        count += 1
+        served.wire.sendBytesMessage(bytes(40000))
+
+    producer = Producer(resume=produce)
+    served.wire.attachProducer(producer, streaming=False)
+    assert producer.told == []
+    for _ in range(20):
+        served.clock.advance(0)
+    # It is asked as long as there is room, and then no more.
+    assert 2 <= count <= 4
+    assert served.clock.getDelayedCalls() == []
+    before = count
+    while count == before:
+        served.transport.take()
+        served.clock.advance(0)
+    served.wire.detachProducer()
+    served.wire.detachProducer()
+    assert served.clock.getDelayedCalls() == []
+
+
+def test_a_pull_producer_that_leaves_in_its_turn() -> None:
+    served = slow()
+    producer = Producer(resume=lambda: served.wire.detachProducer())
+    served.wire.attachProducer(producer, streaming=False)
+    served.clock.advance(0)
+    served.clock.advance(0)
+    assert producer.told == ["resume"]
+    assert served.clock.getDelayedCalls() == []
+
+
+def test_a_pull_producer_that_is_asked_when_there_is_no_room() -> None:
+    served = slow()
+    producer = Producer()
+    served.wire.attachProducer(producer, streaming=False)
+    served.wire.sendBytesMessage(MUCH)
+    served.wire.sendBytesMessage(MUCH)
+    served.clock.advance(0)
+    assert producer.told == []
+    assert served.clock.getDelayedCalls() == []
+
+
+def test_one_at_a_time() -> None:
+    wire = opened().wire
+    wire.attachProducer(Producer())
+    with pytest.raises(LocalProtocolError):
+        wire.attachProducer(Producer())
+    wire.detachProducer()
+    wire.attachProducer(Producer())
+
+
+@pytest.mark.parametrize("how", ["closed", "peer closed", "failed", "aborted", "lost"])
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_producer_is_stopped_when_nothing_can_be_sent_any_more(how: str, streaming: bool) -> None:
+    served = opened()
+    producer = Producer()
+    served.wire.attachProducer(producer, streaming)
+    if how == "closed":
+        served.wire.loseConnection()
+    elif how == "peer closed":
+        served.feed(CLOSE)
+    elif how == "failed":
+        served.feed(FAULT)
+    elif how == "aborted":
+        served.wire.abortConnection()
+    else:
+        served.lose()
+    assert producer.told == ["stop"]
+    late = Producer()
+    served.wire.attachProducer(late, streaming)
+    assert late.told == ["stop"]
+    if how != "lost":
+        served.lose()
+    assert producer.told == ["stop"]
+
+
+def test_before_it_is_open_a_client_attaches_a_producer() -> None:
+    producer = Producer()
+    asked = Asked(Application(started=lambda one: one.transport.attachProducer(producer)))
+    asked.wire.sendBytesMessage(MUCH)
+    assert producer.told == ["pause"]
+    asked.open()
+    asked.advance(0)
+    assert producer.told == ["pause", "resume"]
+    asked.lose()
+    assert producer.told == ["pause", "resume", "stop"]
+
+
+def test_two_connections_that_produce_for_each_other() -> None:
+    """A relay: the pace of the one is that of the other, and its end too."""
+    left, right = slow(), slow()
+    left.application.does["message"] = lambda one: right.wire.sendBytesMessage(bytes(70000))
+    right.wire.attachProducer(left.wire)
+    left.wire.attachProducer(right.wire)
+    left.feed(text("one"))
+    assert left.transport.told == ["pause"]
+    right.transport.take()
+    while left.transport.told == ["pause"]:
+        right.transport.take()
+        left.clock.advance(0)
+    assert left.transport.told == ["pause", "resume"]
+    left.feed(CLOSE)
+    assert right.wire.closeSent == (1000, "")
+
+
+@pytest.mark.parametrize("name", ["pause", "resume", "stop"])
+def test_an_exception_in_a_producer(name: str) -> None:
+    def raising() -> None:
+        raise ValueError(name)
+
+    served = slow()
+    with logged() as events:
+        served.wire.attachProducer(Producer(**{name: raising}))
+        served.wire.sendBytesMessage(MUCH)
+        served.wire.sendBytesMessage(MUCH)
+        sent = b""
+        for _ in range(5):
+            sent += served.transport.take()
+        served.wire.loseConnection()
+    assert failures(events) == [name]
+    if name != "stop":
+        assert b"\x88\x02\x03\xf3" in sent
+
+
+# Counters
+
+
+def test_counters() -> None:
+    served = slow(sendLimit=200000)
+    assert served.wire.counters == (0, 0, 0)
+    for _ in range(5):
+        served.wire.sendBytesMessage(MUCH)
+    dropped = served.wire.counters.sendsDropped
+    assert dropped >= 2
+    served.wire.sendTextMessage("too late")
+    served.wire.ping()
+    assert served.wire.counters == (4 - dropped + 2, dropped, 0)
+
+
+def test_discarded_messages_are_counted() -> None:
+    served = opened(settings={"receiveQueue": 3})
+    served.wire.pauseProducing()
+    served.feed(b"".join(text(str(number)) for number in range(10)))
+    served.wire.loseConnection()
+    served.feed(text("late") + CLOSE)
+    # Three wait, and the others can't: the peer's Close has to be found.
+    assert served.wire.counters.receivedDiscarded == 8
+    served.lose(clean=False)
+    served.clock.advance(10)
+    assert served.wire.counters.receivedDiscarded == 11
+
+
+def test_messages_behind_an_exception_are_counted() -> None:
+    def raising(application: Application) -> None:
+        raise ValueError
+
+    served = opened(Application(message=raising))
+    with logged():
+        served.feed(text("one") + text("two") + text("three"))
+    assert served.wire.counters.receivedDiscarded == 2
+
+
+# whenClosed
+
+
+def test_when_closed() -> None:
+    never: Deferred[None] = Deferred()
+    served = opened(Application(message=lambda one: never))
+    first, second = results(served.wire.whenClosed()), served.wire.whenClosed()
+    second.cancel()
+    assert isinstance(results(second)[0].value, CancelledError)
+    served.feed(text("one"))
+    served.lose(clean=False)
+    assert first == [None]
+    assert results(served.wire.whenClosed()) == [None]
+    assert "lost" not in served.application.told
+    never.errback(Failure(CancelledError()))
