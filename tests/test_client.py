@@ -617,7 +617,7 @@ class Attempt(Asked):
         self.results: list[Any] = []
         build = arguments.pop("buildApplication", self.build)
         self.deferred = connectProtocol(
-            self.clock, "ws://example.com/", build, endpoint=self.endpoint, settings=Settings(**settings or {})
+            self.clock, "ws://example.com/", build, endpoint=self.endpoint, settings=Settings(**{"pingInterval": None, **(settings or {})})
         )
         self.deferred.addBoth(self.results.append)
         self.transport = Transport()

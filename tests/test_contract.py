@@ -25,10 +25,12 @@ def test_the_defaults() -> None:
         "maxEmptyFragments": 1024,
         "openTimeout": 10,
         "closeTimeout": 10,
+        "pingInterval": 20,
         "pingTimeout": 20,
         "receiveQueue": 16,
         "highWaterMark": 65536,
         "sendLimit": 2**20,
+        "slowConsumer": "wait",
         "maxConnections": None,
     }
 
@@ -42,7 +44,7 @@ def test_what_no_setting_can_be(field: Any, value: Any) -> None:
 
 def test_none_is_no_limit_but_for_one() -> None:
     for field in fields(Settings):
-        if field.name == "receiveQueue":
+        if field.name in ("receiveQueue", "slowConsumer"):
             with pytest.raises(LocalProtocolError, match=field.name):
                 Settings(**{field.name: None})
         else:
@@ -51,7 +53,7 @@ def test_none_is_no_limit_but_for_one() -> None:
 
 def test_only_times_have_fractions() -> None:
     for field in fields(Settings):
-        if field.name.endswith("Timeout"):
+        if field.name.endswith(("Timeout", "Interval")):
             assert getattr(Settings(**{field.name: 0.5}), field.name) == 0.5
         else:
             with pytest.raises(LocalProtocolError, match=field.name):

@@ -161,7 +161,7 @@ class Served:
         self.application = Application() if application is None else application
         if factory is None:
             arguments.setdefault("buildApplication", self.build)
-            factory = WebSocketServerFactory(reactor=Clock(), settings=Settings(**settings or {}), **arguments)
+            factory = WebSocketServerFactory(reactor=Clock(), settings=Settings(**{"pingInterval": None, **(settings or {})}), **arguments)
         self.factory = factory
         self.clock: Clock = factory._reactor  # type: ignore[assignment]
         self.requests: list[Any] = []
@@ -243,7 +243,7 @@ class Asked:
         arguments.setdefault("buildApplication", self.build)
         build = arguments.pop("buildApplication")
         self.factory = WebSocketClientFactory(
-            url, build, reactor=self.clock, settings=Settings(**settings or {}), **arguments
+            url, build, reactor=self.clock, settings=Settings(**{"pingInterval": None, **(settings or {})}), **arguments
         )
         self.transport = Transport() if transport is None else transport
         self.wire: Any = self.factory.buildProtocol(None)

@@ -185,6 +185,8 @@ class WebSocketClientProtocol(WireProtocol):
         self.subprotocol = agreement.subprotocol
         self._phase = OPEN
         self.factory._open.add(self)
+        self._life = self._reactor.seconds()
+        self._startWatch()
         started, self._started = self._started, None
         outgoing.cork()
         self._delivering = True

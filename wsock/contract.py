@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -145,6 +145,10 @@ Decision: TypeAlias = Application | Accept
 BuildApplication: TypeAlias = Callable[["Request"], Decision | Deferred[Any] | Coroutine[Any, Any, Decision]]
 
 
+#: What `Settings.slowConsumer` may be.
+SLOW_CONSUMER: Final = ("wait", "close", "drop")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Limits and timers. None means no limit; 0 never does.
@@ -154,11 +158,16 @@ class Settings:
         maxEmptyFragments: how many frames of one message may be empty; one more closes with 1008.
         openTimeout: seconds from the connection to the end of the opening handshake, TLS included.
         closeTimeout: seconds from our Close to the loss of the connection; then it is aborted.
-        pingTimeout: seconds in which a peer takes nothing of our last bytes before the connection is aborted.
+        pingInterval: seconds without a sign of life from the peer before it is sent a Ping.
+        pingTimeout: seconds after that Ping before a peer that still gives none is aborted; also how long it may take
+            nothing of our last bytes.
         receiveQueue: how many messages are taken in while a callback is not done.
-        highWaterMark: how many bytes may be unsent before the connection counts as not writable: then its peer is
-            not read either.
-        sendLimit: how many bytes may be unsent before the connection is closed with 1013.
+        highWaterMark: how many bytes may be unsent before the connection counts as not writable.
+        sendLimit: how many bytes may be unsent when a message is sent: with more, ``slowConsumer`` says what happens.
+        slowConsumer: what becomes of a peer that does not take what it is sent. ``"wait"``: while the connection is
+            not writable it is not read either; past ``sendLimit`` it is closed with 1013. ``"close"``: it is read on;
+            past ``sendLimit`` it is closed with 1013. ``"drop"``: it is read on; past ``sendLimit`` the oldest messages
+            that have not begun to leave are dropped.
         maxConnections: how many open connections a factory has; one more is answered with 503.
     """
 
@@ -166,21 +175,27 @@ class Settings:
     maxEmptyFragments: int | None = 1024
     openTimeout: float | None = 10
     closeTimeout: float | None = 10
+    pingInterval: float | None = 20
     pingTimeout: float | None = 20
     receiveQueue: int = 16
     highWaterMark: int | None = 65536
     sendLimit: int | None = 2**20
+    slowConsumer: Literal["wait", "close", "drop"] = "wait"
     maxConnections: int | None = None
 
     def __post_init__(self) -> None:
+        if self.slowConsumer not in SLOW_CONSUMER:
+            raise LocalProtocolError(f"slowConsumer is one of {', '.join(SLOW_CONSUMER)}")
         for field in fields(self):
+            if field.name == "slowConsumer":
+                continue
             value = getattr(self, field.name)
             if value is None and field.name != "receiveQueue":
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
                 advice = "" if field.name == "receiveQueue" else ", or None for no limit"
                 raise LocalProtocolError(f"{field.name} is a number above 0{advice}")
-            if isinstance(value, float) and not field.name.endswith("Timeout"):
+            if isinstance(value, float) and not field.name.endswith(("Timeout", "Interval")):
                 raise LocalProtocolError(f"{field.name} is a whole number")
 
 

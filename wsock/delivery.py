@@ -60,6 +60,7 @@ class Delivery:
         "_discarding",
         "_events",
         "_held",
+        "_life",
         "_outgoing",
         "_paused",
         "_phase",
@@ -95,6 +96,8 @@ class Delivery:
         #: The transport was not told to stop reading.
         self._reading = True
         self._continuation: IDelayedCall | None = None
+        #: When something last came, or else showed that the peer is there.
+        self._life = 0.0
         #: How many messages were received and never delivered.
         self._receivedDiscarded = 0
 
@@ -110,6 +113,10 @@ class Delivery:
 
     def _applicationFailed(self, failure: Failure) -> None:
         """A callback raised, or its Deferred failed."""
+        raise NotImplementedError
+
+    def _isOurs(self, payload: bytes) -> bool:
+        """Whether a Pong answers a Ping that the application did not send; if so it is taken note of."""
         raise NotImplementedError
 
     def _tell(self) -> None:
@@ -135,6 +142,7 @@ class Delivery:
         if self._phase != OPEN:
             self._unopenedReceived(data)
             return
+        self._life = self._reactor.seconds()
         if self._delivering or self._held is not None or self._events is not None or self._isHeldUp():
             self._hold(data)
             if not self._delivering:
@@ -207,6 +215,8 @@ class Delivery:
             elif isinstance(event, TextReceived):
                 result = application.textMessageReceived(event.text)  # type: ignore[union-attr]
             elif isinstance(event, PongReceived):
+                if self._isOurs(event.payload):
+                    return
                 result = application.pongReceived(event.payload)  # type: ignore[union-attr]
             else:
                 return
@@ -229,6 +239,7 @@ class Delivery:
         """Whether the peer does not read; then it is not read, else what it makes us send has no bound."""
         return (
             self._phase == OPEN
+            and self._settings.slowConsumer == "wait"
             and not self._isClosing()
             and not self._outgoing.writable
             and not isinstance(self._application, SelfRegulating)
@@ -276,7 +287,12 @@ class Delivery:
         if self._discarding:
             self._countDiscarded(events)
             return
-        waiting = [event for event in events if isinstance(event, (BinaryReceived, TextReceived, PongReceived))]
+        waiting = [
+            event
+            for event in events
+            if isinstance(event, (BinaryReceived, TextReceived))
+            or (isinstance(event, PongReceived) and not self._isOurs(event.payload))
+        ]
         if not waiting:
             return
         if self._events is None:
@@ -341,6 +357,8 @@ class Delivery:
         if reading != self._reading:
             self._reading = reading
             if reading:
+                # What the peer sent meanwhile is heard only now.
+                self._life = self._reactor.seconds()
                 self.transport.resumeProducing()
             else:
                 self.transport.pauseProducing()

@@ -25,6 +25,7 @@ from twisted.internet import tcp
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from zope.interface import implementer
 
+from .sansio.constants import CLOSE, PING
 from .turn import turnOf
 
 _STOCK: set[type] = {tcp.Server, tcp.Client}
@@ -59,12 +60,20 @@ def isStock(transport: object) -> bool:
     return type(transport) in _STOCK and not transport.TLS  # type: ignore[attr-defined]
 
 
+def _mayBeDropped(message: list[bytes]) -> bool:
+    """Whether it is a message or a Ping, and not what the protocol itself has to say."""
+    opcode = message[0][0] & 0x0F
+    return opcode < CLOSE or opcode == PING
+
+
 @implementer(IPushProducer)
 class Outgoing:
     """What one connection sends, on its way to its transport.
 
     Attributes:
         size: how many bytes wait here, in whole messages and the rest of the one begun.
+        handed: how many bytes were given away so far, to the system or the transport.
+        dropped: how many messages were dropped so far, since too much was unsent.
         paused: whether the transport takes no more for now.
         writabilityChanged: called without arguments when the transport has taken bytes and the connection is writable.
         blocked: called without arguments when the transport takes no more.
@@ -76,6 +85,7 @@ class Outgoing:
         "_corkLimit",
         "_corked",
         "_drained",
+        "_dropsOldest",
         "_handing",
         "_highWaterMark",
         "_pongs",
@@ -87,6 +97,8 @@ class Outgoing:
         "_turn",
         "_turnNumber",
         "blocked",
+        "dropped",
+        "handed",
         "paused",
         "size",
         "writabilityChanged",
@@ -100,6 +112,7 @@ class Outgoing:
         sendLimit: int | None,
         writabilityChanged: Callable[[], None],
         blocked: Callable[[], None] = lambda: None,
+        dropsOldest: bool = False,
     ) -> None:
         self._transport = transport
         self._stock = isStock(transport)
@@ -117,7 +130,10 @@ class Outgoing:
         #: The Pongs among the queue, which newer ones may replace.
         self._pongs: list[bytes] | None = None
         self.size = 0
+        self.handed = 0
+        self.dropped = 0
         self.paused = False
+        self._dropsOldest = dropsOldest
         #: The transport's ``write`` is on the stack.
         self._handing = False
         self._corked = False
@@ -179,6 +195,11 @@ class Outgoing:
         return self.unsent + int.from_bytes(held, sys.byteorder)
 
     @property
+    def taken(self) -> int:
+        """How many bytes the peer has taken, as far as can be seen; over TLS a little less than it has."""
+        return self.handed + self.size - self.untaken
+
+    @property
     def writable(self) -> bool:
         """Whether no more than ``highWaterMark`` bytes are unsent, as always while the transport takes them."""
         return not self.paused or self.unsent <= self._highWaterMark
@@ -190,12 +211,15 @@ class Outgoing:
             message: the buffers of one whole frame, or of several that may only be dropped together.
 
         Returns:
-            False, and nothing was sent, if more than ``sendLimit`` bytes are unsent already; never after `abort`.
+            False, and nothing was sent, if more than ``sendLimit`` bytes are unsent already; never after `abort`, nor
+            where the oldest are dropped for it.
         """
         if self._aborted:
             return True
         if self.paused and self.unsent > self._sendLimit:
-            return False
+            if not self._dropsOldest:
+                return False
+            self._dropOldest()
         self._append(message)
         if self.size >= self._corkLimit:
             self.flush()
@@ -250,6 +274,22 @@ class Outgoing:
         self._queue = self._pongs = None
         self.size = sum(map(len, self._begun))
         return dropped
+
+    def _dropOldest(self) -> None:
+        """Drops the oldest messages that have not begun to leave, until no more is unsent than may be."""
+        queue = self._queue
+        kept: list[list[bytes]] = []
+        while queue and self.unsent > self._sendLimit:
+            message = queue.popleft()
+            if _mayBeDropped(message):
+                self.dropped += 1
+                self.size -= sum(map(len, message))
+            else:
+                # A few at the most: the answer of the opening handshake, one of Pongs, one Close.
+                kept.append(message)
+        if queue is not None:
+            queue.extendleft(reversed(kept))
+            self._queue = queue or None
 
     def whenDrained(self, drained: Callable[[], None]) -> None:
         """Calls ``drained`` once, as soon as nothing waits here: perhaps now, after `abort` never.
@@ -342,6 +382,7 @@ class Outgoing:
         except OSError:
             # Full, or lost: the transport meets the same error, in the reactor's stack and not in our caller's.
             return False
+        self.handed += sent
         if sent == self.size:
             self._begun = []
             self._queue = self._pongs = None
@@ -365,6 +406,7 @@ class Outgoing:
     def _handOver(self) -> None:
         """Gives the transport its next portion."""
         portion = b"".join(self._take(_HANDOVER))
+        self.handed += len(portion)
         self._handing = True
         try:
             self._transport.write(portion)

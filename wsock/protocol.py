@@ -37,7 +37,7 @@ from .outgoing import Outgoing
 from .request import Request, getPeerCertificate
 from .sansio.constants import CloseCode
 from .sansio.extensions import Extension
-from .sending import Sending
+from .keepalive import Keepalive
 
 if TYPE_CHECKING:
     from .factory import ConnectionFactory
@@ -63,7 +63,7 @@ def _unwrapped(failure: Failure) -> Failure:
 
 
 @implementer(IProtocol, IPushProducer, ILoggingContext)
-class WireProtocol(Sending):
+class WireProtocol(Keepalive):
     """One side of a connection; the application's transport.
 
     Attributes:
@@ -73,7 +73,7 @@ class WireProtocol(Sending):
         subprotocol: the one agreed on, or None.
     """
 
-    __slots__ = ("_closers", "_lastSent", "_timer", "factory", "request", "subprotocol")
+    __slots__ = ("_closers", "_gone", "_lastSent", "_timer", "factory", "request", "subprotocol")
 
     _log = Logger()
 
@@ -85,6 +85,8 @@ class WireProtocol(Sending):
         self.subprotocol: str | None = None
         #: Who waits in `whenClosed`; None while there are none.
         self._closers: list[Deferred[None]] | None = None
+        #: Why we gave the peer up.
+        self._gone: str | None = None
         #: The opening timer; later the closing timer, or what watches over the queue before our last bytes.
         self._timer: IDelayedCall | None = None
         #: Our last bytes, a Close or a refusal, have left the queue: the closing timer runs.
@@ -106,6 +108,7 @@ class WireProtocol(Sending):
             self._settings.sendLimit,
             self._transportTook,
             self._regulate,
+            self._settings.slowConsumer == "drop",
         )
         if ITCPTransport.providedBy(transport) and not IUNIXTransport.providedBy(transport):
             # A message is a whole thing: waiting for more to fill a segment only delays it.
@@ -132,7 +135,9 @@ class WireProtocol(Sending):
         # From here on the core sends nothing; what was received before is still there to be delivered.
         self._connection.eof = True
         self._stopProducer()
+        self._stopWatch()
         self._failWriters()
+        self._failQuestions()
         if phase == ABORTED:
             self._giveUp()
         else:
@@ -271,9 +276,13 @@ class WireProtocol(Sending):
 
     # The end
 
+    def _peerGone(self, seconds: float) -> None:
+        self._gone = f"no sign of life for {seconds} s after it was asked"
+        self.abortConnection()
+
     def _overflow(self) -> None:
         """More is unsent than may be: what has not begun to leave is dropped, and the peer told why."""
-        self._sendsDropped += 1 + self._outgoing.dropQueue()
+        self._outgoing.dropped += 1 + self._outgoing.dropQueue()
         self.loseConnection(CloseCode.TRY_AGAIN_LATER, "too much unsent")
 
     def _closeSent(self) -> None:
@@ -405,5 +414,8 @@ class WireProtocol(Sending):
         sent = connection.close_sent if self._lastSent else None
         if failed is not None:
             return WebSocketDropped(str(failed), received, sent, failed.code)
+        if self._gone is not None:
+            # A Close written before an abort would not arrive: the code is for our own side.
+            return WebSocketDropped(self._gone, received, sent, CloseCode.INTERNAL_ERROR)
         side = "the peer's" if received is None else "our"
         return WebSocketDropped(f"the connection was lost before {side} Close", received, sent)

@@ -52,7 +52,7 @@ class _Attached:
 class Sending(Delivery):
     """What an application sends."""
 
-    __slots__ = ("_attached", "_sendsDropped", "_sendsIgnored", "_writers")
+    __slots__ = ("_attached", "_sendsIgnored", "_writers")
 
     def __init__(self, reactor: IReactorTime, settings: Settings) -> None:
         super().__init__(reactor, settings)
@@ -60,7 +60,6 @@ class Sending(Delivery):
         #: Who waits in `whenWritable`; None while there are none.
         self._writers: deque[Deferred[None]] | None = None
         self._sendsIgnored = 0
-        self._sendsDropped = 0
 
     # What the rest of the connection does
 
@@ -128,7 +127,7 @@ class Sending(Delivery):
     @property
     def counters(self) -> Counters:
         """What did not reach its end, so far."""
-        return Counters(self._sendsIgnored, self._sendsDropped, self._receivedDiscarded)
+        return Counters(self._sendsIgnored, self._outgoing.dropped, self._receivedDiscarded)
 
     # Backpressure
 

@@ -169,6 +169,8 @@ class WebSocketServerProtocol(WireProtocol):
         self._stopTimer()
         self._phase = OPEN
         self.factory._open.add(self)
+        self._life = self._reactor.seconds()
+        self._startWatch()
         outgoing.cork()
         self._delivering = True
         try:

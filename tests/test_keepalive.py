@@ -1,0 +1,319 @@
+"""Keepalive and latency, in memory."""
+
+from typing import Any
+
+import pytest
+from test_sending import Slow
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionLost, TimeoutError
+from wire import CLOSE, HELLO, PONG, Application, Asked, Served, Transport, text
+
+from wsock import WebSocketDropped, WebSocketEnded, WebSocketStream
+
+
+def alive(application: Any = None, transport: Transport | None = None, **settings: Any) -> Served:
+    """A connection with keepalive: a Ping after 20 seconds of silence, 10 seconds to answer it."""
+    return Served(application, {"pingInterval": 20, "pingTimeout": 10, **settings}, transport).open()
+
+
+def pong(ping: bytes) -> bytes:
+    """The Pong of a client that answers a server's Ping."""
+    assert ping[0] == 0x89
+    assert len(ping) == 2 + ping[1]
+    return bytes((0x8A, 0x80 | ping[1], 0, 0, 0, 0)) + ping[2:]
+
+
+def results(deferred: Deferred[Any]) -> list[Any]:
+    seen: list[Any] = []
+    deferred.addBoth(seen.append)
+    return seen
+
+
+def test_a_peer_that_answers_stays() -> None:
+    served = alive()
+    for _ in range(100):
+        assert served.advance(19.9) == b""
+        ping = served.advance(0.1)
+        served.clock.advance(0.5)
+        assert served.feed(pong(ping)) == b""
+        assert served.wire.latency == pytest.approx(0.5)
+    assert served.transport.told == []
+    assert served.application.messages == []
+
+
+def test_each_ping_is_another() -> None:
+    served = alive()
+    first = served.advance(20)
+    served.feed(pong(first))
+    second = served.advance(20)
+    assert first != second
+    assert first[:10] == second[:10]
+
+
+@pytest.mark.parametrize("life", [HELLO, PONG, HELLO[:3], text("x") * 3])
+def test_any_byte_is_life(life: bytes) -> None:
+    served = alive()
+    served.advance(15)
+    served.feed(life)
+    assert served.advance(19.9) == b""
+    assert served.advance(0.1)[:1] == b"\x89"
+    served.advance(9)
+    served.feed(b"\x81"[:0] + life if life != HELLO[:3] else HELLO[3:])
+    assert served.advance(10) == b""
+    assert served.transport.told == []
+    served.lose()
+
+
+def test_a_silent_peer_is_aborted() -> None:
+    served = alive()
+    served.advance(20)
+    served.advance(9.9)
+    assert served.transport.told == []
+    served.advance(0.1)
+    assert served.transport.told == ["abort"]
+    served.lose()
+    (reason,) = served.application.reasons
+    assert isinstance(reason, WebSocketDropped)
+    assert isinstance(reason, ConnectionLost)
+    assert reason.code == 1011
+    assert (reason.closeSent, reason.closeReceived) == (None, None)
+
+
+def test_no_timeout_only_asks() -> None:
+    served = alive(pingTimeout=None)
+    for _ in range(10):
+        assert served.advance(20)[:1] == b"\x89"
+    assert served.transport.told == []
+    assert len(served.wire._questions or ()) == 1
+
+
+def test_no_interval_no_watch() -> None:
+    served = alive(pingInterval=None)
+    assert served.clock.getDelayedCalls() == []
+
+
+def test_a_client_too() -> None:
+    asked = Asked(settings={"pingInterval": 20, "pingTimeout": 10}).open()
+    assert asked.advance(20)[:1] == b"\x89"
+    asked.advance(10)
+    assert asked.transport.told == ["abort"]
+    asked.lose()
+    assert asked.application.reasons[0].code == 1011
+
+
+def test_nothing_is_left_when_it_is_lost() -> None:
+    served = alive()
+    other = Served(factory=served.factory, application=Application()).open()
+    assert len(served.clock.getDelayedCalls()) == 1
+    served.lose(clean=False)
+    assert len(served.clock.getDelayedCalls()) == 1
+    other.lose()
+
+
+def test_from_its_close_on_it_is_watched_by_other_means() -> None:
+    served = alive(closeTimeout=100)
+    served.wire.loseConnection()
+    served.transport.taken()
+    assert served.advance(99.9) == b""
+    assert served.transport.told == []
+    served.advance(0.1)
+    assert served.transport.told == ["abort"]
+
+
+# What is exempt
+
+
+def test_the_time_in_which_the_application_paused_is_exempt() -> None:
+    served = alive()
+    served.wire.pauseProducing()
+    for _ in range(100):
+        served.advance(10)
+    assert "abort" not in served.transport.told
+    served.wire.resumeProducing()
+    served.advance(0)
+    served.transport.taken()
+    # From now on it counts again.
+    served.advance(20)
+    served.advance(10)
+    assert served.transport.told[-1] == "abort"
+
+
+def test_a_pause_that_begins_after_the_ping_is_exempt() -> None:
+    served = alive()
+    served.advance(20)
+    served.wire.pauseProducing()
+    served.advance(9)
+    served.wire.resumeProducing()
+    served.advance(0)
+    served.advance(9.9)
+    assert "abort" not in served.transport.told
+
+
+def test_a_full_receive_queue_is_exempt() -> None:
+    never: Deferred[None] = Deferred()
+    served = alive(Application(message=lambda one: never), receiveQueue=2)
+    served.feed(text("x") * 5)
+    for _ in range(20):
+        served.advance(10)
+    assert "abort" not in served.transport.told
+
+
+def test_a_callback_that_is_not_done_is_not_exempt_while_there_is_room() -> None:
+    never: Deferred[None] = Deferred()
+    served = alive(Application(message=lambda one: never))
+    served.feed(text("x"))
+    served.advance(20)
+    served.advance(10)
+    assert served.transport.told == ["abort"]
+
+
+def test_a_stream_that_nobody_receives_on_is_exempt() -> None:
+    asked = Asked(WebSocketStream(), {"pingInterval": 20, "pingTimeout": 10, "receiveQueue": 1}).open()
+    asked.feed(b"\x81\x01x" * 5)
+    for _ in range(20):
+        asked.advance(10)
+    assert "abort" not in asked.transport.told
+
+
+# A peer that does not take what it is sent
+
+
+def blocked(**settings: Any) -> Served:
+    served = alive(Application(message=lambda one: one.transport.sendBytesMessage(bytes(70000))), Slow(), **settings)
+    served.transport.clear()
+    served.feed(text("x"))
+    served.feed(text("x"))
+    assert not served.wire._outgoing.writable
+    return served
+
+
+@pytest.mark.parametrize("policy", ["wait", "close", "drop"])
+def test_one_that_takes_nothing_is_aborted(policy: str) -> None:
+    """Two echo peers that wait for each other end; and no Ping is put behind what is not taken."""
+    served = blocked(slowConsumer=policy)
+    if policy == "wait":
+        assert served.transport.told == ["pause"]
+    size = served.wire._outgoing.size
+    served.clock.advance(20)
+    assert served.wire._outgoing.size == size
+    served.clock.advance(9.9)
+    assert "abort" not in served.transport.told
+    served.clock.advance(0.1)
+    assert served.transport.told[-1] == "abort"
+    served.lose()
+    assert served.application.reasons[0].code == 1011
+
+
+def test_one_that_takes_some_stays() -> None:
+    served = blocked()
+    for _ in range(3):
+        served.clock.advance(20)
+        served.clock.advance(9)
+        # Another message, so that it stays blocked.
+        served.wire.sendBytesMessage(bytes(70000))
+        served.transport.take()
+        served.clock.advance(1)
+    assert "abort" not in served.transport.told
+
+
+def test_one_that_is_sent_more_and_more_and_takes_nothing_is_aborted() -> None:
+    served = blocked(slowConsumer="drop")
+    for _ in range(30):
+        served.wire.sendBytesMessage(bytes(100000))
+        served.clock.advance(1)
+    assert served.transport.told[-1] == "abort"
+
+
+# measureLatency
+
+
+def test_latency() -> None:
+    served = alive(pingInterval=None)
+    assert served.wire.latency is None
+    seen = results(served.wire.measureLatency())
+    ping = served.transport.taken()
+    served.clock.advance(0.25)
+    served.feed(pong(ping))
+    assert seen == [0.25]
+    assert served.wire.latency == 0.25
+    assert served.application.messages == []
+    served.lose()
+
+
+def test_a_pong_answers_all_earlier_pings() -> None:
+    served = alive(pingInterval=None)
+    first = results(served.wire.measureLatency())
+    served.clock.advance(1)
+    second = results(served.wire.measureLatency())
+    third = results(served.wire.measureLatency())
+    pings = served.transport.taken()
+    served.clock.advance(1)
+    size = len(pings) // 3
+    served.feed(pong(pings[size : 2 * size]))
+    assert (first, second, third) == ([2], [1], [])
+    # A late answer to the first is ours all the same.
+    served.feed(pong(pings[:size]))
+    served.feed(pong(pings[2 * size :]))
+    assert third == [1]
+    assert served.application.messages == []
+
+
+def test_latency_times_out() -> None:
+    served = alive(pingInterval=None, pingTimeout=3)
+    measured = served.wire.measureLatency()
+    seen = results(measured)
+    served.advance(2.9)
+    assert seen == []
+    served.advance(0.1)
+    assert isinstance(seen[0].value, TimeoutError)
+    measured.cancel()
+    assert len(seen) == 1
+    served.lose()
+
+
+def test_latency_without_a_time() -> None:
+    served = alive(pingInterval=None, pingTimeout=None)
+    seen = results(served.wire.measureLatency())
+    served.advance(1000)
+    assert seen == []
+    served.lose()
+    assert isinstance(seen[0].value, WebSocketDropped)
+
+
+def test_latency_cancelled() -> None:
+    served = alive(pingInterval=None)
+    measured = served.wire.measureLatency()
+    ping = served.transport.taken()
+    measured.cancel()
+    assert isinstance(results(measured)[0].value, CancelledError)
+    assert served.clock.getDelayedCalls() == []
+    served.feed(pong(ping))
+    assert served.application.messages == []
+
+
+def test_latency_of_what_ends() -> None:
+    served = alive(pingInterval=None)
+    waiting = results(served.wire.measureLatency())
+    served.transport.taken()
+    served.feed(CLOSE)
+    (failure,) = results(served.wire.measureLatency())
+    assert type(failure.value) is WebSocketEnded
+    served.lose()
+    assert isinstance(waiting[0].value, WebSocketEnded)
+    (failure,) = results(served.wire.measureLatency())
+    assert isinstance(failure.value, WebSocketEnded)
+
+
+def test_latency_while_a_callback_is_not_done() -> None:
+    never: Deferred[None] = Deferred()
+    served = alive(Application(message=lambda one: never))
+    served.feed(text("x"))
+    seen = results(served.wire.measureLatency())
+    served.feed(pong(served.transport.taken()))
+    assert seen == [0]
+
+
+def test_other_pongs_reach_the_application() -> None:
+    served = alive()
+    served.feed(PONG)
+    assert served.application.messages == [("pong", b"ab")]

@@ -1,0 +1,113 @@
+import gc
+from collections.abc import Callable
+
+from twisted.internet.task import Clock
+from wire import failures, logged
+
+from wsock.watch import Watch, watchOf
+
+
+class Looked:
+    def __init__(self, clock: Clock, again: Callable[[float], float | None]) -> None:
+        self.clock = clock
+        self.again = again
+        self.times: list[float] = []
+
+    def _look(self, now: float) -> float | None:
+        assert now == self.clock.seconds()
+        self.times.append(now)
+        return self.again(now)
+
+
+def test_it_looks_when_it_is_due() -> None:
+    clock = Clock()
+    watch = Watch(clock)
+    late, early = Looked(clock, lambda now: None), Looked(clock, lambda now: now + 2)
+    watch.add(late, 5)
+    watch.add(early, 3)
+    assert len(clock.getDelayedCalls()) == 1
+    clock.pump([1] * 8)
+    assert (early.times, late.times) == ([3, 5, 7], [5])
+    watch.leave()
+    assert len(clock.getDelayedCalls()) == 1
+    watch.leave()
+    assert clock.getDelayedCalls() == []
+
+
+def test_one_that_is_due_earlier_is_not_late() -> None:
+    clock = Clock()
+    watch = Watch(clock)
+    late, early = Looked(clock, lambda now: None), Looked(clock, lambda now: None)
+    watch.add(late, 20)
+    clock.advance(1)
+    watch.add(early, 2)
+    clock.advance(1)
+    assert early.times == [2]
+
+
+def test_ten_thousand_cost_a_delayed_call_now_and_then() -> None:
+    clock = Clock()
+    made = 0
+    call_later = clock.callLater
+
+    def counted(*arguments: object, **named: object) -> object:
+        nonlocal made
+        made += 1
+        return call_later(*arguments, **named)  # type: ignore[arg-type]
+
+    clock.callLater = counted  # type: ignore[method-assign, assignment]
+    watch = Watch(clock)
+    all_of_them = [Looked(clock, lambda now: now + 20) for _ in range(10_000)]
+    for number, one in enumerate(all_of_them):
+        watch.add(one, 20 + number / 600)
+    for _ in range(4000):
+        clock.advance(0.01)
+    assert all(one.times for one in all_of_them)
+    assert made < 900
+
+
+def test_one_that_is_due_at_once_again_does_not_stop_the_clock() -> None:
+    clock = Clock()
+    watch = Watch(clock)
+    hasty = Looked(clock, lambda now: now)
+    watch.add(hasty, 1)
+    clock.advance(1)
+    clock.pump([0.01] * 10)
+    assert 2 <= len(hasty.times) <= 3
+
+
+def test_it_keeps_nothing_alive() -> None:
+    clock = Clock()
+    watch = Watch(clock)
+    gone, stays = Looked(clock, lambda now: None), Looked(clock, lambda now: None)
+    times = gone.times
+    watch.add(gone, 1)
+    watch.add(stays, 1)
+    del gone
+    gc.collect()
+    clock.advance(1)
+    assert times == []
+    assert stays.times == [1]
+
+
+def test_one_that_fails_does_not_hold_up_others() -> None:
+    clock = Clock()
+
+    def fail(now: float) -> None:
+        raise ValueError("look")
+
+    watch = Watch(clock)
+    failing, other = Looked(clock, fail), Looked(clock, lambda now: None)
+    watch.add(failing, 1)
+    watch.add(other, 1)
+    with logged() as events:
+        clock.advance(1)
+    assert failures(events) == ["look"]
+    assert other.times == [1]
+
+
+def test_one_for_each_reactor() -> None:
+    first, second = Clock(), Clock()
+    watch = watchOf(first)
+    assert watchOf(first) is watch
+    assert watchOf(second) is not watch

@@ -1,0 +1,92 @@
+"""One timer for all that has to be looked at from time to time: a delayed call for each connection would cost more."""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from typing import Final, Protocol
+from weakref import WeakValueDictionary, ref
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+#: Two looks are at least this far apart, in seconds, however many there are to look at.
+_STEP: Final = 0.05
+
+
+class Watched(Protocol):
+    """What is looked at."""
+
+    def _look(self, now: float) -> float | None:
+        """Looks; returns when to look again, None for never."""
+
+
+class Watch:
+    """What is to be looked at on one reactor, by the time when it is due. It keeps nothing alive."""
+
+    __slots__ = ("__weakref__", "_call", "_due", "_members", "_number", "_reactor")
+
+    _log = Logger()
+
+    def __init__(self, reactor: IReactorTime) -> None:
+        self._reactor = reactor
+        self._call: IDelayedCall | None = None
+        #: The number decides between two of one time: what is watched can't be compared.
+        self._due: list[tuple[float, int, ref[Watched]]] = []
+        self._number = 0
+        self._members = 0
+
+    def add(self, watched: Watched, when: float) -> None:
+        """Looks at it at a time; `leave` has to be called in the end."""
+        self._members += 1
+        self._push(when, ref(watched))
+        self._schedule(0)
+
+    def leave(self) -> None:
+        """One of those that were added needs no look any more."""
+        self._members -= 1
+        if not self._members:
+            self._due.clear()
+            if self._call is not None:
+                self._call.cancel()
+                self._call = None
+
+    def _push(self, when: float, reference: ref[Watched]) -> None:
+        self._number += 1
+        heappush(self._due, (when, self._number, reference))
+
+    def _schedule(self, least: float) -> None:
+        """Sees to it that the first is looked at when it is due, but not before ``least`` seconds."""
+        if not self._due:
+            return
+        delay = max(self._due[0][0] - self._reactor.seconds(), least, 0)
+        if self._call is None:
+            self._call = self._reactor.callLater(delay, self._look)
+        elif self._call.getTime() > self._reactor.seconds() + delay:
+            self._call.reset(delay)
+
+    def _look(self) -> None:
+        self._call = None
+        now = self._reactor.seconds()
+        while self._due and self._due[0][0] <= now:
+            _, _, reference = heappop(self._due)
+            watched = reference()
+            if watched is None:
+                continue
+            try:
+                again = watched._look(now)
+            except Exception:
+                # The others have no part in it.
+                self._log.failure("a connection failed to be looked at")
+                continue
+            if again is not None:
+                self._push(max(again, now + _STEP), reference)
+        self._schedule(_STEP)
+
+
+#: By the reactor's id: as long as a watch is here it holds its reactor, so that the id is nobody else's.
+_watches: WeakValueDictionary[int, Watch] = WeakValueDictionary()
+
+
+def watchOf(reactor: IReactorTime) -> Watch:
+    """The watch that all connections on a reactor share."""
+    return _watches.get(id(reactor)) or _watches.setdefault(id(reactor), Watch(reactor))
