@@ -14,6 +14,7 @@ from wire import (
     REQUEST,
     Application,
     Served,
+    Slow,
     failures,
     logged,
     opened,
@@ -719,3 +720,19 @@ def test_a_host_may_have_room_for_fewer_messages() -> None:
     assert len(connection.receive_data(stream(0, 6), 2)) == 2
     assert len(connection.receive_data(b"", 100)) == 4
     assert not connection.has_unread_data
+
+
+# What becomes of a peer that does not take what it makes us send
+
+
+@pytest.mark.parametrize(("policy", "delivered"), [("wait", 2), ("close", 10), ("drop", 10)])
+def test_a_slow_consumer_is_read_or_not(policy: str, delivered: int) -> None:
+    application = Application(message=lambda one: one.transport.sendBytesMessage(bytes(40_000)))
+    served = opened(application, settings={"slowConsumer": policy, "sendLimit": None}, transport=Slow())
+    served.feed(b"".join(text(str(number)) for number in range(10)))
+    assert len(application.messages) == delivered
+    assert served.transport.told == (["pause"] if policy == "wait" else [])
+    while len(application.messages) < 10:
+        served.transport.take()
+        served.clock.advance(0)
+    assert application.messages == [str(number) for number in range(10)]

@@ -3,10 +3,9 @@
 from typing import Any
 
 import pytest
-from test_sending import Slow
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionLost, TimeoutError
-from wire import CLOSE, HELLO, PONG, Application, Asked, Served, Transport, text
+from wire import CLOSE, HELLO, PONG, Application, Asked, Served, Slow, Transport, text
 
 from wsock import WebSocketDropped, WebSocketEnded, WebSocketStream
 

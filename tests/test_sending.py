@@ -5,54 +5,12 @@ from typing import Any
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
-from wire import CLOSE, FAULT, Application, Asked, Served, Transport, failures, logged, opened, text
+from wire import CLOSE, FAULT, Application, Asked, Producer, Served, failures, logged, opened, slow, text
 
 from wsock import LocalProtocolError, WebSocketClosed, WebSocketDropped, WebSocketEnded
 
 #: More than a transport that takes nothing is handed before it counts as not writable.
 MUCH = bytes(100000)
-
-
-class Slow(Transport):
-    """Takes what it is given and pauses its producer for it, until `take`."""
-
-    def write(self, data: bytes) -> None:
-        super().write(data)
-        if self.producer is not None and len(self.value()) > 2**16:
-            self.producer.pauseProducing()
-
-    def take(self) -> bytes:
-        data = self.taken()
-        self.producer.resumeProducing()
-        return data
-
-
-class Producer:
-    """Notes what it is told, and does what it is to do then."""
-
-    def __init__(self, **does: Any) -> None:
-        self.told: list[str] = []
-        self.does = does
-
-    def _do(self, name: str) -> None:
-        self.told.append(name)
-        if name in self.does:
-            self.does[name]()
-
-    def pauseProducing(self) -> None:
-        self._do("pause")
-
-    def resumeProducing(self) -> None:
-        self._do("resume")
-
-    def stopProducing(self) -> None:
-        self._do("stop")
-
-
-def slow(application: Any = None, **settings: Any) -> Served:
-    served = Served(application, settings, Slow()).open()
-    served.transport.clear()
-    return served
 
 
 def blocked(application: Any = None, **settings: Any) -> Served:

@@ -161,7 +161,9 @@ class Served:
         self.application = Application() if application is None else application
         if factory is None:
             arguments.setdefault("buildApplication", self.build)
-            factory = WebSocketServerFactory(reactor=Clock(), settings=Settings(**{"pingInterval": None, **(settings or {})}), **arguments)
+            factory = WebSocketServerFactory(
+                reactor=Clock(), settings=Settings(**{"pingInterval": None, **(settings or {})}), **arguments
+            )
         self.factory = factory
         self.clock: Clock = factory._reactor  # type: ignore[assignment]
         self.requests: list[Any] = []
@@ -195,6 +197,48 @@ class Served:
 
 def opened(application: Any = None, **arguments: Any) -> Served:
     return Served(application, **arguments).open()
+
+
+class Slow(Transport):
+    """Takes what it is given and pauses its producer for it, until `take`."""
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        if self.producer is not None and len(self.value()) > 2**16:
+            self.producer.pauseProducing()
+
+    def take(self) -> bytes:
+        data = self.taken()
+        self.producer.resumeProducing()
+        return data
+
+
+class Producer:
+    """Notes what it is told, and does what it is to do then."""
+
+    def __init__(self, **does: Any) -> None:
+        self.told: list[str] = []
+        self.does = does
+
+    def _do(self, name: str) -> None:
+        self.told.append(name)
+        if name in self.does:
+            self.does[name]()
+
+    def pauseProducing(self) -> None:
+        self._do("pause")
+
+    def resumeProducing(self) -> None:
+        self._do("resume")
+
+    def stopProducing(self) -> None:
+        self._do("stop")
+
+
+def slow(application: Any = None, **settings: Any) -> Served:
+    served = Served(application, settings, Slow()).open()
+    served.transport.clear()
+    return served
 
 
 @contextmanager

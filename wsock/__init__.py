@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:  # the same names for type checkers; a test compares the two lists
+    from .broadcast import Group as Group
     from .client import WebSocketClientFactory as WebSocketClientFactory
     from .client import WebSocketClientProtocol as WebSocketClientProtocol
     from .client import connect as connect
@@ -46,6 +47,7 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
 _HOMES = {
     "Accept": "wsock.contract",
     "ConnectionRejected": "wsock.sansio.errors",
+    "Group": "wsock.broadcast",
     "HandshakeError": "wsock.sansio.errors",
     "InvalidPayload": "wsock.sansio.errors",
     "InvalidRequest": "wsock.sansio.errors",

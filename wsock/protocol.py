@@ -33,13 +33,14 @@ from zope.interface import implementer
 
 from .contract import SelfRegulating, WebSocketClosed, WebSocketDropped
 from .delivery import ABORTED, LOST, OPEN, asDeferred
+from .keepalive import Keepalive
 from .outgoing import Outgoing
 from .request import Request, getPeerCertificate
 from .sansio.constants import CloseCode
 from .sansio.extensions import Extension
-from .keepalive import Keepalive
 
 if TYPE_CHECKING:
+    from .broadcast import Group
     from .factory import ConnectionFactory
 
 
@@ -73,7 +74,7 @@ class WireProtocol(Keepalive):
         subprotocol: the one agreed on, or None.
     """
 
-    __slots__ = ("_closers", "_gone", "_lastSent", "_timer", "factory", "request", "subprotocol")
+    __slots__ = ("_closers", "_gone", "_groups", "_lastSent", "_timer", "factory", "request", "subprotocol")
 
     _log = Logger()
 
@@ -85,6 +86,8 @@ class WireProtocol(Keepalive):
         self.subprotocol: str | None = None
         #: Who waits in `whenClosed`; None while there are none.
         self._closers: list[Deferred[None]] | None = None
+        #: The groups that it is in; None while it is in none.
+        self._groups: list[Group] | None = None
         #: Why we gave the peer up.
         self._gone: str | None = None
         #: The opening timer; later the closing timer, or what watches over the queue before our last bytes.
@@ -123,6 +126,8 @@ class WireProtocol(Keepalive):
         # Else the two would hold each other until the garbage collector comes.
         self._outgoing.writabilityChanged = self._outgoing.blocked = _nothing
         self.factory._forget(self)
+        for group in list(self._groups or ()):
+            group.discard(self)
         if self._application is not None:
             self._lost(phase)
         self._openingLost(reason)
@@ -273,6 +278,17 @@ class WireProtocol(Keepalive):
         self._log.failure("the application failed", failure)
         self._discard()
         self.loseConnection(CloseCode.INTERNAL_ERROR)
+
+    def _joined(self, group: Group) -> None:
+        if self._groups is None:
+            self._groups = []
+        if group not in self._groups:
+            self._groups.append(group)
+
+    def _left(self, group: Group) -> None:
+        if self._groups is not None:
+            self._groups.remove(group)
+            self._groups = self._groups or None
 
     # The end
 

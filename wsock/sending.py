@@ -11,15 +11,20 @@ application's side:
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, NamedTuple
+from queue import Empty, SimpleQueue
+from typing import Any, Final, NamedTuple
 
-from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorFromThreads, IReactorTime
 from twisted.python.failure import Failure
+from twisted.python.threadable import isInIOThread
 
 from .contract import Settings, WebSocketEnded
 from .delivery import LOST, Delivery
 from .sansio.errors import LocalProtocolError
+
+#: How long a thread waits before it looks whether the reactor still runs, in seconds.
+_PATIENCE: Final = 1
 
 
 class Counters(NamedTuple):
@@ -108,6 +113,54 @@ class Sending(Delivery):
                 self._regulate()
         else:
             self._sendsIgnored += 1
+
+    def _sendFrame(self, frame: list[bytes]) -> bool | None:
+        """Sends a frame that was encoded for several connections; False if it was closed for it, None if closing."""
+        if not self._connection.is_open:
+            self._sendsIgnored += 1
+            return None
+        if not self._outgoing.write(frame):
+            self._overflow()
+            return False
+        if self._attached is not None:
+            self._regulate()
+        return True
+
+    def sendFromThread(self, message: str | bytes | bytearray | memoryview) -> None:
+        """Sends a message from another thread than the reactor's, and waits while the connection is not writable.
+
+        Args:
+            message: a str makes a text message, bytes a binary one.
+
+        Raises:
+            LocalProtocolError: what can't be sent; or this is the reactor's own thread, which would wait for itself.
+            WebSocketEnded: the connection is closing or lost, and the message may not have been sent.
+        """
+        if isInIOThread():
+            raise LocalProtocolError("sendFromThread() is for other threads than the reactor's: send...Message() here")
+        outcome: SimpleQueue[object] = SimpleQueue()
+        IReactorFromThreads(self._reactor).callFromThread(self._sendForThread, message, outcome)
+        while True:
+            try:
+                result = outcome.get(timeout=_PATIENCE)
+            except Empty:
+                if not self._reactor.running:  # type: ignore[attr-defined]
+                    raise WebSocketEnded("the reactor has stopped") from None
+            else:
+                break
+        if isinstance(result, Failure):
+            result.raiseException()
+
+    def _sendForThread(self, message: str | bytes | bytearray | memoryview, outcome: SimpleQueue[object]) -> None:
+        writable = maybeDeferred(self._sendAndWait, message)
+        writable.addBoth(outcome.put)
+
+    def _sendAndWait(self, message: str | bytes | bytearray | memoryview) -> Deferred[None]:
+        if isinstance(message, str):
+            self.sendTextMessage(message)
+        else:
+            self.sendBytesMessage(message)
+        return self.whenWritable()
 
     def ping(self, payload: bytes = b"") -> None:
         """Sends a Ping; the answer comes as `pongReceived`. Does nothing once the connection is closing.

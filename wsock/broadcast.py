@@ -1,0 +1,117 @@
+"""One message to many.
+
+Rules:
+
+* A message is encoded once; the connections' queues hold its one frame by reference.
+* No peer, however slow or dead, keeps a message from the others: what it does not take is bounded by its own
+  ``sendLimit``, and by ``slowConsumer``.
+* A connection that is lost leaves by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from .client import WebSocketClientProtocol
+from .delivery import LOST
+from .protocol import WireProtocol
+from .sansio.constants import BINARY, TEXT
+from .sansio.errors import LocalProtocolError
+from .sansio.frames import encode
+from .sansio.messages import binary_payload, encode_text
+
+
+class Outcome(NamedTuple):
+    """What became of one message to a group.
+
+    Attributes:
+        sent: to how many connections it was sent, or queued.
+        dropped: how many older messages were dropped for it, where ``slowConsumer`` is ``"drop"``.
+        closed: how many connections were closed in place of it, since too much was unsent.
+    """
+
+    sent: int
+    dropped: int
+    closed: int
+
+
+class Group:
+    """Connections that get the same messages.
+
+    A connection may be in several groups, but only once in each. Iterating gives the connections, in the order in which
+    they came; ``len`` their number.
+    """
+
+    __slots__ = ("_members",)
+
+    def __init__(self) -> None:
+        self._members: dict[WireProtocol, None] = {}
+
+    def add(self, transport: WireProtocol) -> None:
+        """Adds a connection; one that is lost already is not added.
+
+        Args:
+            transport: what ``negotiationStarted`` was given, of a server.
+
+        Raises:
+            LocalProtocolError: a client's. Each of its frames has a mask of its own, so nothing can be shared.
+        """
+        if isinstance(transport, WebSocketClientProtocol):
+            raise LocalProtocolError("a group is of a server's connections: a client's frames can't be shared")
+        if transport._phase != LOST:
+            self._members[transport] = None
+            transport._joined(self)
+
+    def discard(self, transport: WireProtocol) -> None:
+        """Takes a connection out, if it is in."""
+        if self._members.pop(transport, self) is None:
+            transport._left(self)
+
+    def sendTextMessage(self, text: str) -> Outcome:
+        """Sends a text message to all.
+
+        Args:
+            text: any text without lone surrogates.
+
+        Returns:
+            what became of it. Connections that are closing are passed over.
+
+        Raises:
+            LocalProtocolError: not a str, or one that has no UTF-8; nothing was sent.
+        """
+        return self._send(encode(TEXT, encode_text(text)))
+
+    def sendBytesMessage(self, data: bytes | bytearray | memoryview) -> Outcome:
+        """Sends a binary message to all; as `sendTextMessage`.
+
+        Args:
+            data: any bytes; changing them afterwards does not change what is sent.
+
+        Raises:
+            LocalProtocolError: of another type; nothing was sent.
+        """
+        return self._send(encode(BINARY, binary_payload(data)))
+
+    def _send(self, frame: list[bytes]) -> Outcome:
+        sent = closed = dropped = 0
+        # A copy: a connection that is closed for it may leave.
+        for transport in list(self._members):
+            outgoing = transport._outgoing
+            before = outgoing.dropped
+            accepted = transport._sendFrame(frame)
+            if accepted:
+                sent += 1
+                dropped += outgoing.dropped - before
+            elif accepted is False:
+                closed += 1
+        return Outcome(sent, dropped, closed)
+
+    def __iter__(self) -> Iterator[WireProtocol]:
+        return iter(list(self._members))
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __contains__(self, transport: object) -> bool:
+        return transport in self._members
