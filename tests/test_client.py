@@ -24,6 +24,7 @@ from wire import (
     Transport,
     failures,
     logged,
+    quiet,
 )
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
@@ -33,7 +34,6 @@ from wsock import (
     InvalidResponse,
     InvalidURL,
     LocalProtocolError,
-    Settings,
     WebSocketClientFactory,
     WebSocketClosed,
     WebSocketDropped,
@@ -617,7 +617,7 @@ class Attempt(Asked):
         self.results: list[Any] = []
         build = arguments.pop("buildApplication", self.build)
         self.deferred = connectProtocol(
-            self.clock, "ws://example.com/", build, endpoint=self.endpoint, settings=Settings(**{"pingInterval": None, **(settings or {})})
+            self.clock, "ws://example.com/", build, endpoint=self.endpoint, settings=quiet(settings)
         )
         self.deferred.addBoth(self.results.append)
         self.transport = Transport()

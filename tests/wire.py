@@ -139,6 +139,11 @@ class Application:
         return [one for one in self.told if one not in ("started", "finished", "lost")]
 
 
+def quiet(settings: dict[str, Any] | None) -> Settings:
+    """Settings without keepalive, unless they say otherwise: it has a timer of its own."""
+    return Settings(**{"pingInterval": None, **(settings or {})})
+
+
 class Served:
     """One connection to a server.
 
@@ -162,7 +167,7 @@ class Served:
         if factory is None:
             arguments.setdefault("buildApplication", self.build)
             factory = WebSocketServerFactory(
-                reactor=Clock(), settings=Settings(**{"pingInterval": None, **(settings or {})}), **arguments
+                reactor=Clock(), settings=quiet(settings), **arguments
             )
         self.factory = factory
         self.clock: Clock = factory._reactor  # type: ignore[assignment]
@@ -287,7 +292,7 @@ class Asked:
         arguments.setdefault("buildApplication", self.build)
         build = arguments.pop("buildApplication")
         self.factory = WebSocketClientFactory(
-            url, build, reactor=self.clock, settings=Settings(**{"pingInterval": None, **(settings or {})}), **arguments
+            url, build, reactor=self.clock, settings=quiet(settings), **arguments
         )
         self.transport = Transport() if transport is None else transport
         self.wire: Any = self.factory.buildProtocol(None)
