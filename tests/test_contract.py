@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
-from wire import ANSWER, CLOSE, HELLO, HELLO_SENT, PONG, REQUEST, Served, opened
+from typed.for_twisted import ForTwisted
+from wire import ANSWER, CLOSE, HELLO, HELLO_SENT, PONG, REQUEST, Asked, Served, opened
 
 from wsock import (
     Accept,
@@ -116,33 +117,6 @@ def test_an_application_may_have_slots() -> None:
     assert not hasattr(Echo(), "__dict__")
 
 
-class ForTwisted:
-    """Written for twisted.web.websocket (Twisted 25.5 and later): it inherits nothing."""
-
-    def __init__(self) -> None:
-        self.pongs: list[bytes] = []
-        self.lost: list[Failure] = []
-
-    def negotiationStarted(self, transport: Any) -> None:
-        self.transport = transport
-
-    def negotiationFinished(self) -> None:
-        self.transport.ping(b"?")
-
-    def pongReceived(self, payload: bytes) -> None:
-        self.pongs.append(payload)
-
-    def textMessageReceived(self, message: str) -> None:
-        self.transport.sendTextMessage(message)
-
-    def bytesMessageReceived(self, data: bytes | bytearray) -> None:
-        self.transport.sendBytesMessage(data)
-        self.transport.loseConnection(code=1001)
-
-    def connectionLost(self, reason: Failure) -> None:
-        self.lost.append(reason)
-
-
 def test_an_application_for_twisteds_own_module() -> None:
     application = ForTwisted()
     served = Served(application)
@@ -151,6 +125,21 @@ def test_an_application_for_twisteds_own_module() -> None:
     assert served.feed(bytes.fromhex("828100000000ff")) == b"\x82\x01\xff\x88\x02\x03\xe9"
     served.feed(CLOSE)
     served.lose()
+    assert application.pongs == [b"ab"]
+    [reason] = application.lost
+    assert reason.check(ConnectionDone)
+
+
+def test_an_application_for_twisteds_own_module_as_a_client() -> None:
+    application = ForTwisted()
+    asked = Asked(application)
+    answer = asked.answer()
+    asked.transport.clear()
+    assert asked.feed(answer) == b"\x89\x01?"
+    assert asked.feed(bytes.fromhex("8a026162") + HELLO_SENT) == HELLO_SENT
+    assert asked.feed(b"\x82\x01\xff") == b"\x82\x01\xff\x88\x02\x03\xe9"
+    asked.feed(bytes.fromhex("880203e9"))
+    asked.lose()
     assert application.pongs == [b"ab"]
     [reason] = application.lost
     assert reason.check(ConnectionDone)

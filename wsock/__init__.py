@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
     from .contract import WebSocketDropped as WebSocketDropped
     from .contract import WebSocketEnded as WebSocketEnded
     from .contract import WebSocketProtocol as WebSocketProtocol
+    from .request import Request as Request
+    from .request import Response as Response
     from .sansio.errors import ConnectionRejected as ConnectionRejected
     from .sansio.errors import HandshakeError as HandshakeError
     from .sansio.errors import InvalidPayload as InvalidPayload
@@ -57,6 +59,8 @@ _HOMES = {
     "MessageTooBig": "wsock.sansio.errors",
     "Refuse": "wsock.contract",
     "RemoteProtocolError": "wsock.sansio.errors",
+    "Request": "wsock.request",
+    "Response": "wsock.request",
     "Settings": "wsock.contract",
     "WebSocketClientFactory": "wsock.client",
     "WebSocketClientProtocol": "wsock.client",
