@@ -736,3 +736,17 @@ def test_a_slow_consumer_is_read_or_not(policy: str, delivered: int) -> None:
         served.transport.take()
         served.clock.advance(0)
     assert application.messages == [str(number) for number in range(10)]
+
+
+def test_while_closing_nothing_is_delivered_behind_a_gap() -> None:
+    served = opened(settings={"receiveQueue": 1})
+    served.wire.loseConnection()
+    served.wire.pauseProducing()
+    served.feed(text("1"))
+    served.feed(text("2"))
+    served.wire.resumeProducing()
+    served.clock.advance(0)
+    served.feed(text("3") + CLOSE)
+    assert served.application.messages == ["1"]
+    assert served.wire.counters.receivedDiscarded == 2
+    assert served.wire.closeReceived == (1000, "")

@@ -7,12 +7,16 @@ import socket
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Iterator
+from dataclasses import fields
+from hashlib import sha256
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from integration.peer import Peer, frame, make_certificate, request, within
-from integration.process import ENVIRONMENT, TWIST, TWISTD, Twistd, browse, run
+from integration.process import ENVIRONMENT, TWIST, TWISTD, Twistd, run
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IProtocol
 from twisted.internet.task import Clock
@@ -21,7 +25,11 @@ from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
 from twisted.web.server import Site
 
-from wsock.service.routes import PageRequest, Pages, echo
+import wsock.service
+from wsock import Settings
+from wsock.service import console
+from wsock.service.console import Page, readConsole
+from wsock.service.routes import PageRequest, Pages
 from wsock.service.tap import Options
 
 LOOPBACK = "tcp:0:interface=127.0.0.1"
@@ -49,21 +57,44 @@ def tls_port(certificate: tuple[Path, Path]) -> str:
 def test_options() -> None:
     options = Options()
     options.parseOptions([])
-    assert (options.ports, options.routes, options.maxMessageSize) == (["tcp:8080"], {}, 2**20)
+    assert (options.ports, options.routes, options.settings) == (["tcp:8080"], {}, {})
     options = Options()
     options.parseOptions(
         [
             *("--port", "0080", "-p", "unix:/run/a", "--port=ssl:1"),
             *("--route", "/a=b=echo", "--route=/=echo"),
-            *("--max-message-size", "1"),
+            *("--max-message-size", "1", "--ping-interval=0.5", "--slow-consumer", "drop"),
         ]
     )
     assert options.ports == ["tcp:80", "unix:/run/a", "ssl:1"]
-    assert options.routes == {"/a=b": echo, "/": echo}
-    assert options.maxMessageSize == 1
+    assert list(options.routes) == ["/a=b", "/"]
+    assert options.settings == {"maxMessageSize": 1, "pingInterval": 0.5, "slowConsumer": "drop"}
     options = Options()
     options.parseOptions(["--max-message-size", "none"])
-    assert options.maxMessageSize is None
+    assert options.settings == {"maxMessageSize": None}
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(Settings)])
+def test_each_setting_has_an_option(field: str) -> None:
+    option = "--" + re.sub("[A-Z]", lambda letter: "-" + letter[0].lower(), field)
+    values = {"slowConsumer": ["wait", "close", "drop"]}.get(field, ["1", "0017", "999999999999999999"])
+    if field.endswith(("Timeout", "Interval")):
+        values += ["0.25", "10.", ".5"]
+    if field not in ("slowConsumer", "receiveQueue"):
+        values += ["none"]
+    for value in values:
+        options = Options()
+        options.parseOptions([option, value])
+        got = options.settings[field]
+        number = float(value) if "." in value else int(value) if value.isdigit() else None
+        expected = value if field == "slowConsumer" else number
+        assert got == expected
+        assert "." in value or not isinstance(got, float)
+        Settings(**options.settings)
+    bad = ["", "x", "0", "-1", "1e6", "\u0661", "0.0", "1.5.5", "nan", "inf", "1_0", " 1", "9" * 19]
+    for value in bad + ([] if "none" in values else ["none"]) + ([] if "0.25" in values else ["1.5"]):
+        with pytest.raises(UsageError, match=option):
+            Options().parseOptions([option, value])
 
 
 BAD_OPTIONS = [
@@ -73,8 +104,8 @@ BAD_OPTIONS = [
     (["--port", "65536"], "65535"),
     (["--route", "/a"], "/path=KIND"),
     (["--route", "a=echo"], "/path=KIND"),
-    (["--route", "/a=nonesuch"], "one of echo"),
-    (["--route", "/a="], "one of echo"),
+    (["--route", "/a=nonesuch"], "one of broadcast, echo"),
+    (["--route", "/a="], "one of broadcast, echo"),
     (["--route", "/a b=echo"], "percent-encoded"),
     (["--route", "/a?b=echo"], "without a query"),
     (["--route", "/a#b=echo"], "percent-encoded"),
@@ -222,6 +253,25 @@ def test_a_daemon(tmp_path: Path) -> None:
 # Serving
 
 
+def test_broadcast() -> None:
+    """All at a route get what one of them sends, itself included; those at another route do not."""
+    with Twistd("--port", "tcp:0:interface=127.0.0.1", "--route", "/a=broadcast", "--route", "/b=broadcast") as twistd:
+        address = twistd.address()
+        peers = [address.connect() for _ in range(4)]
+        for peer, path in zip(peers, ["/a", "/a", "/a", "/b"], strict=True):
+            peer.send(request(f"GET {path} HTTP/1.1"))
+            assert peer.answer().status == 101
+        peers[3].send(frame(0x81, b"for b"))
+        assert peers[3].frame() == (0x81, b"for b")
+        peers[0].send(frame(0x81, b"text") + frame(0x82, bytes(70000)))
+        for peer in peers[:3]:
+            assert [peer.frame(), peer.frame()] == [(0x81, b"text"), (0x82, bytes(70000))]
+        peers[1].close()
+        peers[2].send(frame(0x81, b"again"))
+        assert peers[0].frame() == peers[2].frame() == (0x81, b"again")
+        peers[3].expect_silence(0.2)
+
+
 def test_echo(twistd: Twistd) -> None:
     peer = twistd.address().connect()
     peer.send(request(sec_websocket_protocol="chat, other"))
@@ -235,26 +285,63 @@ def test_echo(twistd: Twistd) -> None:
     peer.expect_end()
 
 
-PAGE_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-    "connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+class Parsed(HTMLParser):
+    """The console: its elements in their order, and by their name what stands in each before anything else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: dict[str, list[str]] = {}
+        self._inside: list[str] | None = None
+        # With LF, whatever ends lines on this system.
+        self.feed(Path(wsock.service.__file__).with_name("console.html").read_text("utf-8"))
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._inside = self.texts.setdefault(tag, [])
+        self._inside.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = None
+
+    def handle_data(self, data: str) -> None:
+        if self._inside is not None:
+            self._inside[-1] += data
+
+    def hash(self, tag: str) -> str:
+        """The source expression of the only element of that name."""
+        (text,) = self.texts[tag]
+        return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
+
+
+PARSED = Parsed()
+POLICY = (
+    f"default-src 'none'; style-src {PARSED.hash('style')}; script-src {PARSED.hash('script')}; img-src data:; "
+    "connect-src ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+PAGE = {
+    "Content-Security-Policy": POLICY,
+    "Content-Type": "text/html; charset=utf-8",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
 UPGRADE = {"Connection": "close, Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
 
 
 @pytest.mark.parametrize(
     ("line", "status", "fields", "body"),
     [
-        ("GET / HTTP/1.1", (200, "OK"), {"Content-Security-Policy": PAGE_POLICY}, b"<!doctype html>"),
-        ("GET /?a=b HTTP/1.1", (200, "OK"), {"Content-Type": "text/html; charset=utf-8"}, b"<!doctype html>"),
-        ("GET http://127.0.0.1/?a HTTP/1.1", (200, "OK"), {}, b"<!doctype html>"),
-        ("HEAD / HTTP/1.1", (200, "OK"), {"Content-Security-Policy": PAGE_POLICY}, None),
+        ("GET / HTTP/1.1", (200, "OK"), PAGE, b"<!doctype html>"),
+        ("GET /?a=b HTTP/1.1", (200, "OK"), PAGE, b"<!doctype html>"),
+        ("GET http://127.0.0.1/?a HTTP/1.1", (200, "OK"), PAGE, b"<!doctype html>"),
+        ("HEAD / HTTP/1.1", (200, "OK"), PAGE, None),
         ("POST / HTTP/1.1", (405, "Method Not Allowed"), {"Allow": "GET, HEAD"}, b"Method Not Allowed"),
         ("GET /nonesuch HTTP/1.1", (404, "Not Found"), {}, b"Not Found"),
         ("GET /echo/ HTTP/1.1", (404, "Not Found"), {}, b"Not Found"),
         ("GET //echo HTTP/1.1", (404, "Not Found"), {}, b"Not Found"),
         ("GET /%65cho HTTP/1.1", (404, "Not Found"), {}, b"Not Found"),
-        ("DELETE /page.html HTTP/1.1", (404, "Not Found"), {}, b"Not Found"),
+        ("DELETE /console.html HTTP/1.1", (404, "Not Found"), {}, b"Not Found"),
         ("GET /echo HTTP/1.1", (426, "Upgrade Required"), UPGRADE, b"Upgrade Required"),
         ("GET /echo?a HTTP/1.1", (426, "Upgrade Required"), UPGRADE, b"Upgrade Required"),
         ("HEAD /echo HTTP/1.1", (426, "Upgrade Required"), UPGRADE, None),
@@ -280,6 +367,50 @@ def test_pages(twistd: Twistd, line: str, status: tuple[int, str], fields: dict[
         assert len(content) == length
 
 
+def test_the_console_is_one_file() -> None:
+    """It loads nothing, and has no style and no script but the two that the policy names."""
+    tags = [tag for tag, _ in PARSED.elements]
+    assert (tags.count("style"), tags.count("script")) == (1, 1)
+    assert not {"base", "embed", "frame", "iframe", "img", "object"} & set(tags)
+    for tag, attributes in PARSED.elements:
+        assert tag not in ("style", "script") or attributes == {}
+        assert not [name for name in attributes if name == "style" or name.startswith("on") or name == "http-equiv"]
+        assert not {"action", "formaction", "ping", "poster", "src", "srcset", "xlink:href"} & set(attributes)
+        for name, value in attributes.items():
+            if name == "href":
+                assert (tag, attributes["rel"]) == ("link", "icon")
+                assert value is not None
+                assert value.startswith("data:image/svg+xml,")
+            else:
+                # A text for the reader, who may connect anywhere.
+                assert name == "placeholder" or not re.search("https?:|//", value or "")
+    (style,) = PARSED.texts["style"]
+    assert not re.search(r"@import|url\(|image-set|https?:|//", style)
+
+
+def test_what_the_console_does_without() -> None:
+    """Data becomes text alone; nothing is stored, and nothing sent but by a WebSocket."""
+    (script,) = PARSED.texts["script"]
+    assert script.startswith('\n  "use strict";')
+    for word in [
+        *("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "DOMParser", "createContextualFragment"),
+        *("eval(", "Function(", "import(", "setAttribute"),
+        *("fetch(", "XMLHttpRequest", "sendBeacon", "EventSource", "Worker", "window.open", "location.href"),
+        *("location.search", "location.hash", "localStorage", "sessionStorage", "indexedDB", "cookie"),
+    ]:
+        assert word not in script
+    assert re.findall('https?:[^"]*|\\w*:?//\\S+', script) == ["https:", "//${location.host}`;"]
+
+
+def test_a_console_with_other_ends_of_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a checkout may have on Windows. A browser hashes lines that end in LF."""
+    page = readConsole()
+    assert page.policy == POLICY
+    (tmp_path / "console.html").write_bytes(page.html.replace(b"\n", b"\r\n"))
+    monkeypatch.setattr(console, "files", lambda package: tmp_path)
+    assert readConsole() == page
+
+
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
 def test_bodies_are_discarded(twistd: Twistd, chunked: bool) -> None:
     """Twisted would keep them in a file, read that, and take it apart."""
@@ -302,7 +433,7 @@ def test_bodies_are_discarded(twistd: Twistd, chunked: bool) -> None:
 
 
 def page_connection(clock: Clock) -> tuple[IProtocol, StringTransport]:
-    site = Site(Pages({}, b"page"), reactor=clock)
+    site = Site(Pages({}, Page(b"page", "")), reactor=clock)
     site.requestFactory = PageRequest
     protocol = site.buildProtocol(None)
     assert protocol is not None
@@ -414,23 +545,6 @@ def test_the_log_keeps_secrets(twistd: Twistd) -> None:
     assert "'POST' '/' 405" in log
     assert "refused with 400" in log
     assert SECRET not in log
-
-
-def test_the_page_in_a_browser(twistd: Twistd, tmp_path: Path) -> None:
-    """It connects, and shows what was sent and what came back."""
-    address = f"127.0.0.1:{twistd.ports[0]}"
-    with browse(f"http://{address}/", tmp_path / "profile") as evaluate:
-
-        def shows(*lines: str) -> None:
-            script = (
-                "[...document.querySelectorAll('#log li')].map(li => li.className + ' ' + li.textContent).join('|')"
-            )
-            within(10, lambda: evaluate(script) == "|".join(lines), f"the page shows {lines}")
-
-        shows("state connected")
-        assert evaluate("document.getElementById('url').textContent") == f"ws://{address}/echo"
-        evaluate("document.getElementById('text').value = '<b>\u20ac'; document.getElementById('send').click()")
-        shows("received <b>\u20ac", "sent <b>\u20ac", "state connected")
 
 
 # Ending

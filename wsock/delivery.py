@@ -69,6 +69,7 @@ class Delivery:
         "_receivedDiscarded",
         "_serving",
         "_settings",
+        "_skipping",
         "transport",
     )
 
@@ -93,6 +94,8 @@ class Delivery:
         self._paused = False
         #: The application wants no messages any more.
         self._discarding = False
+        #: A message was discarded for want of room while closing: no later one is delivered, so that there is no gap.
+        self._skipping = False
         #: The transport was not told to stop reading.
         self._reading = True
         self._continuation: IDelayedCall | None = None
@@ -181,6 +184,9 @@ class Delivery:
         if self._phase == OPEN and (connection.close_received is not None or connection.failed is not None):
             self._phase = ENDING
             self._protocolEnded()
+        if self._skipping:
+            self._countDiscarded(events)
+            return []
         return events
 
     def _deliver(self, events: list[Event]) -> None:
@@ -279,7 +285,8 @@ class Delivery:
             events = self._receive(self._takeHeld(), room or None)
             if room:
                 self._enqueue(events)
-            else:
+            elif events:
+                self._skipping = True
                 self._countDiscarded(events)
 
     def _enqueue(self, events: list[Event]) -> None:

@@ -12,12 +12,13 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from integration.peer import Address, within
 from tools import require
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
 import wsock
 
@@ -118,9 +119,48 @@ CHROMIUM = (
 )
 
 
+class Inspector:
+    """What looks into a page, and acts on it, by Chromium's DevTools protocol. Called, it evaluates an expression.
+
+    Attributes:
+        complaints: what the browser's console has shown so far: errors, warnings, what a policy forbade.
+    """
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+        self._number = 0
+        self.complaints: list[str] = []
+        # Both tell of what was before too.
+        self.call("Log.enable")
+        self.call("Runtime.enable")
+
+    def __call__(self, expression: str) -> object:
+        """The value of an expression, None where it has none; a promise is waited for."""
+        answer = self.call("Runtime.evaluate", expression=expression, awaitPromise=True)
+        return answer.get("result", {}).get("value")
+
+    def call(self, method: str, **parameters: object) -> dict[str, Any]:
+        """The result of one of the protocol's methods, empty where it failed."""
+        self._number += 1
+        self._connection.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
+        while True:
+            message = json.loads(self._connection.recv(PATIENCE))
+            if message.get("id") == self._number:
+                return dict(message.get("result", {}))
+            self._heard(message["method"], message["params"])
+
+    def _heard(self, event: str, parameters: Any) -> None:
+        if event == "Log.entryAdded":
+            self.complaints.append(parameters["entry"]["text"])
+        elif event == "Runtime.exceptionThrown":
+            self.complaints.append(str(parameters["exceptionDetails"]))
+        elif event == "Runtime.consoleAPICalled":
+            self.complaints.append(" ".join(str(one.get("value")) for one in parameters["args"]))
+
+
 @contextlib.contextmanager
-def browse(url: str, profile: Path) -> Iterator[Callable[[str], object]]:
-    """Has Chromium show a page; gives a function that evaluates an expression in it."""
+def browse(url: str, profile: Path) -> Iterator[Inspector]:
+    """Has Chromium show a page; gives what evaluates an expression in it."""
     command = [require("chromium"), *CHROMIUM.split(), f"--user-data-dir={profile}", url]
     # A group of its own: Chromium is many processes.
     with subprocess.Popen(
@@ -142,15 +182,9 @@ def browse(url: str, profile: Path) -> Iterator[Callable[[str], object]]:
 
             within(PATIENCE, listed, "Chromium shows the page")
             sock = socket.create_connection(("127.0.0.1", port))
-            with connect(pages[0]["webSocketDebuggerUrl"], sock=sock) as inspector:
-
-                def evaluate(expression: str) -> object:
-                    inspector.send(
-                        json.dumps({"id": 1, "method": "Runtime.evaluate", "params": {"expression": expression}})
-                    )
-                    return json.loads(inspector.recv(PATIENCE))["result"]["result"].get("value")
-
-                yield evaluate
+            # A picture is larger than what the client takes by default.
+            with connect(pages[0]["webSocketDebuggerUrl"], sock=sock, max_size=None) as connection:
+                yield Inspector(connection)
         finally:
             os.killpg(browser.pid, signal.SIGKILL)
             browser.wait()

@@ -101,7 +101,8 @@ if TYPE_CHECKING:
     from twisted.web.websocket import WebSocketProtocol as TwistedsProtocol
     from twisted.web.websocket import WebSocketTransport as TwistedsTransport
 
-    def both(application: ForTwisted, transport: wsock.WebSocketServerProtocol) -> None:
+    def both(
+        application: ForTwisted, transport: wsock.WebSocketServerProtocol
+    ) -> tuple[TwistedsProtocol, TwistedsTransport]:
         """It is an application of Twisted's too, and our transport is one of Twisted's."""
-        twisteds: TwistedsProtocol = application
-        twisteds_transport: TwistedsTransport = transport
+        return application, transport

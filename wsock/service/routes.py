@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib.resources import files
 
 from twisted.web.resource import Resource
 from twisted.web.server import Request as HTTPRequest
 
+from ..broadcast import Group
 from ..contract import Accept, Refuse, WebSocketProtocol
 from ..request import Request
 from ..sansio.constants import VERSION
 from ..sansio.http import REASONS, split_target
+from .console import Page
 
 #: How long the body of a request for a page may take, in seconds.
 _BODY_TIMEOUT = 10
-#: What the page may do: it is one file, and talks to WebSockets alone.
-_PAGE_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-    "connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 
 
 class Echo(WebSocketProtocol):
@@ -36,15 +32,48 @@ class Echo(WebSocketProtocol):
         self.transport.sendBytesMessage(data)
 
 
-def echo(request: Request) -> Accept:
+class Member(WebSocketProtocol):
+    """Sends what it gets to all of its group, itself included."""
+
+    __slots__ = ("_group",)
+
+    def __init__(self, group: Group) -> None:
+        self._group = group
+
+    def negotiationFinished(self) -> None:
+        """Joins the group, which it leaves when it is lost."""
+        self._group.add(self.transport)
+
+    def textMessageReceived(self, message: str) -> None:
+        """Sends a text message to all."""
+        self._group.sendTextMessage(message)
+
+    def bytesMessageReceived(self, data: bytes) -> None:
+        """Sends a binary message to all."""
+        self._group.sendBytesMessage(data)
+
+
+def _accept(request: Request, application: WebSocketProtocol) -> Accept:
     """Accepts everybody, with the first subprotocol offered."""
-    return Accept(Echo(), next(iter(request.subprotocols), None))
+    return Accept(application, next(iter(request.subprotocols), None))
 
 
 Route = Callable[[Request], Accept]
 
-#: What ``--route /path=KIND`` may name.
-KINDS: Mapping[str, Route] = {"echo": echo}
+
+def echo() -> Route:
+    """A route that sends each message back to who sent it."""
+    return lambda request: _accept(request, Echo())
+
+
+def broadcast() -> Route:
+    """A route that sends each message to all who are connected to it."""
+    group = Group()
+    return lambda request: _accept(request, Member(group))
+
+
+#: What ``--route /path=KIND`` may name; each call makes a route of its own.
+KINDS: Mapping[str, Callable[[], Route]] = {"echo": echo, "broadcast": broadcast}
 
 
 class Routes:
@@ -86,7 +115,7 @@ class Pages(Resource):
 
     isLeaf = True
 
-    def __init__(self, routes: Mapping[str, Route], page: bytes | None) -> None:
+    def __init__(self, routes: Mapping[str, Route], page: Page | None) -> None:
         """Args:
         routes: by path; asking there for a page is answered with 426.
         page: what ``/`` shows, or None.
@@ -107,10 +136,11 @@ class Pages(Resource):
         status = 404
         if path == "/" and self._page is not None:
             if request.method in (b"GET", b"HEAD"):
-                status, body = 200, self._page
+                status, body = 200, self._page.html
                 headers["Content-Type"] = "text/html; charset=utf-8"
-                headers["Content-Security-Policy"] = _PAGE_POLICY
+                headers["Content-Security-Policy"] = self._page.policy
                 headers["X-Content-Type-Options"] = "nosniff"
+                headers["Referrer-Policy"] = "no-referrer"
             else:
                 status, body = 405, b"Method Not Allowed"
                 headers["Allow"] = "GET, HEAD"
@@ -129,8 +159,3 @@ class Pages(Resource):
             request.setHeader("Content-Length", str(len(body)))
             return b""
         return body
-
-
-def frontPage() -> bytes:
-    """The page at ``/`` when no routes are given: it talks to ``/echo``."""
-    return files(__package__).joinpath("page.html").read_bytes()

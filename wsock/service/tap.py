@@ -21,7 +21,9 @@ from twisted.web.server import Site
 from ..contract import Settings
 from ..sansio.http import split_target
 from ..server import WebSocketServerFactory
-from .routes import KINDS, PageRequest, Pages, Route, Routes, frontPage
+from .console import readConsole
+from .routes import KINDS, PageRequest, Pages, Route, Routes
+from .settings import settingOptions
 
 _DEFAULT_PORT = "8080"
 
@@ -41,7 +43,8 @@ class Options(BaseOptions):
         super().__init__()
         self.ports: list[str] = []
         self.routes: dict[str, Route] = {}
-        self.maxMessageSize: int | None = Settings.maxMessageSize
+        #: The fields of `Settings` that were given.
+        self.settings: dict[str, Any] = {}
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Takes the command line; says what is wrong with it, below the help, and ends with status 1.
@@ -72,7 +75,9 @@ class Options(BaseOptions):
     opt_p = opt_port
 
     def opt_route(self, route: str) -> None:
-        """What to serve where, as /path=KIND; a KIND is echo. May be given several times."""
+        """What to serve where, as /path=KIND. A KIND is echo, or broadcast, which sends a message to all who are there.
+        May be given several times.
+        """
         path, separator, kind = route.rpartition("=")
         if not separator or not path.startswith("/"):
             raise UsageError(f"--route {route}: write /path=KIND")
@@ -82,16 +87,7 @@ class Options(BaseOptions):
             raise UsageError(f"--route {route}: a kind is one of {', '.join(sorted(KINDS))}")
         if path in self.routes:
             raise UsageError(f"--route {route}: the path has a route already")
-        self.routes[path] = KINDS[kind]
-
-    def opt_max_message_size(self, size: str) -> None:
-        """The largest message taken in, in bytes, or "none" for no limit. [default: 1048576]"""
-        if size == "none":
-            self.maxMessageSize = None
-        elif size.isascii() and size.isdigit() and len(size) < 19 and int(size) > 0:
-            self.maxMessageSize = int(size)
-        else:
-            raise UsageError(f"--max-message-size {size}: a number of bytes above 0, or none")
+        self.routes[path] = KINDS[kind]()
 
     def parseArgs(self, *arguments: str) -> None:
         """Takes no arguments."""
@@ -102,6 +98,10 @@ class Options(BaseOptions):
         """Fills in what was not given."""
         if not self.ports:
             self.opt_port(_DEFAULT_PORT)
+
+
+for _name, _method in settingOptions().items():
+    setattr(Options, _name, _method)
 
 
 class StartError(Exception):
@@ -234,12 +234,12 @@ def makeService(options: Options, reactor: Any = None) -> WebSocketService:
     """
     if reactor is None:
         from twisted.internet import reactor
-    routes = options.routes or {"/echo": KINDS["echo"]}
-    site = Site(Pages(routes, None if options.routes else frontPage()), logFormatter=_accessLine)
+    routes = options.routes or {"/echo": KINDS["echo"]()}
+    site = Site(Pages(routes, None if options.routes else readConsole()), logFormatter=_accessLine)
     site.requestFactory = PageRequest
     site.noisy = False
     factory = WebSocketServerFactory(
-        Routes(routes), reactor=reactor, settings=Settings(maxMessageSize=options.maxMessageSize), otherwise=site
+        Routes(routes), reactor=reactor, settings=Settings(**options.settings), otherwise=site
     )
     service = WebSocketService(factory)
     for description in options.ports:

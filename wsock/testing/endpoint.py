@@ -1,0 +1,265 @@
+"""Who meets in memory: two protocols, or an endpoint and a factory."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectingCancelledError, ConnectionLost, ConnectionRefusedError, NoProtocol
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.protocol import Protocol
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from ..factory import ConnectionFactory
+from .transport import BUFFER, ROUNDS, MemoryTransport, Network, networkOf
+
+_HOST: Final = "127.0.0.1"
+#: Where servers are: the port of ``ws:`` URLs.
+_SERVER: Final = IPv4Address("TCP", _HOST, 80)
+
+
+def _clockOf(clock: Clock | None, *sides: object) -> Clock:
+    """The clock of a connection: the one given, or that of a factory, or a new one; factories without one get it."""
+    factories = [side for side in sides if isinstance(side, ConnectionFactory)]
+    for factory in factories:
+        if clock is None and isinstance(factory._reactor, Clock):
+            clock = factory._reactor
+    clock = Clock() if clock is None else clock
+    for factory in factories:
+        if factory._reactor is None:
+            # Else it would look for the real reactor at its first connection.
+            factory._reactor = clock
+        elif factory._reactor is not clock:
+            raise ValueError(f"the factory has another reactor, {factory._reactor!r}: its timers would never be due")
+    return clock
+
+
+def _build(side: IProtocolFactory | IProtocol, address: IPv4Address) -> Any:
+    return side.buildProtocol(address) if IProtocolFactory.providedBy(side) else side
+
+
+def _connect(
+    network: Network, server: Any, client: Any, clientAddress: IPv4Address, limits: tuple[int, int]
+) -> tuple[MemoryTransport, MemoryTransport]:
+    """Makes a connection between two protocols, and returns its two ends."""
+    ends = (
+        MemoryTransport(network, server, _SERVER, clientAddress, *limits),
+        MemoryTransport(network, client, clientAddress, _SERVER, *limits),
+    )
+    ends[0].join(ends[1])
+    for end in ends:
+        end.protocol.makeConnection(end)
+    return ends
+
+
+class InMemory:
+    """What has a clock, and moves all that is connected on it.
+
+    Attributes:
+        clock: what the timers of both sides run on.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self._network = networkOf(clock)
+
+    def flush(self, rounds: int = ROUNDS) -> None:
+        """Moves bytes, and runs the delayed calls that are due, until nothing moves any more.
+
+        All connections in memory on the same clock take part. An exception that a protocol raises comes out here.
+
+        Args:
+            rounds: after how many rounds it gives up; in each round each end of a connection makes one move.
+
+        Raises:
+            AssertionError: it does not come to rest.
+            RuntimeError: it was called from within itself, such as by a protocol.
+        """
+        self._network.flush(rounds)
+
+    def advance(self, seconds: float) -> None:
+        """Lets time pass; after each delayed call on the way everything moves, as by `flush`.
+
+        Args:
+            seconds: how much time passes.
+        """
+        self._network.advance(seconds)
+
+
+class Pair(InMemory):
+    """Two protocols, connected in memory.
+
+    The constructor tells both of it; all else happens in a flush::
+
+        pair = Pair(WebSocketServerFactory(buildApplication), ScriptedPeer())
+        pair.client.open()
+        pair.flush()
+        assert pair.client.answer().status == 101
+
+    Attributes:
+        server: the server's protocol.
+        client: the client's.
+    """
+
+    def __init__(
+        self,
+        server: IProtocolFactory | IProtocol,
+        client: IProtocolFactory | IProtocol,
+        clock: Clock | None = None,
+        *,
+        capacity: int = BUFFER,
+        chunk: int = BUFFER,
+    ) -> None:
+        """Args:
+        server: a factory, of wsock or any other, or a protocol.
+        client: the same.
+        clock: for the timers of both; by default the one that a factory of wsock's has, or a new one. A factory of
+            wsock's that was given no reactor gets it.
+        capacity: how many bytes may be on their way each way before a producer is paused.
+        chunk: how many bytes a protocol is given at a time, at the most; 1 takes everything apart.
+
+        Raises:
+            ValueError: a factory built no protocol, or has another reactor than the clock.
+        """
+        super().__init__(_clockOf(clock, server, client))
+        address = IPv4Address("TCP", _HOST, self._network.nextPort())
+        self.server: Any = _build(server, address)
+        self.client: Any = _build(client, _SERVER)
+        if self.server is None or self.client is None:
+            raise ValueError("a factory built no protocol")
+        self._ends = _connect(self._network, self.server, self.client, address, (capacity, chunk))
+
+    def drop(self, reason: Exception | None = None) -> None:
+        """Loses the connection on both sides in the next flush, without a word: what is on its way is gone.
+
+        Args:
+            reason: what both protocols are told; by default a ``ConnectionLost``.
+        """
+        for end in self._ends:
+            end.drop(ConnectionLost() if reason is None else reason)
+
+
+@implementer(IStreamClientEndpoint)
+class MemoryEndpoint(InMemory):
+    """A client endpoint that leads to a server factory in memory.
+
+    For whatever takes an endpoint: `wsock.connect`, or a ``ClientService``::
+
+        endpoint = MemoryEndpoint(WebSocketServerFactory(buildApplication), clock)
+        connecting = wsock.connect(clock, "ws://localhost/", endpoint=endpoint)
+        endpoint.flush()
+
+    Connections are made in `flush`, as all else. What becomes of an attempt is decided then: see `listen`, `refuse` and
+    `ignore`.
+    """
+
+    def __init__(
+        self,
+        server: IProtocolFactory | IProtocol,
+        clock: Clock | None = None,
+        *,
+        capacity: int = BUFFER,
+        chunk: int = BUFFER,
+    ) -> None:
+        """Args:
+        server: what it leads to: a factory, or a protocol for its one connection.
+        clock: for the timers; by default the factory's, as for `Pair`.
+        capacity: as for `Pair`.
+        chunk: as for `Pair`.
+
+        Raises:
+            ValueError: the factory has another reactor than the clock.
+        """
+        super().__init__(_clockOf(clock, server))
+        self._limits = capacity, chunk
+        self._server: IProtocolFactory | IProtocol | None = server
+        self._refusal: Exception | None = None
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Begins to connect.
+
+        Args:
+            protocolFactory: builds the client's protocol.
+
+        Returns:
+            a Deferred that fires with that protocol, connected, in a flush. It fails with what `refuse` says, or with
+            what the factory raises. Cancelling it ends the attempt with ``ConnectingCancelledError``.
+        """
+        attempt = _Attempt(self, protocolFactory)
+        self._network.movers.append(attempt)
+        return attempt.deferred
+
+    def listen(self, server: IProtocolFactory | IProtocol) -> None:
+        """From here on attempts reach ``server``: those too that were ignored and are still waited for.
+
+        Args:
+            server: as the constructor's.
+
+        Raises:
+            ValueError: it has another reactor than the clock.
+        """
+        _clockOf(self.clock, server)
+        self._server, self._refusal = server, None
+
+    def refuse(self, reason: Exception | None = None) -> None:
+        """From here on attempts fail.
+
+        Args:
+            reason: what with; by default a ``ConnectionRefusedError``, as where nobody listens.
+        """
+        self._server, self._refusal = None, ConnectionRefusedError() if reason is None else reason
+
+    def ignore(self) -> None:
+        """From here on attempts are not answered, as by a host that is not there."""
+        self._server = self._refusal = None
+
+
+class _Attempt:
+    """A connection that is to be made."""
+
+    def __init__(self, endpoint: MemoryEndpoint, factory: IProtocolFactory) -> None:
+        self.deferred: Deferred[IProtocol] = Deferred(self._cancel)
+        self._endpoint = endpoint
+        self._factory = factory
+
+    def _cancel(self, deferred: Deferred[IProtocol]) -> None:
+        if self in self._endpoint._network.movers:
+            self._endpoint._network.movers.remove(self)
+        deferred.errback(ConnectingCancelledError(_SERVER))
+
+    def move(self) -> bool:
+        """Connects or fails, as the endpoint says by now."""
+        endpoint = self._endpoint
+        if self.deferred.called or (endpoint._server is None and endpoint._refusal is None):
+            return False
+        endpoint._network.movers.remove(self)
+        if endpoint._refusal is not None:
+            self.deferred.errback(Failure(endpoint._refusal))
+            return True
+        try:
+            client = self._factory.buildProtocol(_SERVER)
+            if client is None:
+                raise NoProtocol()
+        except Exception:
+            self.deferred.errback(Failure())
+            return True
+        self._join(client)
+        return True
+
+    def _join(self, client: IProtocol) -> None:
+        endpoint = self._endpoint
+        address = IPv4Address("TCP", _HOST, endpoint._network.nextPort())
+        assert endpoint._server is not None
+        server = _build(endpoint._server, address)
+        ends = _connect(endpoint._network, Protocol() if server is None else server, client, address, endpoint._limits)
+        if server is None:
+            # A port closes the connection that its factory wants no protocol for.
+            ends[0].loseConnection()
+        if self.deferred.called:
+            # The client's own `connectionMade` gave it up.
+            ends[1].abortConnection()
+        else:
+            self.deferred.callback(client)
