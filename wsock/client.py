@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import ClientFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from .attempt import Attempt, endpointFor, tooLong
 from .contract import Application, Settings, WebSocketDropped
 from .delivery import ENDING, OPEN, OPENING, asDeferred
 from .factory import SOFTWARE, ConnectionFactory, withDefault
@@ -22,7 +22,7 @@ from .sansio import handshake
 from .sansio.body import BodyDecoder
 from .sansio.connection import Connection
 from .sansio.constants import Role
-from .sansio.errors import ConnectionRejected, InvalidResponse, LocalProtocolError
+from .sansio.errors import ConnectionRejected, InvalidResponse
 from .sansio.handshake import Agreement
 from .sansio.http import Request as Head
 from .sansio.http import Response as AnswerHead
@@ -218,7 +218,7 @@ class WebSocketClientProtocol(WireProtocol):
             # Its body did not end in time.
             self._fail(_rejection(self._answer, self._body))
         else:
-            self._fail(_tooLong())
+            self._fail(tooLong())
 
     def _fail(self, error: Exception, abort: bool = True) -> None:
         """Ends a connection that was never open."""
@@ -268,10 +268,6 @@ class WebSocketClientProtocol(WireProtocol):
 def _rejection(answer: AnswerHead, body: BodyDecoder) -> ConnectionRejected:
     answer.body = body.body
     return ConnectionRejected(f"the server answered {answer.status} {answer.reason}".rstrip(), Response(answer))
-
-
-def _tooLong() -> WebSocketDropped:
-    return WebSocketDropped("the opening handshake took too long")
 
 
 def _lostTooEarly(reason: Failure) -> WebSocketDropped:
@@ -328,7 +324,7 @@ class WebSocketClientFactory(ConnectionFactory[WebSocketClientProtocol], ClientF
         self.headers = withDefault(headers, "User-Agent", SOFTWARE)
         self.subprotocols = subprotocols if isinstance(subprotocols, str) else tuple(subprotocols)
         self.buildApplication = buildApplication
-        self._attempt: _Attempt | None = None
+        self._attempt: Attempt | None = None
         # What can't be sent is refused now.
         self._request()
 
@@ -362,93 +358,6 @@ class WebSocketClientFactory(ConnectionFactory[WebSocketClientProtocol], ClientF
         elif wire in self._wires:
             # Who made the factory hears of it by `connectionLost`, if the application had begun.
             wire._log.info("{url} not opened: {error}", url=repr(self.url), error=str(error))
-
-
-class _Attempt:
-    """One call of `connect`: from the first name look-up to the open connection, in one time."""
-
-    def __init__(self, reactor: Any, factory: WebSocketClientFactory, endpoint: IStreamClientEndpoint) -> None:
-        self._reactor = reactor
-        self._wire: WebSocketClientProtocol | None = None
-        self._timer: IDelayedCall | None = None
-        self._end: float | None = None
-        self._done = False
-        self.result: Deferred[Any] = Deferred(self._cancelled)
-        factory._attempt = self
-        seconds = factory.settings.openTimeout
-        if seconds is not None:
-            self._end = reactor.seconds() + seconds
-            self._timer = reactor.callLater(seconds, self._timedOut)
-        self._connecting = maybeDeferred(endpoint.connect, factory)
-        self._connecting.addErrback(self._notConnected)
-
-    def secondsLeft(self) -> float | None:
-        """How long the opening handshake may take."""
-        return None if self._end is None else max(0, self._end - self._reactor.seconds())
-
-    def made(self, wire: WebSocketClientProtocol) -> None:
-        """The transport is there; the timer is the connection's from now on."""
-        self._wire = wire
-        self._stopTimer()
-
-    def opened(self, application: Application) -> None:
-        """The connection is open."""
-        if not self._done:
-            self._done = True
-            self.result.callback(application)
-
-    def failed(self, error: Exception) -> None:
-        """The connection is not going to be open."""
-        if not self._done:
-            self._done = True
-            self._stopTimer()
-            self.result.errback(error)
-
-    def _notConnected(self, failure: Failure) -> None:
-        if not self._done:
-            self._done = True
-            self._stopTimer()
-            self.result.errback(failure)
-
-    def _timedOut(self) -> None:
-        self._timer = None
-        self._done = True
-        self._connecting.cancel()
-        self.result.errback(_tooLong())
-
-    def _cancelled(self, result: Deferred[Any]) -> None:
-        self._done = True
-        self._stopTimer()
-        self._connecting.cancel()
-        if self._wire is not None:
-            self._wire.abortConnection()
-
-    def _stopTimer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-
-def _endpointFor(
-    reactor: Any, url: URL, endpoint: IStreamClientEndpoint | None, trustRoot: Any, clientCertificate: Any
-) -> IStreamClientEndpoint:
-    if endpoint is None:
-        endpoint = HostnameEndpoint(reactor, url.host, url.port)
-    if not url.secure:
-        if trustRoot is not None or clientCertificate is not None:
-            raise LocalProtocolError("trustRoot and clientCertificate are for TLS, and so for a wss:// URL")
-        return endpoint
-    try:
-        from twisted.internet.ssl import optionsForClientTLS
-    except ImportError as error:
-        raise ImportError("a wss:// URL needs TLS: pip install 'wsock[tls]'") from error
-    try:
-        options = optionsForClientTLS(url.host, trustRoot=trustRoot, clientCertificate=clientCertificate)
-    except (AttributeError, TypeError) as error:
-        raise LocalProtocolError(
-            "trustRoot is a trust root or a certificate, clientCertificate a PrivateCertificate of twisted.internet.ssl"
-        ) from error
-    return wrapClientTLS(options, endpoint)
 
 
 def connectProtocol(
@@ -501,8 +410,10 @@ def connectProtocol(
     factory = WebSocketClientFactory(
         url, buildApplication, reactor=reactor, settings=settings, headers=headers, subprotocols=subprotocols
     )
-    endpoint = _endpointFor(reactor, factory.url, endpoint, trustRoot, clientCertificate)
-    return _Attempt(reactor, factory, endpoint).result
+    endpoint = endpointFor(reactor, factory.url, endpoint, trustRoot, clientCertificate)
+    factory._attempt = attempt = Attempt(reactor, settings.openTimeout)
+    attempt.begin(endpoint, factory)
+    return attempt.result
 
 
 def connect(

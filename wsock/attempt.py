@@ -1,0 +1,137 @@
+"""One call of `connect`: from the first look-up of a name to the open connection, in one time.
+
+`wsock.client` builds on it: the connection tells it that its transport is there, and how its opening handshake ended.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.interfaces import IDelayedCall, IProtocolFactory, IStreamClientEndpoint
+from twisted.python.failure import Failure
+
+from .contract import WebSocketDropped
+from .protocol import WireProtocol
+from .sansio.errors import LocalProtocolError
+from .sansio.url import URL
+
+
+def tooLong() -> WebSocketDropped:
+    """What an opening handshake that takes too long fails with."""
+    return WebSocketDropped("the opening handshake took too long")
+
+
+class Attempt:
+    """A connection that is to be open in a time.
+
+    Attributes:
+        result: fires with the application when it is open.
+    """
+
+    def __init__(self, reactor: Any, seconds: float | None) -> None:
+        """Args:
+        reactor: for the timer.
+        seconds: how long it may take; None for as long as it takes.
+        """
+        self._reactor = reactor
+        self._wire: WireProtocol | None = None
+        self._connecting: Deferred[Any] | None = None
+        self._timer: IDelayedCall | None = None
+        self._end: float | None = None
+        self._done = False
+        self.result: Deferred[Any] = Deferred(self._cancelled)
+        if seconds is not None:
+            self._end = reactor.seconds() + seconds
+            self._timer = reactor.callLater(seconds, self._timedOut)
+
+    def begin(self, endpoint: IStreamClientEndpoint, factory: IProtocolFactory) -> None:
+        """Connects; the factory's protocol tells what becomes of it."""
+        self._connecting = maybeDeferred(endpoint.connect, factory)
+        self._connecting.addErrback(self._notConnected)
+
+    def secondsLeft(self) -> float | None:
+        """How long the opening handshake may take."""
+        return None if self._end is None else max(0, self._end - self._reactor.seconds())
+
+    def made(self, wire: WireProtocol) -> None:
+        """The transport is there; the timer is the connection's from now on."""
+        self._wire = wire
+        self._stopTimer()
+
+    def opened(self, application: object) -> None:
+        """The connection is open."""
+        if not self._done:
+            self._done = True
+            self.result.callback(application)
+
+    def failed(self, error: Exception) -> None:
+        """The connection is not going to be open."""
+        if not self._done:
+            self._done = True
+            self._stopTimer()
+            self.result.errback(error)
+
+    def _notConnected(self, failure: Failure) -> None:
+        if not self._done:
+            self._done = True
+            self._stopTimer()
+            self.result.errback(failure)
+
+    def _timedOut(self) -> None:
+        self._timer = None
+        self._done = True
+        self._cancelConnecting()
+        self.result.errback(tooLong())
+
+    def _cancelled(self, result: Deferred[Any]) -> None:
+        self._done = True
+        self._stopTimer()
+        self._cancelConnecting()
+        if self._wire is not None:
+            self._wire.abortConnection()
+
+    def _cancelConnecting(self) -> None:
+        if self._connecting is not None:
+            self._connecting.cancel()
+
+    def _stopTimer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def endpointFor(
+    reactor: Any, url: URL, endpoint: IStreamClientEndpoint | None, trustRoot: Any, clientCertificate: Any
+) -> IStreamClientEndpoint:
+    """Returns what leads to a URL's server, for ``wss:`` through TLS that verifies it.
+
+    Args:
+        reactor: to connect with.
+        url: where to.
+        endpoint: how to reach it, in place of the URL's host and port.
+        trustRoot: whom to trust; None for the platform's roots.
+        clientCertificate: who we are, or None.
+
+    Raises:
+        LocalProtocolError: a trust root or a certificate that is none, or for a URL without TLS.
+        ImportError: the packages for TLS are missing.
+    """
+    if endpoint is None:
+        endpoint = HostnameEndpoint(reactor, url.host, url.port)
+    if not url.secure:
+        if trustRoot is not None or clientCertificate is not None:
+            raise LocalProtocolError("trustRoot and clientCertificate are for TLS, and so for a wss:// URL")
+        return endpoint
+    try:
+        from twisted.internet.ssl import optionsForClientTLS
+    except ImportError as error:
+        raise ImportError("a wss:// URL needs TLS: pip install 'wsock[tls]'") from error
+    try:
+        options = optionsForClientTLS(url.host, trustRoot=trustRoot, clientCertificate=clientCertificate)
+    except (AttributeError, TypeError) as error:
+        raise LocalProtocolError(
+            "trustRoot is a trust root or a certificate, clientCertificate a PrivateCertificate of twisted.internet.ssl"
+        ) from error
+    return wrapClientTLS(options, endpoint)
