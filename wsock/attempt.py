@@ -125,13 +125,15 @@ def endpointFor(
             raise LocalProtocolError("trustRoot and clientCertificate are for TLS, and so for a wss:// URL")
         return endpoint
     try:
-        from twisted.internet.ssl import optionsForClientTLS
+        from twisted.internet.ssl import PrivateCertificate
+
+        from .verification import VerifiedHost
     except ImportError as error:
         raise ImportError("a wss:// URL needs TLS: pip install 'wsock[tls]'") from error
+    if clientCertificate is not None and not isinstance(clientCertificate, PrivateCertificate):
+        raise LocalProtocolError("clientCertificate is a PrivateCertificate of twisted.internet.ssl")
     try:
-        options = optionsForClientTLS(url.host, trustRoot=trustRoot, clientCertificate=clientCertificate)
-    except (AttributeError, TypeError) as error:
-        raise LocalProtocolError(
-            "trustRoot is a trust root or a certificate, clientCertificate a PrivateCertificate of twisted.internet.ssl"
-        ) from error
-    return wrapClientTLS(options, endpoint)
+        creator = VerifiedHost(url.host, trustRoot, clientCertificate)
+    except TypeError as error:
+        raise LocalProtocolError("trustRoot is a certificate or a trust root of twisted.internet.ssl") from error
+    return wrapClientTLS(creator, endpoint)

@@ -276,7 +276,7 @@ def _lostTooEarly(reason: Failure) -> WebSocketDropped:
     why = "the connection was lost before the server answered"
     if error is not None and not isinstance(error, (ConnectionDone, ConnectionLost, ConnectionAborted)):
         facts: Any = error.args[0] if error.args else None
-        if isinstance(facts, list) and facts:
+        if isinstance(facts, list) and facts and all(isinstance(fact, tuple) for fact in facts):
             # pyOpenSSL: one tuple for each library, function and reason.
             why += ": " + ", ".join(str(fact[-1]) for fact in facts)
         else:

@@ -97,7 +97,7 @@ def test_server(url, wstest, spec, out):
     spec["servers"] = [{"agent": "wsock", "url": url}]
     (out / "spec.json").write_text(json.dumps(spec))
     with logged(out) as output:
-        subprocess.run([wstest, "-m", "fuzzingclient", "-s", out / "spec.json"], **output)
+        return subprocess.run([wstest, "-m", "fuzzingclient", "-s", out / "spec.json"], **output).returncode
 
 
 def test_client(command, wstest, spec, out, tls):
@@ -113,7 +113,7 @@ def test_client(command, wstest, spec, out, tls):
     try:
         wait_for(port, server)
         words = [word.replace("{url}", spec["url"]).replace("{ca}", str(ca)) for word in command]
-        subprocess.run(words, timeout=5400)
+        return subprocess.run(words, timeout=5400).returncode
     finally:
         server.kill()
         server.wait()
@@ -155,10 +155,12 @@ def main():
         cases, excluded, expected = arguments.cases.split(","), [], None
     spec = {"outdir": str(report), "cases": cases, "exclude-cases": excluded, "exclude-agent-cases": {}}
     if arguments.side == "server":
-        test_server(arguments.url, arguments.wstest, spec, out)
+        status = test_server(arguments.url, arguments.wstest, spec, out)
     else:
-        test_client(command, arguments.wstest, spec, out, arguments.tls)
-    sys.exit(1 if judge(report, expected) else 0)
+        status = test_client(command, arguments.wstest, spec, out, arguments.tls)
+    if status:
+        print(f"exit status {status}")
+    sys.exit(1 if judge(report, expected) or status else 0)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Servers on the real reactor; the tests themselves run in a thread, where they may block.
+"""Servers and clients on the real reactor; the tests themselves run in a thread, where they may block.
 
 What a test leaves behind fails it: an exception that was logged, a connection, a delayed call.
 """
@@ -14,9 +14,11 @@ import pytest_twisted
 
 pytest.register_assert_rewrite("integration.peer")
 
-from integration.peer import make_certificate  # noqa: E402
-from integration.servers import Echo, Serve, Server  # noqa: E402
+from integration.peer import Listener, make_certificate  # noqa: E402
+from integration.servers import Echo, Serve, Server, settings_among  # noqa: E402
+from integration.streams import Client, Listen, Traces  # noqa: E402
 from twisted.internet.endpoints import serverFromString  # noqa: E402
+from twisted.internet.task import deferLater  # noqa: E402
 from twisted.internet.threads import blockingCallFromThread, deferToThread  # noqa: E402
 from twisted.logger import globalLogPublisher  # noqa: E402
 from twisted.protocols.policies import WrappingFactory  # noqa: E402
@@ -42,64 +44,113 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return make_certificate(tmp_path_factory.mktemp("authority"), "an authority")
+
+
 @pytest.fixture
-def logged() -> list[Any]:
+def logged() -> Iterator[list[Any]]:
     """The failures that the test provokes: those that it leaves in the log fail it."""
-    return []
+    events: list[Any] = []
+
+    def observe(event: Any) -> None:
+        if "log_failure" in event or event.get("isError"):
+            events.append(event)
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        yield events
+    finally:
+        globalLogPublisher.removeObserver(observe)
+    assert not events, "\n".join(str(event.get("log_failure", event)) for event in events)
 
 
 @pytest.fixture
 def serve(
     certificate: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory, logged: list[Any]
 ) -> Iterator[Serve]:
-    """Returns a function that starts a server: serve(kind, build, **arguments of the factory or of Settings)."""
+    """Returns a function that starts a server: serve(kind, build, **arguments of the factory or of Settings).
+
+    The kind is one of `KINDS`, or an endpoint, or the description of one.
+    """
     from twisted.internet import reactor
 
     key, pem = certificate
     servers: list[Server] = []
 
-    def observe(event: Any) -> None:
-        if "log_failure" in event or event.get("isError"):
-            logged.append(event)
+    def describe(kind: str, server: Server) -> str:
+        if kind == "unix":
+            server.path = os.path.relpath(tmp_path_factory.mktemp("unix") / "socket")
+            return f"unix:{server.path}"
+        if kind == "tls":
+            server.certificate = pem
+            return f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={pem}"
+        return kind if ":" in kind else "tcp:0:interface=127.0.0.1"
 
-    def start(kind: str = "tcp", build: Callable[..., Any] = lambda request: Echo(), **arguments: Any) -> Server:
-        server = Server(certificate=pem if kind == "tls" else None)
+    def start(kind: Any = "tcp", build: Callable[..., Any] = lambda request: Echo(), **arguments: Any) -> Server:
+        server = Server()
         server.applications = []
 
         def remember(request: Any) -> Any:
             server.applications.append(build(request))
             return server.applications[-1]
 
-        fields = Settings.__dataclass_fields__
-        settings = Settings(**{name: arguments.pop(name) for name in list(arguments) if name in fields})
+        settings = Settings(**settings_among(arguments))
         server.factory = WebSocketServerFactory(remember, reactor=reactor, settings=settings, **arguments)
-        if kind == "unix":
-            server.path = os.path.relpath(tmp_path_factory.mktemp("unix") / "socket")
-        description = {
-            "tls": f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={pem}",
-            "unix": f"unix:{server.path}",
-        }.get(kind, "tcp:0:interface=127.0.0.1")
         factory = WrappingFactory(server.factory) if kind == "wrapped" else server.factory
         factory.noisy = False
-        server.listening = blockingCallFromThread(reactor, serverFromString(reactor, description).listen, factory)
-        if kind != "unix":
+        endpoint = serverFromString(reactor, describe(kind, server)) if isinstance(kind, str) else kind
+        server.listening = blockingCallFromThread(reactor, endpoint.listen, factory)
+        if not server.path:
             server.port = server.listening.getHost().port
         servers.append(server)
         return server
 
-    globalLogPublisher.addObserver(observe)
-    try:
-        before = set(reactor.getDelayedCalls())
-        yield start
-        for server in servers:
-            server.close()
-            pytest_twisted.blockon(server.listening.stopListening())
-        for server in servers:
-            # All peers have left, so this is no farewell: it only tells that nobody is left.
-            pytest_twisted.blockon(server.factory.stop().addTimeout(8, reactor))
-            assert not server.factory.connections
-        left = [call for call in reactor.getDelayedCalls() if call not in before and "wsock" in str(call)]
-        assert not left, f"delayed calls are left: {left}"
-    finally:
-        globalLogPublisher.removeObserver(observe)
-    assert not logged, "\n".join(str(event.get("log_failure", event)) for event in logged)
+    before = set(reactor.getDelayedCalls())
+    yield start
+    for server in servers:
+        server.close()
+        pytest_twisted.blockon(server.listening.stopListening())
+    for server in servers:
+        # All peers have left, so this is no farewell: it only tells that nobody is left.
+        pytest_twisted.blockon(server.factory.stop().addTimeout(8, reactor))
+        assert not server.factory.connections
+    left = [call for call in reactor.getDelayedCalls() if call not in before and "wsock" in str(call)]
+    assert not left, f"delayed calls are left: {left}"
+
+
+@pytest.fixture
+def listen(certificate: tuple[Path, Path]) -> Iterator[Listen]:
+    """Returns a function that starts a server made of bytes: listen(kind, **arguments of Listener).
+
+    The kind is "tcp" or "tls".
+    """
+    listeners: list[Listener] = []
+
+    def start(kind: str = "tcp", **arguments: Any) -> Listener:
+        if kind == "tls":
+            arguments.setdefault("certificate", certificate)
+        listeners.append(Listener(**arguments))
+        return listeners[-1]
+
+    yield start
+    for listener in listeners:
+        listener.close()
+
+
+@pytest.fixture
+def client(logged: list[Any]) -> Iterator[Client]:
+    """Connects to servers; in the end nothing is left of it in the reactor."""
+    from twisted.internet import reactor
+
+    traces = Traces()
+    client = Client()
+    yield client
+    pytest_twisted.blockon(client.close().addTimeout(8, reactor))
+    for _ in range(500):
+        left = traces.left()
+        if not left:
+            break
+        pytest_twisted.blockon(deferLater(reactor, 0.01))
+    assert not left, f"left in the reactor: {left}"

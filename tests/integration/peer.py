@@ -1,5 +1,8 @@
-"""A WebSocket client made of bytes, and what it talks to: for threads, since all of it blocks."""
+"""WebSocket clients and servers made of bytes, and whom they talk to: for threads, since all of it blocks."""
 
+import base64
+import hashlib
+import ipaddress
 import select
 import socket
 import ssl
@@ -14,9 +17,24 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from feeding import KEY, frame
+from feeding import KEY, frame, masked
 
-__all__ = ["FIELDS", "KEY", "Address", "Answer", "Peer", "frame", "make_certificate", "request", "within"]
+__all__ = [
+    "FIELDS",
+    "KEY",
+    "PATIENCE",
+    "Address",
+    "Answer",
+    "Asked",
+    "Caller",
+    "Listener",
+    "Peer",
+    "Place",
+    "frame",
+    "make_certificate",
+    "request",
+    "within",
+]
 
 #: How long a peer waits for what must come at once, in seconds.
 PATIENCE = 15
@@ -39,14 +57,18 @@ def request(line: str = "GET /echo HTTP/1.1", more: str = "", end: str = "\r\n",
         end: what the head ends with.
         changes: other values for the fields, with ``_`` for ``-``; None leaves a field out.
     """
-    fields = dict(FIELDS)
+    return _write(line, FIELDS, more + end, changes)
+
+
+def _write(line: str, defaults: dict[str, str], more: str, changes: dict[str, str | None]) -> bytes:
+    fields = dict(defaults)
     for name, value in changes.items():
         known = next((one for one in fields if one.lower() == name.lower().replace("_", "-")), name.replace("_", "-"))
         fields.pop(known, None)
         if value is not None:
             fields[known] = value
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-    return f"{line}\r\n{head}{more}{end}".encode("latin-1")
+    return f"{line}\r\n{head}{more}".encode("latin-1")
 
 
 def within(seconds: float, condition: Callable[[], object], what: str) -> None:
@@ -57,29 +79,53 @@ def within(seconds: float, condition: Callable[[], object], what: str) -> None:
         time.sleep(0.01)
 
 
-def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """Makes a key and a certificate for this machine that signs itself; returns their paths."""
+def make_certificate(
+    folder: Path, *names: str, authority: tuple[Path, Path] | None = None, alternatives: bool = True
+) -> tuple[Path, Path]:
+    """Makes a key and a certificate; returns their paths.
+
+    Args:
+        folder: where to.
+        names: host names and addresses that it is for, those with "DNS:" in front host names in any case; this
+            machine's name if there are none.
+        authority: the key and the certificate of who signs it; by default it signs itself.
+        alternatives: whether it has these names where they are looked for, and not as its subject's alone.
+    """
+    names = names or ("localhost",)
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
+    issuer, signer = name, key
+    if authority is not None:
+        issuer = x509.load_pem_x509_certificate(authority[1].read_bytes()).subject
+        signer = serialization.load_pem_private_key(authority[0].read_bytes(), None)  # type: ignore[assignment]
     now = datetime.now(timezone.utc)
-    certificate = (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(name)
-        .issuer_name(name)
+        .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=2))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
+        .add_extension(x509.BasicConstraints(ca=authority is None, path_length=None), critical=True)
     )
+    if alternatives:
+        general = [_general_name(name) for name in names]
+        builder = builder.add_extension(x509.SubjectAlternativeName(general), critical=False)
+    certificate = builder.sign(signer, hashes.SHA256())
     key_path, certificate_path = folder / "key.pem", folder / "certificate.pem"
     key_path.write_bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     certificate_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     return key_path, certificate_path
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name.removeprefix("DNS:"))
 
 
 @dataclass
@@ -98,12 +144,42 @@ class Answer:
 
 
 @dataclass
-class Address:
-    """Where a server listens."""
+class Asked:
+    """A client's opening request."""
+
+    line: str
+    fields: list[tuple[str, str]]
+
+    __getitem__ = Answer.__getitem__
+
+    @property
+    def accept(self) -> str:
+        """What answers its key (RFC 6455 section 1.3)."""
+        digest = hashlib.sha1(f"{self['Sec-WebSocket-Key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest()
+        return base64.b64encode(digest).decode()
+
+    def welcome(self, line: str = "HTTP/1.1 101 Switching Protocols", more: str = "", **changes: str | None) -> bytes:
+        """The answer that opens the connection; the arguments as those of `request`."""
+        fields = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Accept": self.accept}
+        return _write(line, fields, f"{more}\r\n", changes)
+
+
+@dataclass
+class Place:
+    """Where a server listens, by IP or at the path of a UNIX socket, and the path of its certificate if it has one."""
 
     port: int = 0
     path: str = ""
     certificate: Path | None = None
+
+    def url(self, path: str = "/", host: str = "localhost") -> str:
+        return f"{'wss' if self.certificate else 'ws'}://{host}{f':{self.port}' if self.port else ''}{path}"
+
+
+@dataclass
+class Address(Place):
+    """Where a server of ours listens, and who has connected there."""
+
     peers: list["Peer"] = field(default_factory=list)
 
     def connect(self, receive_buffer: int | None = None, tls: bool = True) -> "Peer":
@@ -149,7 +225,10 @@ class Address:
 
 
 class Peer:
-    """The other side of a connection."""
+    """The other side of a connection: a client, to which a server of ours talks."""
+
+    #: Whether those to whom it talks mask their frames.
+    hears_masked = False
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
@@ -206,32 +285,38 @@ class Peer:
 
     def answer(self) -> Answer:
         """The head of the next HTTP answer."""
+        start, fields = self._head()
+        version, status, reason = start.split(" ", 2)
+        assert version == "HTTP/1.1"
+        return Answer(int(status), reason, fields)
+
+    def _head(self) -> tuple[str, list[tuple[str, str]]]:
+        """The first line and the fields of what comes next."""
         head = b""
         while not head.endswith(b"\r\n\r\n"):
             byte = self.read(1)
             assert byte, f"the stream ended in a head: {head!r}"
             head += byte
         start, *lines = head.decode("latin-1")[:-4].split("\r\n")
-        version, status, reason = start.split(" ", 2)
-        assert version == "HTTP/1.1"
-        fields = [(name, value.strip(" ")) for name, _, value in (line.partition(":") for line in lines)]
-        return Answer(int(status), reason, fields)
+        return start, [(name, value.strip(" ")) for name, _, value in (line.partition(":") for line in lines)]
 
     def frame(self) -> tuple[int, bytes]:
-        """The next frame, which must be a server's: its first byte and its payload."""
+        """The next frame: its first byte and its payload, unmasked."""
         head = self.read(2)
         assert len(head) == 2, "the stream ended before a frame"
         first, length = head
-        assert length < 128, "a server masked"
+        assert (length > 127) == self.hears_masked, "a server masked" if length > 127 else "a client did not mask"
+        length &= 127
         if length == 126:
             (length,) = struct.unpack("!H", self.read(2))
             assert length > 125
         elif length == 127:
             (length,) = struct.unpack("!Q", self.read(8))
             assert length > 65535
+        key = self.read(4) if self.hears_masked else bytes(4)
         payload = self.read(length)
         assert len(payload) == length, "the stream ended in a frame"
-        return first, payload
+        return first, masked(payload, key)
 
     def expect_close(self, code: int | None, reason: str | None = None) -> None:
         """The next frame is a Close, and has this code, and if given this reason."""
@@ -290,3 +375,88 @@ class Peer:
         finally:
             self.socket.settimeout(PATIENCE)
         return start
+
+
+class Caller(Peer):
+    """The other side of a connection: a server, to which a client of ours talks."""
+
+    hears_masked = True
+
+    def asked(self) -> Asked:
+        """The client's request."""
+        return Asked(*self._head())
+
+
+class Listener(Place):
+    """Where clients of ours connect: a server made of bytes.
+
+    Attributes:
+        names: of TLS, what each client that connected said whom it looks for.
+    """
+
+    def __init__(
+        self,
+        certificate: tuple[Path, Path] | None = None,
+        host: str = "127.0.0.1",
+        receive_buffer: int | None = None,
+    ) -> None:
+        """Args:
+        certificate: the paths of its key and its certificate; None for no TLS.
+        host: the address to listen at.
+        receive_buffer: as that of `Address.connect`.
+        """
+        self.socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+        if receive_buffer is not None:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, receive_buffer)
+        self.socket.bind((host, 0))
+        self.socket.listen()
+        self.socket.settimeout(PATIENCE)
+        super().__init__(self.socket.getsockname()[1], "", certificate and certificate[1])
+        self.names: list[str | None] = []
+        self.callers: list[Caller] = []
+        self._context: ssl.SSLContext | None = None
+        if certificate is not None:
+            self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._context.load_cert_chain(certificate[1], certificate[0])
+            self._context.sni_callback = lambda sock, name, context: self.names.append(name)
+
+    def accept(self, tls: bool = True) -> Caller:
+        """Waits for the next client.
+
+        Args:
+            tls: whether to begin TLS where it is spoken; an error of the client's is raised.
+        """
+        sock, _ = self.socket.accept()
+        sock.settimeout(PATIENCE)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            if self._context is not None and tls:
+                # As in `Address.connect`.
+                sock = self._context.wrap_socket(sock, server_side=True, suppress_ragged_eofs=False)
+        except BaseException:
+            sock.close()
+            raise
+        self.callers.append(Caller(sock))
+        return self.callers[-1]
+
+    def open(self, more: bytes = b"") -> Caller:
+        """Waits for a client, and opens the connection; ``more`` is sent with the answer."""
+        caller = self.accept()
+        caller.send(caller.asked().welcome() + more)
+        return caller
+
+    def expect_nobody(self, seconds: float = 0.2) -> None:
+        """No client has connected, nor does for a while."""
+        self.socket.settimeout(seconds)
+        try:
+            self.socket.accept()[0].close()
+        except TimeoutError:
+            self.socket.settimeout(PATIENCE)
+            return
+        raise AssertionError("somebody connected")
+
+    def close(self) -> None:
+        self.socket.close()
+        for caller in self.callers:
+            caller.close()

@@ -6,10 +6,15 @@ from typing import Any
 from integration.peer import Address
 from twisted.internet.threads import blockingCallFromThread
 
-from wsock import WebSocketProtocol, WebSocketServerFactory
+from wsock import Settings, WebSocketProtocol, WebSocketServerFactory
 
 #: The transports that a server may be on: eager and plain `write`, TLS, UNIX sockets.
 KINDS = ["tcp", "wrapped", "tls", "unix"]
+
+
+def settings_among(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Takes those of `Settings` out of arguments of both."""
+    return {name: arguments.pop(name) for name in list(arguments) if name in Settings.__dataclass_fields__}
 
 
 class Echo(WebSocketProtocol):

@@ -13,6 +13,8 @@ import pytest
 from integration.peer import KEY, Answer, Peer, frame, request, within
 from integration.servers import Serve
 
+import wsock
+
 #: RFC 6455 section 1.3: what the key of `peer.FIELDS` is answered with.
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 UPGRADE = {"Connection": "close, Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
@@ -126,7 +128,12 @@ ACCEPTED = [
 
 def check_acceptance(answer: Answer) -> None:
     assert (answer.status, answer.reason) == (101, "Switching Protocols")
-    expected = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Accept": ACCEPT}
+    expected = {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Accept": ACCEPT,
+        "Server": f"wsock/{wsock.__version__}",
+    }
     assert {name: answer[name] for name in expected} == expected
     # An extension is declined by not being mentioned.
     assert {name for name, _ in answer.fields} == set(expected)

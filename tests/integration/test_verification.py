@@ -1,0 +1,267 @@
+"""Whom a client trusts over TLS: the row TLS of the project's probe table, and that no accident switches it off."""
+
+import ssl
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from integration.peer import Listener, frame, make_certificate
+from integration.process import ENVIRONMENT
+from integration.servers import Echo, Serve
+from integration.streams import Client, Listen, Stream, Unused, connecting, trust
+from twisted.internet.endpoints import SSL4ServerEndpoint, TCP4ClientEndpoint
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.ssl import CertificateOptions, PrivateCertificate, platformTrust, trustRootFromCertificates
+
+from wsock import LocalProtocolError, WebSocketDropped
+
+Pair = tuple[Path, Path]
+Issue = Callable[..., Pair]
+HELLO = frame(0x81, b"Hello", None)
+
+
+@pytest.fixture
+def issue(authority: Pair, tmp_path_factory: pytest.TempPathFactory) -> Issue:
+    """Returns a function that has the authority sign a certificate: issue(*names, **arguments of make_certificate)."""
+
+    def issue(*names: str, **arguments: Any) -> Pair:
+        return make_certificate(tmp_path_factory.mktemp("issued"), *names, authority=authority, **arguments)
+
+    return issue
+
+
+@pytest.fixture
+def root(authority: Pair) -> Any:
+    return trust(authority[1])
+
+
+def reach(listener: Listener) -> IStreamClientEndpoint:
+    """Where it listens, whatever the URL says."""
+    from twisted.internet import reactor
+
+    return TCP4ClientEndpoint(reactor, "127.0.0.1", listener.port)
+
+
+def expect_refusal(listener: Listener, attempt: Any) -> WebSocketDropped:
+    """The client ends the TLS handshake, so that none of its request leaves; the error says why."""
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        listener.accept()
+    error: WebSocketDropped = attempt.error(WebSocketDropped)
+    assert error.__cause__ is not None
+    listener.expect_nobody()
+    return error
+
+
+RIGHT = [
+    ("localhost", ["localhost"]),
+    ("localhost", ["other.example", "localhost", "192.0.2.1"]),
+    ("example.org", ["example.org"]),
+    ("EXAMPLE.org", ["example.org"]),
+    ("www.example.org", ["*.example.org"]),
+    ("b\u00fccher.example", ["xn--bcher-kva.example"]),
+    ("127.0.0.1", ["127.0.0.1"]),
+    ("127.0.0.1", ["localhost", "127.0.0.1"]),
+    ("[::1]", ["::1"]),
+    ("[0:0::0:1]", ["::1"]),
+]
+WRONG = [
+    ("localhost", ["other.example"]),
+    ("localhost", ["localhost.other.example", "127.0.0.1"]),
+    ("example.org", ["www.example.org", "*.example.org", "example.org.evil.example", "evil-example.org"]),
+    ("a.www.example.org", ["*.example.org"]),
+    ("127.0.0.1", ["127.0.0.2", "localhost"]),
+    ("127.0.0.1", ["DNS:127.0.0.1"]),
+    ("[::1]", ["::2", "127.0.0.1"]),
+    ("[::1]", ["DNS:[::1]"]),
+]
+
+
+@pytest.mark.parametrize(("host", "names"), RIGHT)
+def test_right_host(client: Client, listen: Listen, issue: Issue, root: Any, host: str, names: list[str]) -> None:
+    listener = listen(certificate=issue(*names))
+    attempt = client.begin(listener.url(host=host), trustRoot=root, endpoint=reach(listener))
+    listener.open(HELLO)
+    assert Stream(attempt.result()).receive() == "Hello"
+
+
+@pytest.mark.parametrize(("host", "names"), WRONG)
+def test_wrong_host(client: Client, listen: Listen, issue: Issue, root: Any, host: str, names: list[str]) -> None:
+    """The authority is trusted, but what it signed is another's."""
+    listener = listen(certificate=issue(*names))
+    expect_refusal(listener, client.begin(listener.url(host=host), trustRoot=root, endpoint=reach(listener)))
+
+
+@pytest.mark.parametrize("name", ["localhost", "other.example"])
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_a_certificate_without_alternative_names(
+    client: Client, listen: Listen, issue: Issue, root: Any, host: str, name: str
+) -> None:
+    """The subject's name counts for nothing (RFC 9525 section 2)."""
+    listener = listen(certificate=issue(name, alternatives=False))
+    expect_refusal(listener, client.begin(listener.url(host=host), trustRoot=root))
+
+
+@pytest.mark.parametrize("trusted", [None, "platform", "another's certificate"])
+@pytest.mark.parametrize("how", ["by name", "by endpoint"])
+def test_unknown_authority(
+    client: Client, listen: Listen, issue: Issue, certificate: Pair, trusted: str | None, how: str
+) -> None:
+    listener = listen(certificate=issue("localhost"))
+    arguments: dict[str, Any] = {"trustRoot": None} if trusted is None else {"trustRoot": platformTrust()}
+    if trusted == "another's certificate":
+        arguments = {"trustRoot": trust(certificate[1])}
+    if how == "by endpoint":
+        arguments["endpoint"] = reach(listener)
+    error = expect_refusal(listener, client.begin(listener.url(), **arguments))
+    assert "certificate verify failed" in str(error)
+
+
+def test_a_certificate_that_signs_itself(client: Client, listen: Listen) -> None:
+    """It is trusted when it is named, and not by default."""
+    listener = listen("tls")
+    expect_refusal(listener, client.begin(listener.url()))
+    attempt = client.begin(listener)
+    listener.open(HELLO)
+    assert Stream(attempt.result()).receive() == "Hello"
+
+
+def test_several_roots(client: Client, listen: Listen, issue: Issue, authority: Pair, certificate: Pair) -> None:
+    listener = listen(certificate=issue("localhost"))
+    roots = trustRootFromCertificates([trust(certificate[1]), trust(authority[1])])
+    attempt = client.begin(listener.url(), trustRoot=roots)
+    listener.open(HELLO)
+    assert Stream(attempt.result()).receive() == "Hello"
+
+
+CONNECT = """
+import sys
+from twisted.internet.task import react
+from wsock import connect
+
+async def main(reactor, url):
+    stream = await connect(reactor, url)
+    print(await stream.receive())
+
+react(main, sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_the_platform_s_roots(listen: Listen, issue: Issue, authority: Pair, told: bool) -> None:
+    """They are trusted by default; SSL_CERT_FILE names others, as for any program that uses OpenSSL."""
+    listener = listen(certificate=issue("localhost"))
+    environment = {name: value for name, value in ENVIRONMENT.items() if not name.startswith("SSL_CERT_")}
+    if told:
+        environment["SSL_CERT_FILE"] = str(authority[1])
+    command = [sys.executable, "-c", CONNECT, listener.url()]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            if told:
+                listener.open(HELLO)
+            else:
+                with pytest.raises((ssl.SSLError, ConnectionError)):
+                    listener.accept()
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert out == ("Hello\n" if told else "")
+    assert process.returncode == (0 if told else 1)
+    assert ("certificate verify failed" in err) == (not told)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"), [("localhost", "localhost"), ("127.0.0.1", None), ("a.example", "a.example")]
+)
+def test_the_server_hears_whom_it_is_taken_for(
+    client: Client, listen: Listen, issue: Issue, root: Any, host: str, expected: str | None
+) -> None:
+    """By SNI (RFC 6066 section 3), which is for names alone."""
+    listener = listen(certificate=issue(host))
+    attempt = client.begin(listener.url(host=host), trustRoot=root, endpoint=reach(listener))
+    listener.open()
+    attempt.result()
+    assert listener.names == [expected]
+
+
+@pytest.mark.parametrize("trusted", [False, True, "", "a", b"", 0, 1, (), [], {}, object(), Path("/"), ssl.SSLContext])
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+def test_what_is_no_trust_root(client: Client, trusted: object, scheme: str) -> None:
+    """It does not pass for none, which would trust everybody, nor for the default."""
+    unused = Unused()
+    for arguments in ({}, {"endpoint": unused}):
+        with pytest.raises(LocalProtocolError):
+            client.begin(f"{scheme}://localhost/", trustRoot=trusted, **arguments)
+    with pytest.raises(LocalProtocolError):
+        client.begin(f"{scheme}://localhost/", connecting(Echo()), trustRoot=trusted, endpoint=unused)
+    assert not unused.used
+
+
+@pytest.mark.parametrize("given", [False, True, "", "a", b"", 0, object()])
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+def test_what_is_no_client_certificate(client: Client, given: object, scheme: str) -> None:
+    unused = Unused()
+    with pytest.raises(LocalProtocolError):
+        client.begin(f"{scheme}://localhost/", clientCertificate=given, endpoint=unused)
+    assert not unused.used
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_client_certificate(
+    client: Client, serve: Serve, issue: Issue, authority: Pair, root: Any, given: bool
+) -> None:
+    """It reaches a server that asks for one; without it such a server ends the connection."""
+    from twisted.internet import reactor
+
+    own = private(issue("localhost"))
+    options = CertificateOptions(own.privateKey.original, own.original, trustRoot=root)
+    seen = []
+
+    def build(request: Any) -> Echo:
+        seen.append(name_in(request.getPeerCertificate()))
+        return Echo()
+
+    server = serve(SSL4ServerEndpoint(reactor, 0, options, interface="127.0.0.1"), build)
+    arguments = {"clientCertificate": private(issue("a client"))} if given else {}
+    attempt = client.begin(f"wss://localhost:{server.port}/", trustRoot=root, **arguments)
+    if given:
+        stream = Stream(attempt.result())
+        stream.send("hello")
+        assert stream.receive() == "hello"
+        (application,) = server.applications
+        assert name_in(application.transport.getPeerCertificate()) == "CN=a client"
+        assert name_in(stream.stream.transport.getPeerCertificate()) == "CN=localhost"
+        stream.close()
+    else:
+        assert "certificate required" in str(attempt.error(WebSocketDropped))
+    assert seen == ["CN=a client"] * given
+
+
+def name_in(certificate: Any) -> str:
+    return certificate.to_cryptography().subject.rfc4514_string()
+
+
+def private(pair: Pair) -> PrivateCertificate:
+    return PrivateCertificate.loadPEM(b"".join(path.read_bytes() for path in pair))
+
+
+@pytest.mark.parametrize("say", [None, b"", b"\x16\x03\x03\x00\x7a\x02\x00\x00\x76"])
+def test_a_server_that_never_says_hello(client: Client, listen: Listen, say: bytes | None) -> None:
+    """The opening deadline includes TLS; the server may not even take the connection from its queue."""
+    listener = listen("tls")
+    attempt = client.begin(listener, openTimeout=0.5)
+    if say is not None:
+        listener.accept(tls=False).send(say)
+    assert "too long" in str(attempt.error(WebSocketDropped))
+
+
+def test_a_server_that_speaks_no_TLS(client: Client, listen: Listen) -> None:
+    listener = listen("tls")
+    attempt = client.begin(listener)
+    caller = listener.accept(tls=False)
+    caller.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    assert attempt.error(WebSocketDropped).__cause__ is not None
