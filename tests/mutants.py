@@ -38,8 +38,15 @@ class Mutant:
 
 
 #: Which tests are to turn red, the fastest first; each entry is one run.
-OUTGOING_TESTS = ["tests/test_outgoing.py"]
+OUTGOING_TESTS = [
+    "tests/test_outgoing.py",
+    "tests/test_broadcast.py",
+    "tests/test_sending.py",
+    "tests/test_client.py",
+    "tests/test_keepalive.py",
+]
 PROTOCOL_TESTS = [
+    "tests/test_sending.py",
     "tests/test_server.py",
     "tests/test_protocol.py",
     "tests/test_delivery.py",
@@ -172,14 +179,25 @@ OUTGOING = [
     Mutant("turn: not for other transports", "        elif not self._stock:\n            self.flush()\n"),
     Mutant("turn: not while paused", "elif self._corked or self.paused:", "elif self._corked:"),
     # The queue and its limits
-    Mutant("limit", "        if self.paused and self.unsent > self._sendLimit:\n            return False\n"),
-    Mutant("limit: exactly", "self.unsent > self._sendLimit", "self.unsent >= self._sendLimit"),
+    Mutant("limit", "                return False\n            self._dropOldest()", "                pass\n"),
+    Mutant(
+        "limit: exactly",
+        "self.paused and self.unsent > self._sendLimit",
+        "self.paused and self.unsent >= self._sendLimit",
+    ),
+    Mutant("drop: the oldest", "            self._dropOldest()\n"),
+    Mutant("drop: no more than it has to", "while queue and self.unsent > self._sendLimit:", "while queue:"),
+    Mutant("drop: not what the protocol says", "            if _mayBeDropped(message):", "            if True:"),
+    Mutant("drop: keeps that", "            queue.extendleft(reversed(kept))\n"),
+    Mutant("drop: counts", "                self.dropped += 1\n"),
+    Mutant("drop: takes it off", "                self.size -= sum(map(len, message))\n"),
+    Mutant("drop: Pings too", "return opcode < CLOSE or opcode == PING", "return opcode < CLOSE"),
     Mutant("limit: counts the transport", "return self.size + held", "return self.size"),
     Mutant("limit: counts what the transport is sending", " - transport.offset + ", " + "),
     Mutant("limit: counts what the transport was just given", " + transport._tempDataLen"),
     Mutant(
         "limit: counts other transports",
-        "return self.size + _HANDOVER if self.paused else self.size",
+        "return self.size + _HANDOVER if self.paused and self._registered else self.size",
         "return self.size",
     ),
     Mutant("limit: counts what waits", "            self.size += len(buffer)\n", "            pass\n"),
@@ -222,7 +240,29 @@ OUTGOING = [
         "            self._transport.unregisterProducer()\n        self.flush()\n",
         "            self._transport.unregisterProducer()\n",
     ),
-    Mutant("producer: pauses", "        self.paused = True\n\n    def resume", "        pass\n\n    def resume"),
+    Mutant(
+        "producer: pauses",
+        "        self.paused = True\n        self.blocked()\n\n    def resume",
+        "        self.blocked()\n\n    def resume",
+    ),
+    Mutant("producer: tells that it is paused", "        self.blocked()\n\n    def resume", "\n    def resume"),
+    Mutant(
+        "held: a client's messages wait",
+        "        self.paused = True\n\n    def writeAhead",
+        "        pass\n\n    def writeAhead",
+    ),
+    Mutant(
+        "held: not for good",
+        "        self.paused = False\n        self._transport.registerProducer",
+        "        self._transport.registerProducer",
+    ),
+    Mutant(
+        "held: nothing is handed to a transport yet",
+        " if self.paused and self._registered else",
+        " if self.paused else",
+    ),
+    Mutant("taken: what was sent", "        self.handed += sent\n"),
+    Mutant("taken: what was handed over", "        self.handed += len(portion)\n"),
     Mutant(
         "producer: resumes", "        self.paused = False\n        if not self._corked:", "        if not self._corked:"
     ),
@@ -245,7 +285,7 @@ OUTGOING = [
 ]
 
 PROTOCOL = [
-    Mutant("wait: ends", "self._settings.sendLimit, self._continue", "self._settings.sendLimit, _nothing"),
+    Mutant("wait: ends", "            self._transportTook,\n", "            _nothing,\n"),
     Mutant(
         "farewell: half a close",
         "self._halfClose if _canHalfClose(self.transport) else self._loseTransport",
@@ -342,15 +382,15 @@ PROTOCOL = [
     ),
     Mutant(
         "end: nothing leaves after an abort",
-        "        self._outgoing.abort()\n        self.transport.abortConnection()",
-        "        self.transport.abortConnection()",
+        "        self._outgoing.abort()\n        self._stopProducer()\n",
+        "        self._stopProducer()\n",
     ),
     Mutant(
         "end: nothing leaves after a loss",
         "        self._stopTimer()\n        self._outgoing.abort()\n        # Else",
         "        self._stopTimer()\n        # Else",
     ),
-    Mutant("overflow: drops", "        self._outgoing.dropQueue()\n"),
+    Mutant("overflow: drops", "self._outgoing.dropped += 1 + self._outgoing.dropQueue()", "pass"),
     Mutant(
         "overflow: closes", '        self.loseConnection(CloseCode.TRY_AGAIN_LATER, "too much unsent")', "        pass"
     ),
@@ -381,10 +421,64 @@ DELIVERY = [
     Mutant("wait: nor heard", "            or (self._outgoing.paused and self._isStalled())\n"),
     Mutant(
         "wait: not once it closes",
-        "self._phase == OPEN and not self._isClosing() and not",
-        "self._phase == OPEN and not",
+        "            and not self._isClosing()\n            and not self._outgoing.writable",
+        "            and not self._outgoing.writable",
     ),
     Mutant("pongs: by their own way", "self._outgoing.writePongs(replies)", "self._outgoing.writeControl(replies)"),
+]
+
+KEEPALIVE = [
+    Mutant("keepalive: asks", "            self._ask()\n        return now", "        return now"),
+    Mutant("keepalive: does not wait behind what is not taken", "        if not full:\n", "        if True:\n"),
+    Mutant("keepalive: gives up", "            self._peerGone(timeout)\n"),
+    Mutant("keepalive: any byte is life", "self._life < self._asked:", "True:"),
+    Mutant(
+        "keepalive: what is taken is life",
+        "            self._life = now\n        self._taken,",
+        "            pass\n        self._taken,",
+    ),
+    Mutant("keepalive: only from a full buffer", " and (full or self._wasFull)"),
+    Mutant("keepalive: the application's pause is exempt", "        return self._paused or (", "        return ("),
+    Mutant("keepalive: its full queue is exempt", "(self._serving is not None and self._room() == 0)", "False"),
+    Mutant(
+        "keepalive: a full queue without a callback is not exempt",
+        "(self._serving is not None and self._room() == 0)",
+        "self._room() == 0",
+    ),
+    Mutant("keepalive: not once it closes", " or self._isClosing():", ":"),
+    Mutant("keepalive: one question at a time", "            self._dropOldQuestion()\n"),
+    Mutant("latency: a Pong answers the earlier ones", "question.number <= number", "question.number == number"),
+    Mutant("latency: and not the later ones", "question.number <= number", "True"),
+    Mutant("latency: times out", "question.timer = self._reactor.callLater", "self._reactor.callLater"),
+    Mutant("latency: ours alone", "        if not payload.startswith(_MARK):\n            return False\n"),
+]
+
+WATCH = [
+    Mutant("watch: the earlier one first", "            self._call.reset(delay)\n", "            pass\n"),
+    Mutant("watch: ends", "                self._call.cancel()\n"),
+    Mutant("watch: goes on", "        self._schedule(_STEP)\n"),
+    Mutant("watch: not at once", "max(again, now + _STEP)", "again"),
+    Mutant("watch: one call for several", "self._schedule(_STEP)", "self._schedule(0)"),
+]
+
+CLIENT = [
+    Mutant("client: what is sent waits for the answer", "        self._outgoing.hold()\n"),
+    Mutant(
+        "client: the opening timer stays while it closes",
+        "        if self._phase == OPENING:\n            # It leaves",
+        "        if False:\n            # It leaves",
+    ),
+    Mutant(
+        "client: closes once it is open",
+        "                self._closeSent()\n        finally",
+        "                pass\n        finally",
+    ),
+    Mutant("client: who waited goes on", "        self._transportTook()\n", "        self._continue()\n"),
+    Mutant(
+        "client: the server drops it first",
+        "        self._whenSent(self._startCloseTimer)\n",
+        "        self._whenSent(self._loseTransport)\n",
+    ),
 ]
 
 SERVER = [
@@ -398,6 +492,9 @@ PARTS = [
     ("wsock/delivery.py", DELIVERY, PROTOCOL_TESTS),
     ("wsock/protocol.py", PROTOCOL, PROTOCOL_TESTS),
     ("wsock/server.py", SERVER, PROTOCOL_TESTS),
+    ("wsock/keepalive.py", KEEPALIVE, ["tests/test_keepalive.py"]),
+    ("wsock/watch.py", WATCH, ["tests/test_watch.py"]),
+    ("wsock/client.py", CLIENT, ["tests/test_client.py", "tests/test_sending.py"]),
 ]
 
 

@@ -152,7 +152,9 @@ def test_dropped_are_the_oldest() -> None:
     # The first ones had begun to leave, and the last ones are the newest.
     assert numbers[0] == 0
     assert numbers[-1] == 99
-    assert len(numbers) == 100 - served.wire.counters.sendsDropped < 30
+    assert len(numbers) == 100 - served.wire.counters.sendsDropped
+    # Those that had left, and those for which there is room.
+    assert 10 <= len(numbers) < 30
 
 
 def test_what_the_protocol_has_to_say_is_not_dropped() -> None:
@@ -169,7 +171,8 @@ def test_what_the_protocol_has_to_say_is_not_dropped() -> None:
     data += served.transport.take()
     assert data.startswith(b"\x8a\x00")
     assert data.endswith(bytes.fromhex("88020bb8"))
-    assert len(data) < 2000
+    assert data.count(b"dropped too") <= 1
+    assert len(data) < 1000
 
 
 def test_its_memory_is_that_of_one_message() -> None:

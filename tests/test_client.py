@@ -187,6 +187,14 @@ def test_closed_before_it_is_open_it_closes_when_it_is() -> None:
     assert isinstance(asked.application.reasons[0], WebSocketClosed)
 
 
+def test_closed_before_it_is_open_it_has_a_time_to_close_when_it_is() -> None:
+    asked = Asked(Application(started=lambda one: one.transport.loseConnection()), settings={"closeTimeout": 3}).open()
+    asked.advance(2.9)
+    assert asked.transport.told == []
+    asked.advance(0.1)
+    assert asked.transport.told == ["abort"]
+
+
 def test_closed_before_it_is_open_the_opening_timer_still_runs() -> None:
     asked = Asked(Application(started=lambda one: one.transport.loseConnection()), settings={"openTimeout": 3})
     asked.advance(2.9)

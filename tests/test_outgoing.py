@@ -701,6 +701,18 @@ def test_the_connection_hears_when_it_is_writable_and_not_only_when_all_is_sent(
     assert 500_000 - 3 * HANDOVER < it.outgoing.unsent <= 500_000
 
 
+def test_what_the_peer_has_taken(link: Callable[..., Link]) -> None:
+    it = link(sendBuffer=4096, sendLimit=None)
+    total = 2_000_000
+    it.outgoing.write([bytes(total)])
+    before = it.outgoing.taken
+    assert before < total
+    assert it.arrived(4000)
+    assert before <= it.outgoing.taken < total
+    it.drain()
+    assert it.outgoing.taken == total
+
+
 def test_dropping_keeps_the_message_that_has_begun_to_leave(link: Callable[..., Link]) -> None:
     it = link(sendBuffer=4096, sendLimit=None)
     begun = bytes(range(256)) * 2000

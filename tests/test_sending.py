@@ -198,6 +198,17 @@ def test_a_push_producer_is_paused_by_what_waited_for_the_end_of_a_cork() -> Non
     assert producer.told == ["pause"]
 
 
+def test_a_push_producer_is_paused_by_what_it_did_not_send() -> None:
+    """A Pong is what fills the transport."""
+    served = slow()
+    producer = Producer()
+    served.wire.attachProducer(producer)
+    served.wire.sendBytesMessage(bytes(65_530))
+    assert producer.told == []
+    served.feed(bytes.fromhex("898a00000000") + bytes(10))
+    assert producer.told == ["pause"]
+
+
 def test_a_pull_producer() -> None:
     served = slow()
     count = 0

@@ -159,8 +159,7 @@ class Keepalive(Sending):
             self._life = now
         self._taken, self._wasFull = taken, full
         if timeout is not None and self._asked is not None and self._life < self._asked:
-            if now < self._asked + timeout:
-                return self._asked + timeout
+            # The look that asked said when to look again.
             self._peerGone(timeout)
             return None
         self._asked = None

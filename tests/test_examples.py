@@ -1,0 +1,312 @@
+"""The examples and the README's programs, as a user runs them: each in a process of its own."""
+
+import os
+import re
+import shlex
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from tools import require
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+import wsock
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+#: The same wsock that this process tests, and what examples import from each other.
+PATHS = [str(Path(wsock.__file__).parents[1]), str(EXAMPLES)]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(PATHS)}
+#: How long a program may take for what it does at once, in seconds.
+PATIENCE = 30
+PROGRAMS = [file.relative_to(EXAMPLES).as_posix() for file in sorted(EXAMPLES.rglob("*.py"))]
+
+
+class Server:
+    """A program that runs until a signal ends it.
+
+    Attributes:
+        url: where it listens: what it says first, unless it listens on a port that it was told.
+    """
+
+    def __init__(self, command: list[Any], port: int | None = None) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, *map(str, command)],
+            env=ENVIRONMENT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.url = "" if port is None else f"ws://127.0.0.1:{port}/"
+
+    def wait(self) -> None:
+        """Waits until it listens."""
+        if self.url:
+            wait_for(urlsplit(self.url).port or 0)
+        else:
+            assert self.process.stdout is not None
+            self.url = self.process.stdout.readline().strip()
+            assert self.url, self.process.communicate(timeout=PATIENCE)[1]
+
+    def end(self, number: int = signal.SIGTERM) -> None:
+        """Sends it a signal; it has to end well, and to have had nothing to complain about."""
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+            said = self.process.communicate(timeout=PATIENCE)
+            # A program without a reactor is ended by the signal itself.
+            assert (*said, self.process.returncode) in (("", "", 0), ("", "", -number))
+
+
+def wait_for(port: int) -> None:
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            assert time.monotonic() < end, f"nothing listens on port {port}"
+            time.sleep(0.05)
+        else:
+            return
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+Start = Callable[..., Server]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Returns a function that starts a server: start(FILE, ARGUMENT...). In the end it obeys SIGTERM."""
+    servers: list[Server] = []
+
+    def start(file: str, *arguments: object, port: int | None = None) -> Server:
+        servers.append(Server([EXAMPLES / file, *arguments], port))
+        servers[-1].wait()
+        return servers[-1]
+
+    try:
+        yield start
+        for server in servers:
+            server.end()
+    finally:
+        for server in servers:
+            server.process.kill()
+            server.process.communicate()
+
+
+def run(*command: object, cwd: Path | None = None) -> tuple[str, str, int]:
+    """Runs a program that ends by itself; returns what it said on both of its outputs, and its exit status."""
+    line = [sys.executable, *map(str, command)]
+    result = subprocess.run(
+        line, env=ENVIRONMENT, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    return result.stdout, result.stderr, result.returncode
+
+
+def talk(url: str, **arguments: Any) -> ClientConnection:
+    """Connects a client that is not ours; without a proxy that the environment may name."""
+    parts = urlsplit(url)
+    sock = socket.create_connection((parts.hostname, parts.port), PATIENCE)
+    return connect(url, sock=sock, **arguments)
+
+
+def status_of(url: str, **arguments: Any) -> tuple[int, bytes, Any]:
+    """The status, the body and the headers of a refusal."""
+    with pytest.raises(InvalidStatus) as refused:
+        talk(url, **arguments)
+    response = refused.value.response
+    return response.status_code, bytes(response.body or b""), response.headers
+
+
+# All of them
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_they_are_short(name: str) -> None:
+    assert len((EXAMPLES / name).read_text().splitlines()) <= 40
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_each_is_run_here(name: str) -> None:
+    source = Path(__file__).read_text()
+    assert f'"{name}"' in source or f'"{name.removesuffix(".py")}"' in source
+
+
+# On Twisted
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_echo_server(start: Start, number: int) -> None:
+    server = start("echo_server.py", 0)
+    with talk(server.url) as client:
+        for message in ("Hello", b"\x00\xff", ""):
+            client.send(message)
+            assert client.recv(PATIENCE) == message
+        server.end(number)
+        assert server.process.returncode == 0
+        with pytest.raises(ConnectionClosed) as closed:
+            client.recv(PATIENCE)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1001
+
+
+def test_echo_server_on_a_given_host(start: Start) -> None:
+    server = start("echo_server.py", 0, "localhost")
+    assert server.url.startswith("ws://localhost:")
+    with talk(server.url) as client:
+        client.send("Hello")
+        assert client.recv(PATIENCE) == "Hello"
+
+
+def test_client_await(start: Start) -> None:
+    server = start("echo_server.py", 0)
+    output = "received: one\nreceived: two\nreceived: three\nclosed: (1000, '')\n"
+    assert run(EXAMPLES / "client_await.py", server.url) == (output, "", 0)
+
+
+def test_client_callbacks(start: Start) -> None:
+    server = start("echo_server.py", 0)
+    output = "received: Hello\nclosed with 1000\n"
+    assert run(EXAMPLES / "client_callbacks.py", server.url) == (output, "", 0)
+
+
+def test_client_callbacks_is_refused(start: Start) -> None:
+    server = start("howto/stream_server.py", 0)
+    url = server.url.replace("/sums", "/products")
+    assert run(EXAMPLES / "client_callbacks.py", url) == ("refused: 404\n", "", 0)
+
+
+def test_chat(start: Start) -> None:
+    server = start("chat.py", 0)
+    with talk(f"{server.url}Ann") as ann:
+        assert ann.recv(PATIENCE) == "Ann comes in"
+        with talk(f"{server.url}Bo%20B") as bob:
+            for member in (ann, bob):
+                assert member.recv(PATIENCE) == "Bo B comes in"
+            bob.send("Hello")
+            for member in (ann, bob):
+                assert member.recv(PATIENCE) == "Bo B says: Hello"
+        assert ann.recv(PATIENCE) == "Bo B has left"
+        ann.send("Alone again")
+        assert ann.recv(PATIENCE) == "Ann says: Alone again"
+
+
+def test_tls(start: Start, tmp_path: Path) -> None:
+    """With a key and a certificate that the documentation's command makes."""
+    page = (ROOT / "docs/howto/tls.md").read_text()
+    (command,) = re.findall(r"^openssl req .*$", page.replace("\\\n", " "), re.MULTILINE)
+    require("openssl")
+    subprocess.run(shlex.split(command), cwd=tmp_path, check=True, capture_output=True, timeout=PATIENCE)
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    server = start("tls_server.py", key, certificate, 0)
+    for host in ("127.0.0.1", "localhost"):
+        url = server.url.replace("127.0.0.1", host)
+        assert run(EXAMPLES / "tls_client.py", certificate, url) == ("received: Hello\nfrom: CN=localhost\n", "", 0)
+        with talk(url, ssl=ssl.create_default_context(cafile=certificate)) as client:
+            client.send("Hello")
+            assert client.recv(PATIENCE) == "Hello"
+    # Another certificate is not trusted, whatever it says that it is.
+    (tmp_path / "other").mkdir()
+    subprocess.run(shlex.split(command), cwd=tmp_path / "other", check=True, capture_output=True, timeout=PATIENCE)
+    output, complaints, status = run(EXAMPLES / "tls_client.py", tmp_path / "other" / "cert.pem", server.url)
+    assert (output, status) == ("", 1)
+    assert complaints.startswith("no connection: ")
+    assert "certificate verify failed" in complaints
+
+
+def test_subprotocols(start: Start) -> None:
+    server = start("howto/subprotocols.py", 0)
+    with talk(server.url, subprotocols=["sum.text", "unknown", "sum.json"]) as client:
+        assert client.subprotocol == "sum.json"
+        client.send("[1, 2, 3.5]")
+        assert client.recv(PATIENCE) == '{"sum": 6.5}'
+    with talk(server.url, subprotocols=["sum.text"]) as client:
+        assert client.subprotocol == "sum.text"
+        client.send("1 2 3")
+        assert client.recv(PATIENCE) == "6"
+    status, body, _ = status_of(server.url, subprotocols=["unknown"])
+    assert (status, body) == (400, b"Offer sum.json or sum.text as a subprotocol.")
+
+
+def test_authentication(start: Start) -> None:
+    server = start("howto/authentication.py", 0)
+    good = {"Authorization": "Bearer ada.2f1dbbb9c7"}
+    with talk(server.url, additional_headers=good) as client:
+        assert client.recv(PATIENCE) == "Hello ada"
+    with talk(server.url, additional_headers=good, origin="https://example.com") as client:
+        assert client.recv(PATIENCE) == "Hello ada"
+    assert status_of(server.url, additional_headers=good, origin="https://example.org")[0] == 403
+    for bad in ("", "Bearer", "Bearer ada.", "Bearer ada.2f1dbbb9c8", "Bearer eve.2f1dbbb9c7", "Basic ada.2f1dbbb9c7"):
+        status, _, headers = status_of(server.url, additional_headers={"Authorization": bad} if bad else {})
+        assert status == 401
+        assert headers["WWW-Authenticate"] == 'Bearer realm="greetings"'
+
+
+def test_stream_server(start: Start) -> None:
+    server = start("howto/stream_server.py", 0)
+    with talk(server.url) as client:
+        for question, answer in (("How many numbers?", "2"), ("Number 1?", "40"), ("Number 2?", "2")):
+            assert client.recv(PATIENCE) == question
+            client.send(answer)
+        assert client.recv(PATIENCE) == "The sum is 42."
+        with pytest.raises(ConnectionClosed) as closed:
+            client.recv(PATIENCE)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1000
+    assert status_of(server.url.replace("/sums", "/"))[0] == 404
+
+
+@pytest.mark.parametrize("name", ["test_echo_server", "testing"])
+def test_tests(tmp_path: Path, name: str) -> None:
+    output, complaints, status = run("-m", "twisted.trial", name, cwd=tmp_path)
+    assert (complaints, status) == ("", 0)
+    assert "PASSED" in output
+
+
+# On plain sockets
+
+
+@pytest.fixture
+def plain(start: Start) -> Server:
+    port = free_port()
+    return start("sansio_server.py", port, port=port)
+
+
+def test_client_and_server_without_twisted(plain: Server) -> None:
+    for _ in range(2):
+        result = run(EXAMPLES / "sansio_client.py", f"{plain.url}echo")
+        assert result == ("text: Hello\nclosed: 1000 \n", "", 0)
+
+
+def test_the_server_refuses_what_is_no_websocket(plain: Server) -> None:
+    with socket.create_connection(("127.0.0.1", urlsplit(plain.url).port or 0), PATIENCE) as peer:
+        peer.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answer = b"".join(iter(lambda: peer.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 426 ")
+
+
+# In the README
+
+
+def test_readme(start: Start, tmp_path: Path) -> None:
+    """Its server and its client, against each other."""
+    port = free_port()
+    server, client = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    for name, program in (("server.py", server), ("client.py", client)):
+        assert program.count("8080") == 1
+        (tmp_path / name).write_text(program.replace("8080", str(port)))
+    start(tmp_path / "server.py", port=port)
+    assert run(tmp_path / "client.py") == ("Hello\n", "", 0)
