@@ -20,6 +20,8 @@ SOFTWARE: Final = f"wsock/{__version__}"
 #: How many of the largest messages `keepHeap` is for, and how many bytes at the most.
 _HEAP_MESSAGES: Final = 4
 _HEAP_MOST: Final = 2**24
+#: What this process has done of it.
+_heapKept = 0
 #: How long `stop` waits for the peers' Close, in seconds.
 _GRACE: Final = 4
 
@@ -41,7 +43,12 @@ def keepHeap(maxMessageSize: int | None) -> None:
     (mallopt(3), M_TRIM_THRESHOLD), and faults it in again for the next message: that took more than half of the time of
     an echo of 1 MiB. A block that is made and dropped raises the threshold; nobody touches it, so it costs no memory.
     """
-    bytes(min(_HEAP_MESSAGES * (maxMessageSize or DEFAULT_MAX_MESSAGE_SIZE), _HEAP_MOST))
+    global _heapKept
+    size = min(_HEAP_MESSAGES * (maxMessageSize or DEFAULT_MAX_MESSAGE_SIZE), _HEAP_MOST)
+    if size > _heapKept:
+        # Only a larger one is mapped; any other would come from the heap, and be filled with zeros.
+        _heapKept = size
+        bytes(size)
 
 
 class ConnectionFactory(Generic[Wire]):
