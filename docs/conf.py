@@ -1,12 +1,45 @@
 """Sphinx configuration; `python -m sphinx -W docs docs/_build`."""
 
+from typing import Any
+
+from zope.interface.interface import InterfaceClass
+
 import wsock
+from wsock.keepalive import Keepalive
 
 project = "wsock"
 copyright = "The wsock developers"
 release = version = wsock.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "furo"
+html_title = f"wsock {version}"
 exclude_patterns = ["_build"]
+# `name` in a docstring is a link, where there is something of that name.
+default_role = "py:obj"
+autoclass_content = "both"
 autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+
+# In the types of arguments: "twisted.internet.interfaces.IAddress", and not "<InterfaceClass ...>".
+InterfaceClass.__repr__ = lambda interface: f"{interface.__module__}.{interface.__name__}"
+
+
+def indent_arguments(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Indents what follows an "Args:" in a docstring's first line, as napoleon wants it."""
+    if lines and lines[0] == "Args:":
+        end = lines.index("") if "" in lines else len(lines)
+        lines[1:end] = [f"    {line}" for line in lines[1:end]]
+
+
+def hide_constructor(
+    app: Any, what: str, name: str, obj: Any, options: Any, signature: str, returns: str
+) -> tuple[str, str] | None:
+    """Leaves out how connections are made, which is their factories' affair."""
+    return ("", "") if what == "class" and isinstance(obj, type) and issubclass(obj, Keepalive) else None
+
+
+def setup(app: Any) -> None:
+    app.connect("autodoc-process-docstring", indent_arguments, priority=400)
+    app.connect("autodoc-process-signature", hide_constructor)

@@ -1,4 +1,4 @@
-"""How to test an application in memory: `python -m twisted.trial testing.py`, or with pytest."""
+"""How to test an application in memory: `python -m twisted.trial testing`, or with pytest."""
 
 from twisted.trial.unittest import SynchronousTestCase
 

@@ -166,9 +166,7 @@ class Served:
         self.application = Application() if application is None else application
         if factory is None:
             arguments.setdefault("buildApplication", self.build)
-            factory = WebSocketServerFactory(
-                reactor=Clock(), settings=quiet(settings), **arguments
-            )
+            factory = WebSocketServerFactory(reactor=Clock(), settings=quiet(settings), **arguments)
         self.factory = factory
         self.clock: Clock = factory._reactor  # type: ignore[assignment]
         self.requests: list[Any] = []
@@ -291,9 +289,7 @@ class Asked:
         self.requests: list[Any] = []
         arguments.setdefault("buildApplication", self.build)
         build = arguments.pop("buildApplication")
-        self.factory = WebSocketClientFactory(
-            url, build, reactor=self.clock, settings=quiet(settings), **arguments
-        )
+        self.factory = WebSocketClientFactory(url, build, reactor=self.clock, settings=quiet(settings), **arguments)
         self.transport = Transport() if transport is None else transport
         self.wire: Any = self.factory.buildProtocol(None)
         self.wire.makeConnection(self.transport)

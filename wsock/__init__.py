@@ -15,6 +15,7 @@ __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:  # the same names for type checkers; a test compares the two lists
     from .broadcast import Group as Group
+    from .broadcast import Outcome as Outcome
     from .client import WebSocketClientFactory as WebSocketClientFactory
     from .client import WebSocketClientProtocol as WebSocketClientProtocol
     from .client import connect as connect
@@ -26,8 +27,11 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
     from .contract import WebSocketDropped as WebSocketDropped
     from .contract import WebSocketEnded as WebSocketEnded
     from .contract import WebSocketProtocol as WebSocketProtocol
+    from .protocol import WireProtocol as WireProtocol
+    from .request import Headers as Headers
     from .request import Request as Request
     from .request import Response as Response
+    from .sansio.constants import CloseCode as CloseCode
     from .sansio.errors import ConnectionRejected as ConnectionRejected
     from .sansio.errors import HandshakeError as HandshakeError
     from .sansio.errors import InvalidPayload as InvalidPayload
@@ -38,6 +42,7 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
     from .sansio.errors import MessageTooBig as MessageTooBig
     from .sansio.errors import RemoteProtocolError as RemoteProtocolError
     from .sansio.errors import WebSocketError as WebSocketError
+    from .sending import Counters as Counters
     from .server import WebSocketServerFactory as WebSocketServerFactory
     from .server import WebSocketServerProtocol as WebSocketServerProtocol
     from .stream import WebSocketStream as WebSocketStream
@@ -48,15 +53,19 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
 
 _HOMES = {
     "Accept": "wsock.contract",
+    "CloseCode": "wsock.sansio.constants",
     "ConnectionRejected": "wsock.sansio.errors",
+    "Counters": "wsock.sending",
     "Group": "wsock.broadcast",
     "HandshakeError": "wsock.sansio.errors",
+    "Headers": "wsock.request",
     "InvalidPayload": "wsock.sansio.errors",
     "InvalidRequest": "wsock.sansio.errors",
     "InvalidResponse": "wsock.sansio.errors",
     "InvalidURL": "wsock.sansio.errors",
     "LocalProtocolError": "wsock.sansio.errors",
     "MessageTooBig": "wsock.sansio.errors",
+    "Outcome": "wsock.broadcast",
     "Refuse": "wsock.contract",
     "RemoteProtocolError": "wsock.sansio.errors",
     "Request": "wsock.request",
@@ -72,6 +81,7 @@ _HOMES = {
     "WebSocketServerFactory": "wsock.server",
     "WebSocketServerProtocol": "wsock.server",
     "WebSocketStream": "wsock.stream",
+    "WireProtocol": "wsock.protocol",
     "connect": "wsock.client",
     "connectProtocol": "wsock.client",
     "streamApplication": "wsock.stream",

@@ -38,13 +38,9 @@ AnyApplication = TypeVar("AnyApplication", bound=Application)
 
 
 class WebSocketClientProtocol(WireProtocol):
-    """A client's connection, from its first byte; made by `WebSocketClientFactory`, never subclassed.
+    """A client's connection, from its first byte; made by `WebSocketClientFactory`, never subclassed."""
 
-    Attributes:
-        response: the server's answer; None before it came.
-    """
-
-    __slots__ = ("_answer", "_body", "_building", "_decoder", "_failure", "_head", "_started", "response")
+    __slots__ = ("_answer", "_body", "_building", "_decoder", "_failure", "_head", "_started")
 
     _log = Logger()
 
@@ -52,7 +48,6 @@ class WebSocketClientProtocol(WireProtocol):
 
     def __init__(self, factory: WebSocketClientFactory, reactor: IReactorTime) -> None:
         super().__init__(factory, reactor)
-        self.response: Response | None = None
         self._building: Deferred[Any] | None = None
         self._decoder: ResponseDecoder | None = None
         #: The request, until it is answered.

@@ -35,7 +35,7 @@ from .contract import SelfRegulating, WebSocketClosed, WebSocketDropped
 from .delivery import ABORTED, LOST, OPEN, asDeferred
 from .keepalive import Keepalive
 from .outgoing import Outgoing
-from .request import Request, getPeerCertificate
+from .request import Request, Response, getPeerCertificate
 from .sansio.constants import CloseCode
 from .sansio.extensions import Extension
 
@@ -71,10 +71,11 @@ class WireProtocol(Keepalive):
         transport: Twisted's.
         factory: what made it, and holds it while its transport is there.
         request: the request that opened the connection.
+        response: a client's: the answer to it; None before it came, and always on a server.
         subprotocol: the one agreed on, or None.
     """
 
-    __slots__ = ("_closers", "_gone", "_groups", "_lastSent", "_timer", "factory", "request", "subprotocol")
+    __slots__ = ("_closers", "_gone", "_groups", "_lastSent", "_timer", "factory", "request", "response", "subprotocol")
 
     _log = Logger()
 
@@ -83,6 +84,7 @@ class WireProtocol(Keepalive):
     def __init__(self, factory: ConnectionFactory[Any], reactor: IReactorTime) -> None:
         super().__init__(reactor, factory.settings)
         self.factory = factory
+        self.response: Response | None = None
         self.subprotocol: str | None = None
         #: Who waits in `whenClosed`; None while there are none.
         self._closers: list[Deferred[None]] | None = None

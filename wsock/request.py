@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, overload
 from urllib.parse import unquote
 
 from twisted.internet.interfaces import IAddress
@@ -27,6 +27,12 @@ class Headers:
 
     def __init__(self, head: Head | AnswerHead) -> None:
         self._headers = head.headers
+
+    @overload
+    def get(self, name: str) -> str | None: ...
+
+    @overload
+    def get(self, name: str, default: str) -> str: ...
 
     def get(self, name: str, default: str | None = None) -> str | None:
         """Returns a field's value; those of several fields of that name are joined by ", " (RFC 9110 section 5.3)."""

@@ -6,6 +6,7 @@ stand in attributes.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from .constants import CloseCode
 
@@ -70,12 +71,12 @@ class ConnectionRejected(HandshakeError):
     """The server answered with HTTP, not with a WebSocket.
 
     Attributes:
-        response: the answer, a `Response <wsock.sansio.http.Response>`.
+        response: the answer, a `Response <wsock.sansio.http.Response>`; a `wsock.Response` where `wsock.connect` fails.
     """
 
-    def __init__(self, message: str, response: object) -> None:
+    def __init__(self, message: str, response: Any) -> None:
         super().__init__(message)
-        self.response = response
+        self.response: Any = response
 
 
 class InvalidURL(WebSocketError, ValueError):

@@ -75,9 +75,7 @@ class Options(BaseOptions):
     opt_p = opt_port
 
     def opt_route(self, route: str) -> None:
-        """What to serve where, as /path=KIND. A KIND is echo, or broadcast, which sends a message to all who are there.
-        May be given several times.
-        """
+        """What to serve where: /path=echo, or /path=broadcast (to all who are there). May be given several times."""
         path, separator, kind = route.rpartition("=")
         if not separator or not path.startswith("/"):
             raise UsageError(f"--route {route}: write /path=KIND")

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..client import connect, connectProtocol
 from ..sansio.errors import LocalProtocolError
 from ..sansio.url import URL, parse
-from .endpoint import InMemory, MemoryEndpoint
+from .endpoint import InMemory, MemoryEndpoint, Side
 from .transport import BUFFER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twisted.internet.defer import Deferred
-    from twisted.internet.interfaces import IProtocolFactory
     from twisted.internet.task import Clock
 
     from ..contract import Application
@@ -38,7 +37,7 @@ class MemoryAgent(InMemory):
     """
 
     def __init__(
-        self, server: IProtocolFactory, clock: Clock | None = None, *, capacity: int = BUFFER, chunk: int = BUFFER
+        self, server: Side, clock: Clock | None = None, *, capacity: int = BUFFER, chunk: int = BUFFER
     ) -> None:
         """Args:
         server: the factory under test.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
@@ -16,6 +16,8 @@ from zope.interface import implementer
 from ..factory import ConnectionFactory
 from .transport import BUFFER, ROUNDS, MemoryTransport, Network, networkOf
 
+#: One side of a connection, as a test gives it; wsock's factories are named for type checkers without mypy-zope.
+Side: TypeAlias = ConnectionFactory[Any] | IProtocolFactory | IProtocol
 _HOST: Final = "127.0.0.1"
 #: Where servers are: the port of ``ws:`` URLs.
 _SERVER: Final = IPv4Address("TCP", _HOST, 80)
@@ -37,7 +39,7 @@ def _clockOf(clock: Clock | None, *sides: object) -> Clock:
     return clock
 
 
-def _build(side: IProtocolFactory | IProtocol, address: IPv4Address) -> Any:
+def _build(side: Side, address: IPv4Address) -> Any:
     return side.buildProtocol(address) if IProtocolFactory.providedBy(side) else side
 
 
@@ -106,8 +108,8 @@ class Pair(InMemory):
 
     def __init__(
         self,
-        server: IProtocolFactory | IProtocol,
-        client: IProtocolFactory | IProtocol,
+        server: Side,
+        client: Side,
         clock: Clock | None = None,
         *,
         capacity: int = BUFFER,
@@ -158,7 +160,7 @@ class MemoryEndpoint(InMemory):
 
     def __init__(
         self,
-        server: IProtocolFactory | IProtocol,
+        server: Side,
         clock: Clock | None = None,
         *,
         capacity: int = BUFFER,
@@ -175,7 +177,7 @@ class MemoryEndpoint(InMemory):
         """
         super().__init__(_clockOf(clock, server))
         self._limits = capacity, chunk
-        self._server: IProtocolFactory | IProtocol | None = server
+        self._server: Side | None = server
         self._refusal: Exception | None = None
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
@@ -192,7 +194,7 @@ class MemoryEndpoint(InMemory):
         self._network.movers.append(attempt)
         return attempt.deferred
 
-    def listen(self, server: IProtocolFactory | IProtocol) -> None:
+    def listen(self, server: Side) -> None:
         """From here on attempts reach ``server``: those too that were ignored and are still waited for.
 
         Args:

@@ -1,0 +1,37 @@
+"""A chat, all in one room: `python chat.py [PORT [HOST]]`, then connect to ws://HOST:PORT/NAME."""
+
+import sys
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.task import react
+
+from wsock import Group, WebSocketProtocol, WebSocketServerFactory
+
+room = Group()  # who is lost leaves by itself
+
+
+class Member(WebSocketProtocol):
+    def __init__(self, request) -> None:
+        self.name = request.path.strip("/") or "somebody"
+
+    def negotiationFinished(self) -> None:
+        room.add(self.transport)
+        room.sendTextMessage(f"{self.name} comes in")
+
+    def textMessageReceived(self, message: str) -> None:
+        room.sendTextMessage(f"{self.name} says: {message}")
+
+    def connectionLost(self, reason) -> None:
+        room.sendTextMessage(f"{self.name} has left")
+
+
+async def main(reactor, port="8080", host="127.0.0.1"):
+    factory = WebSocketServerFactory(Member)
+    listening = await TCP4ServerEndpoint(reactor, int(port), interface=host).listen(factory)
+    reactor.addSystemEventTrigger("before", "shutdown", factory.stop)
+    print(f"ws://{host}:{listening.getHost().port}/", flush=True)
+    await Deferred()  # until Control-C, or SIGTERM
+
+
+react(main, sys.argv[1:])

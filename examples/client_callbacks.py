@@ -1,0 +1,37 @@
+"""A client made of callbacks and Deferreds, without async: `python client_callbacks.py [URL]`."""
+
+import sys
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import react
+
+from wsock import ConnectionRejected, WebSocketProtocol, connectProtocol
+
+
+class Greeter(WebSocketProtocol):
+    def __init__(self) -> None:
+        self.done: Deferred[Exception] = Deferred()
+
+    def negotiationFinished(self) -> None:
+        self.transport.sendTextMessage("Hello")
+
+    def textMessageReceived(self, message: str) -> None:
+        print("received:", message)
+        self.transport.loseConnection(1000, "Bye")
+
+    def connectionLost(self, reason) -> None:
+        self.done.callback(reason.value)
+
+
+def refused(failure):
+    failure.trap(ConnectionRejected)
+    print("refused:", failure.value.response.status)
+
+
+def main(reactor, url="ws://127.0.0.1:8080/"):
+    connecting = connectProtocol(reactor, url, lambda request: Greeter())
+    connecting.addCallback(lambda greeter: greeter.done)
+    return connecting.addCallbacks(print, refused)
+
+
+react(main, sys.argv[1:])

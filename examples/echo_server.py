@@ -1,0 +1,29 @@
+"""A WebSocket server that sends back what it gets: `python echo_server.py [PORT [HOST]]`."""
+
+import sys
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.task import react
+
+from wsock import WebSocketProtocol, WebSocketServerFactory
+
+
+class Echo(WebSocketProtocol):
+    def textMessageReceived(self, message: str) -> None:
+        self.transport.sendTextMessage(message)
+
+    def bytesMessageReceived(self, data: bytes) -> None:
+        self.transport.sendBytesMessage(data)
+
+
+async def main(reactor, port="8080", host="127.0.0.1"):
+    factory = WebSocketServerFactory(lambda request: Echo())
+    listening = await TCP4ServerEndpoint(reactor, int(port), interface=host).listen(factory)
+    reactor.addSystemEventTrigger("before", "shutdown", factory.stop)
+    print(f"ws://{host}:{listening.getHost().port}/", flush=True)
+    await Deferred()  # until Control-C, or SIGTERM
+
+
+if __name__ == "__main__":
+    react(main, sys.argv[1:])

@@ -1,0 +1,40 @@
+"""Only who knows a secret may connect: `python authentication.py [PORT [HOST]]`."""
+
+import hmac
+import sys
+from hashlib import sha256
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.task import deferLater, react
+
+from wsock import Refuse, WebSocketProtocol, WebSocketServerFactory
+
+
+class Greeting(WebSocketProtocol):
+    def __init__(self, user: str) -> None:
+        self.user = user
+
+    def negotiationFinished(self) -> None:
+        self.transport.sendTextMessage(f"Hello {self.user}")
+
+
+async def build(reactor, request):
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    user, _, secret = token.partition(".")
+    await deferLater(reactor, 0.01)  # in place of a database, which keeps digests and no secrets
+    known = {"ada": sha256(b"2f1dbbb9c7").digest()}.get(user, b"")
+    if scheme.lower() != "bearer" or not hmac.compare_digest(sha256(secret.encode()).digest(), known):
+        raise Refuse(401, [("WWW-Authenticate", 'Bearer realm="greetings"')])
+    return Greeting(user)
+
+
+async def main(reactor, port="8080", host="127.0.0.1"):
+    factory = WebSocketServerFactory(lambda request: build(reactor, request), allowedOrigins=["https://example.com"])
+    listening = await TCP4ServerEndpoint(reactor, int(port), interface=host).listen(factory)
+    reactor.addSystemEventTrigger("before", "shutdown", factory.stop)
+    print(f"ws://{host}:{listening.getHost().port}/", flush=True)
+    await Deferred()  # until Control-C, or SIGTERM
+
+
+react(main, sys.argv[1:])

@@ -1,0 +1,35 @@
+"""A server that is one coroutine for each connection: `python stream_server.py [PORT [HOST]]`."""
+
+import sys
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.task import react
+
+from wsock import Refuse, WebSocketServerFactory, streamApplication
+
+
+def accept(request):
+    if request.path != "/sums":
+        raise Refuse(404)
+
+
+async def handle(stream):
+    await stream.send("How many numbers?")
+    count = int(await stream.receive())
+    total = 0
+    for number in range(1, count + 1):
+        await stream.send(f"Number {number}?")
+        total += int(await stream.receive())
+    await stream.send(f"The sum is {total}.")
+
+
+async def main(reactor, port="8080", host="127.0.0.1"):
+    factory = WebSocketServerFactory(streamApplication(handle, accept))
+    listening = await TCP4ServerEndpoint(reactor, int(port), interface=host).listen(factory)
+    reactor.addSystemEventTrigger("before", "shutdown", factory.stop)
+    print(f"ws://{host}:{listening.getHost().port}/sums", flush=True)
+    await Deferred()  # until Control-C, or SIGTERM
+
+
+react(main, sys.argv[1:])

@@ -1,0 +1,39 @@
+"""Sums, for clients that speak one of two subprotocols: `python subprotocols.py [PORT [HOST]]`."""
+
+import json
+import sys
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.task import react
+
+from wsock import Accept, Refuse, WebSocketProtocol, WebSocketServerFactory
+
+
+class JSONSum(WebSocketProtocol):
+    def textMessageReceived(self, message: str) -> None:
+        self.transport.sendTextMessage(json.dumps({"sum": sum(json.loads(message))}))
+
+
+class TextSum(WebSocketProtocol):
+    def textMessageReceived(self, message: str) -> None:
+        self.transport.sendTextMessage(str(sum(map(int, message.split()))))
+
+
+def build(request):
+    applications = {"sum.json": JSONSum, "sum.text": TextSum}  # the preferred first
+    for name, application in applications.items():
+        if name in request.subprotocols:
+            return Accept(application(), subprotocol=name)
+    raise Refuse(400, body=b"Offer sum.json or sum.text as a subprotocol.")
+
+
+async def main(reactor, port="8080", host="127.0.0.1"):
+    factory = WebSocketServerFactory(build)
+    listening = await TCP4ServerEndpoint(reactor, int(port), interface=host).listen(factory)
+    reactor.addSystemEventTrigger("before", "shutdown", factory.stop)
+    print(f"ws://{host}:{listening.getHost().port}/", flush=True)
+    await Deferred()  # until Control-C, or SIGTERM
+
+
+react(main, sys.argv[1:])

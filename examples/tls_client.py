@@ -1,0 +1,26 @@
+"""A client that trusts one certificate: `python tls_client.py CERTIFICATE [URL]`, the file in PEM."""
+
+import sys
+from pathlib import Path
+
+from twisted.internet.ssl import Certificate
+from twisted.internet.task import react
+
+from wsock import WebSocketDropped, connect
+
+
+async def main(reactor, certificate, url="wss://localhost:8443/"):
+    trusted = Certificate.loadPEM(Path(certificate).read_bytes())
+    try:
+        # Without trustRoot: whom the platform trusts. The host of the URL is verified in any case.
+        stream = await connect(reactor, url, trustRoot=trusted)
+    except WebSocketDropped as error:
+        sys.exit(f"no connection: {error}")
+    async with stream:
+        await stream.send("Hello")
+        print("received:", await stream.receive())
+        certificate = stream.transport.getPeerCertificate().to_cryptography()
+        print("from:", certificate.subject.rfc4514_string())
+
+
+react(main, sys.argv[1:])

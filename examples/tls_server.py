@@ -1,0 +1,29 @@
+"""A WebSocket server over TLS: `python tls_server.py KEY CERTIFICATE [PORT [HOST]]`, both files in PEM."""
+
+import sys
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.task import react
+
+from wsock import WebSocketProtocol, WebSocketServerFactory
+
+
+class Echo(WebSocketProtocol):
+    def textMessageReceived(self, message: str) -> None:
+        self.transport.sendTextMessage(message)
+
+    def bytesMessageReceived(self, data: bytes) -> None:
+        self.transport.sendBytesMessage(data)
+
+
+async def main(reactor, key, certificate, port="8443", host="127.0.0.1"):
+    factory = WebSocketServerFactory(lambda request: Echo())
+    endpoint = serverFromString(reactor, f"ssl:{port}:interface={host}:privateKey={key}:certKey={certificate}")
+    listening = await endpoint.listen(factory)
+    reactor.addSystemEventTrigger("before", "shutdown", factory.stop)
+    print(f"wss://{host}:{listening.getHost().port}/", flush=True)
+    await Deferred()  # until Control-C, or SIGTERM
+
+
+react(main, sys.argv[1:])
