@@ -288,12 +288,12 @@ PROTOCOL = [
     Mutant("wait: ends", "            self._transportTook,\n", "            _nothing,\n"),
     Mutant(
         "farewell: half a close",
-        "self._halfClose if _canHalfClose(self.transport) else self._loseTransport",
+        "self._halfClose if _canHalfClose(self._transport) else self._loseTransport",
         "self._loseTransport",
     ),
     Mutant(
         "farewell: not over TLS",
-        "self._halfClose if _canHalfClose(self.transport) else self._loseTransport",
+        "self._halfClose if _canHalfClose(self._transport) else self._loseTransport",
         "self._halfClose",
     ),
     Mutant(
@@ -301,11 +301,11 @@ PROTOCOL = [
         "IHalfCloseableDescriptor.providedBy(transport) and not ISSLTransport.providedBy(transport)",
         "IHalfCloseableDescriptor.providedBy(transport)",
     ),
-    Mutant("farewell: half a close ends our side", "        self.transport.loseWriteConnection()", "        pass"),
+    Mutant("farewell: half a close ends our side", "        self._transport.loseWriteConnection()", "        pass"),
     Mutant(
         "farewell: input is discarded until the end",
-        "        self.transport.loseWriteConnection()",
-        "        self.transport.loseWriteConnection()\n        self.transport.pauseProducing()",
+        "        self._transport.loseWriteConnection()",
+        "        self._transport.loseWriteConnection()\n        self._transport.pauseProducing()",
     ),
     Mutant(
         "farewell: reading goes on",
@@ -315,17 +315,17 @@ PROTOCOL = [
     Mutant("farewell: after the last bytes", "        self._outgoing.whenDrained(then)", "        then()"),
     Mutant(
         "farewell: the producer leaves (half a close)",
-        "        self._outgoing.unregister()\n        self.transport.loseWrite",
-        "        self.transport.loseWrite",
+        "        self._outgoing.unregister()\n        self._transport.loseWrite",
+        "        self._transport.loseWrite",
     ),
     Mutant(
         "farewell: the producer leaves (close)",
-        "        self._outgoing.unregister()\n        self.transport.loseConnection",
-        "        self.transport.loseConnection",
+        "        self._outgoing.unregister()\n        self._transport.loseConnection",
+        "        self._transport.loseConnection",
     ),
     Mutant(
         "farewell: the transport closes",
-        "        self._outgoing.unregister()\n        self.transport.loseConnection()",
+        "        self._outgoing.unregister()\n        self._transport.loseConnection()",
         "        self._outgoing.unregister()",
     ),
     Mutant(
@@ -482,7 +482,7 @@ CLIENT = [
 ]
 
 SERVER = [
-    Mutant("refusal: its farewell", "        self._leave()\n", "        self.transport.loseConnection()\n"),
+    Mutant("refusal: its farewell", "        self._leave()\n", "        self._transport.loseConnection()\n"),
 ]
 
 #: (file, mutants, tests)

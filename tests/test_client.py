@@ -1,12 +1,13 @@
 """The client's opening handshake, its end, and `connect`, in memory."""
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IPushProducer, IStreamClientEndpoint
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IPushProducer, ISSLTransport, IStreamClientEndpoint
 from twisted.internet.protocol import ClientFactory
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -783,3 +784,35 @@ def test_connect_gives_a_stream() -> None:
     assert isinstance(stream, WebSocketStream)
     assert stream.subprotocol == "chat"
     assert stream.transport is attempt.wire
+
+
+@implementer(ISSLTransport)
+class Secure(Transport):
+    """As one of TLS it waits for its producer when it is told to close, and tells nobody."""
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        assert enabled
+
+
+def test_who_closes_the_transport_closes_the_websocket() -> None:
+    """As a ClientService does when it stops."""
+    asked = Asked(transport=Secure()).open()
+    asked.advance(5)
+    asked.transport.loseConnection()
+    assert asked.advance(1) == GOING_AWAY_SENT
+    asked.feed(bytes.fromhex("880203e9"))
+    asked.lose()
+    assert isinstance(asked.application.reasons[0], WebSocketClosed)
+
+
+def test_a_tls_transport_is_looked_at_while_it_is_open() -> None:
+    asked = Asked(transport=Secure()).open()
+    asked.wire.loseConnection()
+    asked.feed(SERVER_CLOSE)
+    asked.advance(1)
+    asked.lose()
+    asked = Asked(transport=Secure()).open()
+    gone = weakref.ref(asked.wire)
+    asked.lose()
+    del asked
+    assert gone() is None

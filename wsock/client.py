@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
+from weakref import ref
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IAddress, IReactorTime, ISSLTransport, IStreamClientEndpoint
 from twisted.internet.protocol import ClientFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -21,7 +22,7 @@ from .request import Request, Response
 from .sansio import handshake
 from .sansio.body import BodyDecoder
 from .sansio.connection import Connection
-from .sansio.constants import Role
+from .sansio.constants import CloseCode, Role
 from .sansio.errors import ConnectionRejected, InvalidResponse
 from .sansio.handshake import Agreement
 from .sansio.http import Request as Head
@@ -30,7 +31,10 @@ from .sansio.http import ResponseDecoder
 from .sansio.url import URL
 from .sansio.url import parse as parseURL
 from .stream import WebSocketStream
+from .watch import watchOf
 
+#: How often a TLS transport is looked at, in seconds.
+_GUARD: Final = 1
 #: How much is kept of the body of a refusal, in bytes.
 _MAX_BODY: Final = 65536
 
@@ -40,7 +44,7 @@ AnyApplication = TypeVar("AnyApplication", bound=Application)
 class WebSocketClientProtocol(WireProtocol):
     """A client's connection, from its first byte; made by `WebSocketClientFactory`, never subclassed."""
 
-    __slots__ = ("_answer", "_body", "_building", "_decoder", "_failure", "_head", "_started")
+    __slots__ = ("_answer", "_body", "_building", "_decoder", "_failure", "_guard", "_head", "_started")
 
     _log = Logger()
 
@@ -49,6 +53,7 @@ class WebSocketClientProtocol(WireProtocol):
     def __init__(self, factory: WebSocketClientFactory, reactor: IReactorTime) -> None:
         super().__init__(factory, reactor)
         self._building: Deferred[Any] | None = None
+        self._guard: _Guard | None = None
         self._decoder: ResponseDecoder | None = None
         #: The request, until it is answered.
         self._head: Head | None = None
@@ -75,7 +80,7 @@ class WebSocketClientProtocol(WireProtocol):
         if seconds is not None:
             self._startTimer(seconds, self._openingTimedOut)
         self._head = factory._request()
-        self.request = Request(self._head, self.transport)
+        self.request = Request(self._head, self._transport)
         try:
             application = factory.buildApplication(self.request)
         except Exception as error:
@@ -182,6 +187,9 @@ class WebSocketClientProtocol(WireProtocol):
         self.factory._open.add(self)
         self._life = self._reactor.seconds()
         self._startWatch()
+        if ISSLTransport.providedBy(self._transport):
+            self._guard = _Guard(self)
+            watchOf(self._reactor).add(self._guard, self._life + _GUARD)
         started, self._started = self._started, None
         outgoing.cork()
         self._delivering = True
@@ -232,6 +240,9 @@ class WebSocketClientProtocol(WireProtocol):
 
     def connectionLost(self, reason: Failure) -> None:
         """The transport is lost; the application, or who waits for the connection, hears of it."""
+        if self._guard is not None:
+            self._guard = None
+            watchOf(self._reactor).leave()
         if self._head is not None and self._failure is None:
             if self._answer is not None and self._body is not None:
                 self._failure = _rejection(self._answer, self._body)
@@ -257,7 +268,28 @@ class WebSocketClientProtocol(WireProtocol):
         if self._phase == OPEN:
             self.loseConnection(code)
         elif self._phase == OPENING:
-            self._fail(WebSocketDropped("the factory stops"))
+            self._fail(WebSocketDropped("closed before it was open"))
+
+
+class _Guard:
+    """Notices that somebody else closed the transport of a connection, such as a ``ClientService`` that stops.
+
+    A TLS transport tells nobody, and waits for its producer, which we are, to leave.
+    """
+
+    __slots__ = ("__weakref__", "_wire")
+
+    def __init__(self, wire: WebSocketClientProtocol) -> None:
+        self._wire = ref(wire)
+
+    def _look(self, now: float) -> float | None:
+        wire = self._wire()
+        if wire is None or wire._phase != OPEN or wire._isClosing():
+            return None
+        if wire._transport.disconnecting:
+            wire.loseConnection(CloseCode.GOING_AWAY)
+            return None
+        return now + _GUARD
 
 
 def _rejection(answer: AnswerHead, body: BodyDecoder) -> ConnectionRejected:

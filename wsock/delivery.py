@@ -70,10 +70,10 @@ class Delivery:
         "_serving",
         "_settings",
         "_skipping",
-        "transport",
+        "_transport",
     )
 
-    transport: Any
+    _transport: Any
     _connection: Connection
     _outgoing: Outgoing
 
@@ -366,9 +366,9 @@ class Delivery:
             if reading:
                 # What the peer sent meanwhile is heard only now.
                 self._life = self._reactor.seconds()
-                self.transport.resumeProducing()
+                self._transport.resumeProducing()
             else:
-                self.transport.pauseProducing()
+                self._transport.pauseProducing()
 
     # Callbacks that take their time
 

@@ -68,7 +68,6 @@ class WireProtocol(Keepalive):
     """One side of a connection; the application's transport.
 
     Attributes:
-        transport: Twisted's.
         factory: what made it, and holds it while its transport is there.
         request: the request that opened the connection.
         response: a client's: the answer to it; None before it came, and always on a server.
@@ -105,7 +104,7 @@ class WireProtocol(Keepalive):
 
     def makeConnection(self, transport: Any) -> None:
         """Takes the transport over; Twisted calls this once."""
-        self.transport = transport
+        self._transport = transport
         self._outgoing = Outgoing(
             transport,
             self._reactor,
@@ -154,6 +153,11 @@ class WireProtocol(Keepalive):
         if self._application is not None and seconds is not None and not isinstance(self._application, SelfRegulating):
             self._startTimer(seconds, self._giveUp)
 
+    @property
+    def transport(self) -> Any:
+        """Twisted's transport, to be asked: who writes to it breaks the connection."""
+        return self._transport
+
     # What the two roles do differently
 
     def connectionMade(self) -> None:
@@ -200,7 +204,7 @@ class WireProtocol(Keepalive):
         self._stopTimer()
         self._outgoing.abort()
         self._stopProducer()
-        self.transport.abortConnection()
+        self._transport.abortConnection()
 
     def stopProducing(self) -> None:
         """Closes the connection; for those who hold us for a producer."""
@@ -226,17 +230,17 @@ class WireProtocol(Keepalive):
 
     def getPeer(self) -> IAddress:
         """Returns the peer's address."""
-        address: IAddress = self.transport.getPeer()
+        address: IAddress = self._transport.getPeer()
         return address
 
     def getHost(self) -> IAddress:
         """Returns our address."""
-        address: IAddress = self.transport.getHost()
+        address: IAddress = self._transport.getHost()
         return address
 
     def getPeerCertificate(self) -> Any:
         """Returns the peer's X.509 certificate over TLS, if it sent one; else None."""
-        return getPeerCertificate(self.transport)
+        return getPeerCertificate(self._transport)
 
     @property
     def extension(self) -> Extension | None:
@@ -333,7 +337,7 @@ class WireProtocol(Keepalive):
         has not read: it would see 1006 in place of our code. So we close our half, and discard what comes until the
         peer's. A TLS connection discards by itself until the peer's farewell.
         """
-        self._whenSent(self._halfClose if _canHalfClose(self.transport) else self._loseTransport)
+        self._whenSent(self._halfClose if _canHalfClose(self._transport) else self._loseTransport)
 
     def _whenSent(self, then: Callable[[], None]) -> None:
         """Calls ``then`` when our last bytes have left the queue; a peer that takes none of them is aborted."""
@@ -356,12 +360,12 @@ class WireProtocol(Keepalive):
     def _halfClose(self) -> None:
         self._startCloseTimer()
         self._outgoing.unregister()
-        self.transport.loseWriteConnection()
+        self._transport.loseWriteConnection()
 
     def _loseTransport(self) -> None:
         self._startCloseTimer()
         self._outgoing.unregister()
-        self.transport.loseConnection()
+        self._transport.loseConnection()
 
     def _startCloseTimer(self) -> None:
         """From here on the connection has ``closeTimeout`` to be lost, whatever the peer and TLS wait for."""

@@ -98,7 +98,7 @@ class WebSocketServerProtocol(WireProtocol):
         self._hold(data)
         if self._reading and self._held is not None and len(self._held) >= _UNDECIDED:
             self._reading = False
-            self.transport.pauseProducing()
+            self._transport.pauseProducing()
 
     def _check(self, head: Head) -> None:
         try:
@@ -109,7 +109,7 @@ class WebSocketServerProtocol(WireProtocol):
         if self.factory._isFull():
             self._refuse(_unavailable(), _FULL)
             return
-        self.request = Request(opening.request, self.transport)
+        self.request = Request(opening.request, self._transport)
         try:
             decision = self.factory.buildApplication(self.request)
         except Exception:
@@ -243,7 +243,7 @@ class WebSocketServerProtocol(WireProtocol):
             self._loseTransport()
             return
         self._forwarded = protocol
-        protocol.makeConnection(self.transport)
+        protocol.makeConnection(self._transport)
         protocol.dataReceived(data)
 
     def _openingLost(self, reason: Failure) -> None:
@@ -266,7 +266,7 @@ class WebSocketServerProtocol(WireProtocol):
         elif self._phase == OPENING:
             self._endOpening("the server stops", stopping=True)
         elif self._forwarded is not None:
-            self.transport.loseConnection()
+            self._transport.loseConnection()
 
 
 def _unavailable() -> Response:

@@ -17,6 +17,7 @@ pytest.register_assert_rewrite("integration.peer")
 from integration.peer import Listener, make_certificate  # noqa: E402
 from integration.servers import Echo, Serve, Server, settings_among  # noqa: E402
 from integration.streams import Client, Listen, Traces  # noqa: E402
+from twisted.internet.address import UNIXAddress  # noqa: E402
 from twisted.internet.endpoints import serverFromString  # noqa: E402
 from twisted.internet.task import deferLater  # noqa: E402
 from twisted.internet.threads import blockingCallFromThread, deferToThread  # noqa: E402
@@ -35,7 +36,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool:
     names = inspect.signature(pyfuncitem.obj).parameters
     arguments = {name: pyfuncitem.funcargs[name] for name in names}
-    pytest_twisted.blockon(deferToThread(pyfuncitem.obj, **arguments))
+    pytest_twisted.blockon(deferToThread(lambda: pyfuncitem.obj(**arguments)))
     return True
 
 
@@ -81,8 +82,7 @@ def serve(
 
     def describe(kind: str, server: Server) -> str:
         if kind == "unix":
-            server.path = os.path.relpath(tmp_path_factory.mktemp("unix") / "socket")
-            return f"unix:{server.path}"
+            return f"unix:{os.path.relpath(tmp_path_factory.mktemp('unix') / 'socket')}"
         if kind == "tls":
             server.certificate = pem
             return f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={pem}"
@@ -102,8 +102,11 @@ def serve(
         factory.noisy = False
         endpoint = serverFromString(reactor, describe(kind, server)) if isinstance(kind, str) else kind
         server.listening = blockingCallFromThread(reactor, endpoint.listen, factory)
-        if not server.path:
-            server.port = server.listening.getHost().port
+        place = server.listening.getHost()
+        if isinstance(place, UNIXAddress):
+            server.path = os.fsdecode(place.name)
+        else:
+            server.port = place.port
         servers.append(server)
         return server
 
