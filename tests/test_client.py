@@ -1,5 +1,6 @@
 """The client's opening handshake, its end, and `connect`, in memory."""
 
+import gc
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -815,4 +816,5 @@ def test_a_tls_transport_is_looked_at_while_it_is_open() -> None:
     gone = weakref.ref(asked.wire)
     asked.lose()
     del asked
+    gc.collect()
     assert gone() is None
