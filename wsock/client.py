@@ -10,13 +10,13 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IAddress, IReactorTime, ISSLTransport, IStreamClientEndpoint
 from twisted.internet.protocol import ClientFactory
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from .attempt import Attempt, endpointFor, tooLong
 from .contract import Application, Settings, WebSocketDropped
 from .delivery import ENDING, OPEN, OPENING, asDeferred
 from .factory import SOFTWARE, ConnectionFactory, withDefault
+from .log import ClassLogger
 from .protocol import WireProtocol
 from .request import Request, Response
 from .sansio import handshake
@@ -46,7 +46,7 @@ class WebSocketClientProtocol(WireProtocol):
 
     __slots__ = ("_answer", "_body", "_building", "_decoder", "_failure", "_guard", "_head", "_started")
 
-    _log = Logger()
+    _log = ClassLogger()
 
     factory: WebSocketClientFactory
 

@@ -27,13 +27,13 @@ from twisted.internet.interfaces import (
     ITCPTransport,
     IUNIXTransport,
 )
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from .contract import SelfRegulating, WebSocketClosed, WebSocketDropped
 from .delivery import ABORTED, LOST, OPEN, asDeferred
 from .keepalive import Keepalive
+from .log import ClassLogger
 from .outgoing import Outgoing
 from .request import Request, Response, getPeerCertificate
 from .sansio.constants import CloseCode
@@ -76,7 +76,7 @@ class WireProtocol(Keepalive):
 
     __slots__ = ("_closers", "_gone", "_groups", "_lastSent", "_timer", "factory", "request", "response", "subprotocol")
 
-    _log = Logger()
+    _log = ClassLogger()
 
     request: Request
 

@@ -14,13 +14,13 @@ from twisted.internet.interfaces import (
     IProtocolNegotiationFactory,
     IReactorTime,
 )
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from .contract import Accept, BuildApplication, Refuse, Settings
 from .delivery import ENDING, OPEN, OPENING, asDeferred
 from .factory import SOFTWARE, ConnectionFactory, withDefault
+from .log import ClassLogger
 from .protocol import WireProtocol
 from .request import Request
 from .sansio import handshake
@@ -43,7 +43,7 @@ class WebSocketServerProtocol(WireProtocol):
 
     __slots__ = ("_deciding", "_decoder", "_forwarded", "_opening")
 
-    _log = Logger()
+    _log = ClassLogger()
 
     factory: WebSocketServerFactory
 

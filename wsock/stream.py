@@ -14,11 +14,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from .contract import Accept, BuildApplication, SelfRegulating, WebSocketClosed, WebSocketEnded
 from .delivery import asDeferred
+from .log import ClassLogger
 from .sansio.constants import CloseCode
 from .sansio.errors import LocalProtocolError
 
@@ -198,7 +198,7 @@ class _HandledStream(WebSocketStream):
 
     __slots__ = ("_handler", "_running")
 
-    _log = Logger()
+    _log = ClassLogger()
 
     def __init__(self, handler: Callable[[WebSocketStream], Coroutine[Any, Any, object]]) -> None:
         super().__init__()

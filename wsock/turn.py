@@ -6,7 +6,8 @@ from typing import Protocol
 from weakref import WeakValueDictionary
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
+
+from .log import ClassLogger
 
 
 class Flushable(Protocol):
@@ -21,7 +22,7 @@ class Turn:
 
     __slots__ = ("__weakref__", "_call", "_reactor", "number", "waiting")
 
-    _log = Logger()
+    _log = ClassLogger()
 
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor

@@ -7,7 +7,8 @@ from typing import Final, Protocol
 from weakref import WeakValueDictionary, ref
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
+
+from .log import ClassLogger
 
 #: Two looks are at least this far apart, in seconds, however many there are to look at.
 _STEP: Final = 0.05
@@ -25,7 +26,7 @@ class Watch:
 
     __slots__ = ("__weakref__", "_call", "_due", "_members", "_number", "_reactor")
 
-    _log = Logger()
+    _log = ClassLogger()
 
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
