@@ -46,6 +46,7 @@ OUTGOING_TESTS = [
     "tests/test_keepalive.py",
 ]
 PROTOCOL_TESTS = [
+    "tests/test_keepalive.py",
     "tests/test_sending.py",
     "tests/test_server.py",
     "tests/test_protocol.py",
@@ -189,9 +190,9 @@ OUTGOING = [
     Mutant("drop: no more than it has to", "while queue and self.unsent > self._sendLimit:", "while queue:"),
     Mutant("drop: not what the protocol says", "            if _mayBeDropped(message):", "            if True:"),
     Mutant("drop: keeps that", "            queue.extendleft(reversed(kept))\n"),
-    Mutant("drop: counts", "                self.dropped += 1\n"),
+    Mutant("drop: counts", "                self.dropped += _isData(message)\n"),
     Mutant("drop: takes it off", "                self.size -= sum(map(len, message))\n"),
-    Mutant("drop: Pings too", "return opcode < CLOSE or opcode == PING", "return opcode < CLOSE"),
+    Mutant("drop: Pings too", "return _isData(message) or message[0][0] & 0x0F == PING", "return _isData(message)"),
     Mutant("limit: counts the transport", "return self.size + held", "return self.size"),
     Mutant("limit: counts what the transport is sending", " - transport.offset + ", " + "),
     Mutant("limit: counts what the transport was just given", " + transport._tempDataLen"),
@@ -424,6 +425,22 @@ DELIVERY = [
         "            and not self._isClosing()\n            and not self._outgoing.writable",
         "            and not self._outgoing.writable",
     ),
+    Mutant(
+        "exempt: the application's pause",
+        "        return self._paused or (self._serving",
+        "        return (self._serving",
+    ),
+    Mutant(
+        "exempt: its full queue",
+        "(self._serving is not None and self._room() == 0)\n\n    def _exempt",
+        "False\n\n    def _exempt",
+    ),
+    Mutant(
+        "exempt: not a queue that a slow peer fills",
+        "(self._serving is not None and self._room() == 0)",
+        "self._room() == 0",
+    ),
+    Mutant("gap: nothing behind it", "                self._skipping = True\n"),
     Mutant("pongs: by their own way", "self._outgoing.writePongs(replies)", "self._outgoing.writeControl(replies)"),
 ]
 
@@ -438,19 +455,19 @@ KEEPALIVE = [
         "            pass\n        self._taken,",
     ),
     Mutant("keepalive: only from a full buffer", " and (full or self._wasFull)"),
-    Mutant("keepalive: the application's pause is exempt", "        return self._paused or (", "        return ("),
-    Mutant("keepalive: its full queue is exempt", "(self._serving is not None and self._room() == 0)", "False"),
-    Mutant(
-        "keepalive: a full queue without a callback is not exempt",
-        "(self._serving is not None and self._room() == 0)",
-        "self._room() == 0",
-    ),
+    Mutant("keepalive: exempt time does not count", "            return now + interval / 4\n", "            pass\n"),
+    Mutant("keepalive: nor while it was asked", "max(self._asked + seconds, ", "max(self._asked, "),
+    Mutant("keepalive: what came in a pause is read", "- timeout + _MOMENT)", "- timeout)"),
     Mutant("keepalive: not once it closes", " or self._isClosing():", ":"),
     Mutant("keepalive: one question at a time", "            self._dropOldQuestion()\n"),
-    Mutant("latency: a Pong answers the earlier ones", "question.number <= number", "question.number == number"),
-    Mutant("latency: and not the later ones", "question.number <= number", "True"),
+    Mutant(
+        "latency: a Pong answers the earlier ones",
+        "self._questions[0].number <= number:",
+        "self._questions[0].number == number:",
+    ),
+    Mutant("latency: and not the later ones", "self._questions[0].number <= number:", "True:"),
     Mutant("latency: times out", "question.timer = self._reactor.callLater", "self._reactor.callLater"),
-    Mutant("latency: ours alone", "        if not payload.startswith(_MARK):\n            return False\n"),
+    Mutant("latency: ours alone", "return payload.startswith(_MARK)", "return True"),
 ]
 
 WATCH = [

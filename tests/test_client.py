@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from asyncio import CancelledError as AsyncioCancelled
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,7 @@ from wire import (
     Application,
     Asked,
     HalfCloseable,
+    Producer,
     Transport,
     failures,
     logged,
@@ -39,6 +41,7 @@ from wsock import (
     WebSocketClientFactory,
     WebSocketClosed,
     WebSocketDropped,
+    WebSocketServerFactory,
     WebSocketStream,
     __version__,
     connect,
@@ -818,3 +821,145 @@ def test_a_tls_transport_is_looked_at_while_it_is_open() -> None:
     del asked
     gc.collect()
     assert gone() is None
+
+
+# What a review broke
+
+
+def test_a_guard_leaves_the_watch_that_it_joined() -> None:
+    """Else a client whose Close was sent would take another's keepalive with it."""
+    clock = Clock()
+    first = Asked(transport=Secure(), clock=clock).open()
+    first.wire.loseConnection()
+    clock.advance(1)
+    gc.collect()
+    second = Asked(settings={"pingInterval": 20, "pingTimeout": 10}, clock=clock).open()
+    first.feed(SERVER_CLOSE)
+    first.lose(clean=False)
+    second.advance(20)
+    second.advance(10)
+    assert second.transport.told == ["abort"]
+
+
+@pytest.mark.parametrize("how", ["cancelled", "timed out"])
+def test_an_endpoint_that_can_not_be_stopped_comes_too_late(how: str) -> None:
+    attempt = Attempt(connected=False)
+    if how == "cancelled":
+        attempt.deferred.cancel()
+    else:
+        attempt.clock.advance(10)
+    attempt.endpoint.deferred = Deferred()
+    attempt.connect()
+    assert attempt.transport.told == ["abort"]
+    assert attempt.transport.value() == b""
+    assert attempt.requests == []
+    attempt.lose()
+    assert len(attempt.results) == 1
+
+
+def test_an_endpoint_that_fails_to_cancel() -> None:
+    def fail(deferred: Deferred[Any]) -> None:
+        raise Expected("cancel")
+
+    attempt = Attempt(connected=False)
+    attempt.endpoint.deferred._canceller = fail
+    with logged() as events:
+        attempt.clock.advance(10)
+    assert isinstance(attempt.error, WebSocketDropped)
+    assert failures(events) == ["cancel"]
+
+
+def test_what_is_no_endpoint() -> None:
+    clock = Clock()
+    seen: list[Any] = []
+    connect(clock, "ws://example.com", endpoint=object()).addBoth(seen.append)  # type: ignore[arg-type]
+    assert isinstance(seen[0].value, AttributeError)
+    assert clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("how", ["at once", "later"])
+def test_build_application_is_cancelled_by_asyncio(how: str) -> None:
+    def build(request: Any) -> Any:
+        if how == "later":
+            return fail(AsyncioCancelled())
+        raise AsyncioCancelled
+
+    attempt = Attempt(buildApplication=build)
+    assert isinstance(attempt.error, AsyncioCancelled)
+    attempt.lose()
+
+
+def test_a_callback_that_asyncio_cancels_is_a_failure() -> None:
+    def cancelled(application: Application) -> None:
+        raise AsyncioCancelled("callback")
+
+    asked = Asked(Application(message=cancelled)).open()
+    with logged() as events:
+        assert asked.feed(SERVER_HELLO)[2:4] == (1011).to_bytes(2, "big")
+    assert failures(events) == ["callback"]
+
+
+@pytest.mark.parametrize("ends", ["EOF", "abort"])
+def test_what_negotiation_started_waits_for_has_a_time_to_end(ends: str) -> None:
+    cancelled: list[object] = []
+    asked = Asked(Application(started=lambda one: Deferred(cancelled.append)))
+    with logged() as events:
+        if ends == "EOF":
+            asked.lose(clean=False)
+            assert asked.application.told == ["started"]
+            asked.advance(10)
+        else:
+            asked.advance(10)
+            asked.lose()
+    assert len(cancelled) == 1
+    assert asked.application.told == ["started", "lost"]
+    assert failures(events) == []
+
+
+@pytest.mark.parametrize("fate", ["silence", "EOF", "EOF while it is decided", "KeyError"])
+def test_a_bare_factory_logs_a_failure_once_whatever_it_is(fate: str) -> None:
+    def build(request: Any) -> Any:
+        if fate == "KeyError":
+            raise KeyError("x")
+        return Deferred() if "decided" in fate else Application()
+
+    with logged() as events:
+        asked = Asked(buildApplication=build)
+        if fate == "silence":
+            asked.advance(10)
+        asked.lose()
+    about = [event for event in events if event["log_namespace"].startswith("wsock.client")]
+    assert len(about) == 1
+    assert ("log_failure" in about[0]) is (fate == "KeyError")
+
+
+def test_after_a_refusal_nothing_is_sent_any_more() -> None:
+    producer = Producer()
+    asked = Asked(Application(started=lambda one: one.transport.attachProducer(producer)))
+    asked.feed(REFUSAL)
+    assert producer.told == ["stop"]
+    asked.wire.sendTextMessage("Hello")
+    assert asked.wire.counters.sendsIgnored == 1
+
+
+def test_a_reason_is_no_terminal_sequence() -> None:
+    asked = Asked()
+    asked.feed(b"HTTP/1.1 401 \x9b31mred\r\nContent-Length: 0\r\n\r\n")
+    asked.lose()
+    assert str(asked.application.reasons[0]) == "the server answered 401 ?31mred"
+
+
+@pytest.mark.parametrize("host", ["my_host", "xn--a", "-a.com"])
+def test_a_host_that_no_certificate_can_name(host: str) -> None:
+    with pytest.raises(InvalidURL):
+        connect(Clock(), f"wss://{host}/", endpoint=Endpoint())
+
+
+@pytest.mark.parametrize("arguments", [{"subprotocols": [1]}, {"buildApplication": None}])
+def test_wrong_types_are_refused_at_once(arguments: dict[str, Any]) -> None:
+    arguments = {"buildApplication": print, **arguments}
+    build = arguments.pop("buildApplication")
+    with pytest.raises(LocalProtocolError):
+        WebSocketClientFactory("ws://example.com", build, **arguments)
+    with pytest.raises(LocalProtocolError):
+        WebSocketServerFactory(build, **arguments)

@@ -24,7 +24,7 @@ def faults():
 without = faults()
 begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for _ in range(100):
-    ConnectionFactory(None, Settings())
+    ConnectionFactory(print, None, Settings())
 made = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - begin
 print(without, faults(), made)
 """

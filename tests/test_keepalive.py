@@ -7,7 +7,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionLost, TimeoutError
 from wire import CLOSE, HELLO, PONG, Application, Asked, Served, Slow, Transport, text
 
-from wsock import WebSocketDropped, WebSocketEnded, WebSocketStream
+from wsock import WebSocketDropped, WebSocketEnded, WebSocketStream, keepalive
 
 
 def alive(application: Any = None, transport: Transport | None = None, **settings: Any) -> Served:
@@ -330,3 +330,66 @@ def test_other_pongs_reach_the_application() -> None:
     served = alive()
     served.feed(PONG)
     assert served.application.messages == [("pong", b"ab")]
+
+
+# What a review broke
+
+
+def test_a_latency_that_a_callback_waits_for_leaves_messages_in_order() -> None:
+    """Its Pong comes with more messages behind it: they wait, and go on."""
+
+    def ask(application: Application) -> Any:
+        return application.transport.measureLatency() if len(application.told) == 3 else None
+
+    served = alive(Application(message=ask), pingInterval=None)
+    served.feed(text("m0"))
+    answer = pong(b"\x89\x10" + keepalive._MARK + (1).to_bytes(8, "big"))
+    served.feed(b"".join(text(f"m{one}") for one in range(1, 10)) + answer + text("m10"))
+    served.feed(text("m11"))
+    assert served.application.messages == [f"m{one}" for one in range(12)]
+    assert served.transport.told == []
+
+
+@pytest.mark.parametrize("fate", ["pong", "loss"])
+def test_who_hears_of_one_may_cancel_the_other(fate: str) -> None:
+    served = alive(pingInterval=None)
+    first, second = served.wire.measureLatency(), served.wire.measureLatency()
+    pings = served.transport.taken()
+    seen = [results(first.addBoth(lambda result: second.cancel())), results(second)]
+    if fate == "pong":
+        served.feed(pong(pings[len(pings) // 2 :]))
+        served.lose()
+    else:
+        served.lose()
+    assert seen[0] == [None]
+    assert isinstance(seen[1][0].value, CancelledError)
+    assert served.application.told[-1] == "lost"
+
+
+@pytest.mark.parametrize("every", [5, 10, 15, 25])
+def test_short_pauses_do_not_keep_a_dead_peer(every: int) -> None:
+    served = alive()
+    spent = 0.0
+    while "abort" not in served.transport.told:
+        served.clock.advance(every)
+        served.wire.pauseProducing()
+        served.clock.advance(0.01)
+        served.wire.resumeProducing()
+        served.clock.advance(0)
+        spent += every + 0.01
+        assert spent < 60
+
+
+def test_a_pong_that_came_in_a_pause_is_heard_before_it_is_judged() -> None:
+    served = alive()
+    ping = served.advance(20)
+    served.clock.advance(9.99)
+    served.wire.pauseProducing()
+    served.clock.advance(100)
+    served.wire.resumeProducing()
+    # As the reactor: first what is due, then what came.
+    served.clock.advance(0)
+    served.clock.advance(0.05)
+    served.feed(pong(ping))
+    served.clock.advance(15)
+    assert "abort" not in served.transport.told

@@ -719,10 +719,10 @@ def test_dropping_keeps_the_message_that_has_begun_to_leave(link: Callable[..., 
     it.outgoing.write([begun])
     assert it.outgoing.size
     for _ in range(3):
-        it.outgoing.write([b"head", b"dropped"])
-    it.outgoing.writePongs([b"dropped too"])
+        it.outgoing.write([b"\x82ead", b"dropped"])
+    it.outgoing.writePongs([b"\x8aropped too"])
     size = it.outgoing.size
-    assert it.outgoing.dropQueue() == 4
+    assert it.outgoing.dropQueue() == 3
     assert it.outgoing.size == size - 3 * 11 - 11
     assert it.outgoing.dropQueue() == 0
     it.outgoing.writePongs([b"pong"])

@@ -391,3 +391,30 @@ def test_when_closed() -> None:
     assert results(served.wire.whenClosed()) == [None]
     assert "lost" not in served.application.told
     never.errback(Failure(CancelledError()))
+
+
+@pytest.mark.parametrize("what", ["whenWritable", "whenClosed"])
+def test_who_hears_of_a_loss_may_cancel_another(what: str) -> None:
+    served = blocked()
+    first, second = getattr(served.wire, what)(), getattr(served.wire, what)()
+    seen = [results(first.addBoth(lambda result: second.cancel())), results(second)]
+    served.lose()
+    assert seen[0] == [None]
+    assert isinstance(seen[1][0].value, CancelledError)
+    assert served.application.told[-1] == "lost"
+
+
+def test_only_messages_are_counted_as_dropped() -> None:
+    served = slow(sendLimit=100_000, slowConsumer="drop")
+    served.transport.producer.pauseProducing()
+    for _ in range(10):
+        served.wire.sendBytesMessage(bytes(50_000))
+        served.wire.ping()
+    kept = sum(message[0][0] == 0x82 for message in served.wire._outgoing._queue or ())
+    assert served.wire.counters.sendsDropped == 10 - kept
+    served = slow(sendLimit=100_000)
+    served.transport.producer.pauseProducing()
+    served.feed(bytes.fromhex("898000000000"))
+    while served.wire.closeSent is None:
+        served.wire.sendBytesMessage(bytes(50_000))
+    assert served.wire.counters.sendsDropped == 2

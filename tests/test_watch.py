@@ -111,3 +111,18 @@ def test_one_for_each_reactor() -> None:
     watch = watchOf(first)
     assert watchOf(first) is watch
     assert watchOf(second) is not watch
+
+
+def test_those_that_are_gone_are_forgotten_before_they_are_due() -> None:
+    clock = Clock()
+    watch = Watch(clock)
+    stays = Looked(clock, lambda now: None)
+    watch.add(stays, 86400)
+    for _ in range(2000):
+        gone = Looked(clock, lambda now: None)
+        watch.add(gone, 86400)
+        del gone
+        watch.leave()
+    assert len(watch._due) < 200
+    clock.advance(86400)
+    assert stays.times == [86400]

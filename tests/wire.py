@@ -273,6 +273,7 @@ class Asked:
         settings: the factory's `Settings`.
         transport: what it is on.
         url: where to.
+        clock: another one's, to be on the same reactor.
         arguments: the factory's.
     """
 
@@ -282,10 +283,11 @@ class Asked:
         settings: dict[str, Any] | None = None,
         transport: Transport | None = None,
         url: str = "ws://server.example.com/chat",
+        clock: Clock | None = None,
         **arguments: Any,
     ) -> None:
         self.application = Application() if application is None else application
-        self.clock = Clock()
+        self.clock = Clock() if clock is None else clock
         self.requests: list[Any] = []
         arguments.setdefault("buildApplication", self.build)
         build = arguments.pop("buildApplication")

@@ -13,8 +13,9 @@ from twisted.internet.interfaces import IDelayedCall, IProtocolFactory, IStreamC
 from twisted.python.failure import Failure
 
 from .contract import WebSocketDropped
+from .log import ClassLogger
 from .protocol import WireProtocol
-from .sansio.errors import LocalProtocolError
+from .sansio.errors import InvalidURL, LocalProtocolError
 from .sansio.url import URL
 
 
@@ -29,6 +30,8 @@ class Attempt:
     Attributes:
         result: fires with the application when it is open.
     """
+
+    _log = ClassLogger()
 
     def __init__(self, reactor: Any, seconds: float | None) -> None:
         """Args:
@@ -48,8 +51,8 @@ class Attempt:
 
     def begin(self, endpoint: IStreamClientEndpoint, factory: IProtocolFactory) -> None:
         """Connects; the factory's protocol tells what becomes of it."""
-        self._connecting = maybeDeferred(endpoint.connect, factory)
-        self._connecting.addErrback(self._notConnected)
+        self._connecting = maybeDeferred(lambda: endpoint.connect(factory))
+        self._connecting.addErrback(self.failed)
 
     def secondsLeft(self) -> float | None:
         """How long the opening handshake may take."""
@@ -57,6 +60,10 @@ class Attempt:
 
     def made(self, wire: WireProtocol) -> None:
         """The transport is there; the timer is the connection's from now on."""
+        if self._done:
+            # An endpoint that can't be stopped came too late.
+            wire.abortConnection()
+            return
         self._wire = wire
         self._stopTimer()
 
@@ -66,24 +73,17 @@ class Attempt:
             self._done = True
             self.result.callback(application)
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, error: BaseException | Failure) -> None:
         """The connection is not going to be open."""
         if not self._done:
             self._done = True
             self._stopTimer()
             self.result.errback(error)
 
-    def _notConnected(self, failure: Failure) -> None:
-        if not self._done:
-            self._done = True
-            self._stopTimer()
-            self.result.errback(failure)
-
     def _timedOut(self) -> None:
         self._timer = None
-        self._done = True
+        self.failed(tooLong())
         self._cancelConnecting()
-        self.result.errback(tooLong())
 
     def _cancelled(self, result: Deferred[Any]) -> None:
         self._done = True
@@ -94,7 +94,10 @@ class Attempt:
 
     def _cancelConnecting(self) -> None:
         if self._connecting is not None:
-            self._connecting.cancel()
+            try:
+                self._connecting.cancel()
+            except Exception:
+                self._log.failure("an endpoint failed to cancel")
 
     def _stopTimer(self) -> None:
         if self._timer is not None:
@@ -115,6 +118,7 @@ def endpointFor(
         clientCertificate: who we are, or None.
 
     Raises:
+        InvalidURL: a host that no certificate can name.
         LocalProtocolError: a trust root or a certificate that is none, or for a URL without TLS.
         ImportError: the packages for TLS are missing.
     """
@@ -133,7 +137,10 @@ def endpointFor(
     if clientCertificate is not None and not isinstance(clientCertificate, PrivateCertificate):
         raise LocalProtocolError("clientCertificate is a PrivateCertificate of twisted.internet.ssl")
     try:
-        creator = VerifiedHost(url.host, trustRoot, clientCertificate)
+        # Certificates have no dot at the end of a name.
+        creator = VerifiedHost(url.host.rstrip("."), trustRoot, clientCertificate)
+    except ValueError as error:
+        raise InvalidURL("a host that no certificate can name, in a wss:// URL") from error
     except TypeError as error:
         raise LocalProtocolError("trustRoot is a certificate or a trust root of twisted.internet.ssl") from error
     return wrapClientTLS(creator, endpoint)

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from .attempt import Attempt, endpointFor, tooLong
 from .contract import Application, Settings, WebSocketDropped
-from .delivery import ENDING, OPEN, OPENING, asDeferred
+from .delivery import CAUGHT, ENDING, OPEN, OPENING, asDeferred
 from .factory import SOFTWARE, ConnectionFactory, withDefault
 from .log import ClassLogger
 from .protocol import WireProtocol
@@ -23,7 +23,7 @@ from .sansio import handshake
 from .sansio.body import BodyDecoder
 from .sansio.connection import Connection
 from .sansio.constants import CloseCode, Role
-from .sansio.errors import ConnectionRejected, InvalidResponse
+from .sansio.errors import ConnectionRejected, InvalidResponse, WebSocketError
 from .sansio.handshake import Agreement
 from .sansio.http import Request as Head
 from .sansio.http import Response as AnswerHead
@@ -44,7 +44,7 @@ AnyApplication = TypeVar("AnyApplication", bound=Application)
 class WebSocketClientProtocol(WireProtocol):
     """A client's connection, from its first byte; made by `WebSocketClientFactory`, never subclassed."""
 
-    __slots__ = ("_answer", "_body", "_building", "_decoder", "_failure", "_guard", "_head", "_started")
+    __slots__ = ("_answer", "_body", "_building", "_decoder", "_failure", "_failureTold", "_guard", "_head", "_started")
 
     _log = ClassLogger()
 
@@ -63,7 +63,8 @@ class WebSocketClientProtocol(WireProtocol):
         self._answer: AnswerHead | None = None
         self._body: BodyDecoder | None = None
         #: Why the opening handshake failed.
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
+        self._failureTold = False
 
     # The opening handshake
 
@@ -76,6 +77,8 @@ class WebSocketClientProtocol(WireProtocol):
             return
         factory._wires.add(self)
         factory._made(self)
+        if self._phase != OPENING:
+            return
         seconds = factory._secondsToOpen(self._reactor)
         if seconds is not None:
             self._startTimer(seconds, self._openingTimedOut)
@@ -83,7 +86,7 @@ class WebSocketClientProtocol(WireProtocol):
         self.request = Request(self._head, self._transport)
         try:
             application = factory.buildApplication(self.request)
-        except Exception as error:
+        except CAUGHT as error:
             self._fail(error)
             return
         building = asDeferred(application)
@@ -96,7 +99,7 @@ class WebSocketClientProtocol(WireProtocol):
     def _buildingFailed(self, failure: Failure) -> None:
         self._building = None
         if self._phase == OPENING:
-            assert isinstance(failure.value, Exception)
+            assert failure.value is not None
             self._fail(failure.value)
         elif not failure.check(CancelledError):
             self._log.failure("the application failed to decide on a connection that was over", failure)
@@ -120,7 +123,7 @@ class WebSocketClientProtocol(WireProtocol):
         self._outgoing.hold()
         try:
             self._started = asDeferred(application.negotiationStarted(self))
-        except Exception:
+        except CAUGHT:
             self._applicationFailed(Failure())
             return
         if self._started is not None:
@@ -188,8 +191,7 @@ class WebSocketClientProtocol(WireProtocol):
         self._life = self._reactor.seconds()
         self._startWatch()
         if ISSLTransport.providedBy(self._transport):
-            self._guard = _Guard(self)
-            watchOf(self._reactor).add(self._guard, self._life + _GUARD)
+            self._guard = _Guard(self, self._reactor)
         started, self._started = self._started, None
         outgoing.cork()
         self._delivering = True
@@ -223,7 +225,7 @@ class WebSocketClientProtocol(WireProtocol):
         else:
             self._fail(tooLong())
 
-    def _fail(self, error: Exception, abort: bool = True) -> None:
+    def _fail(self, error: BaseException, abort: bool = True) -> None:
         """Ends a connection that was never open."""
         self._failure = error
         building, self._building = self._building, None
@@ -231,33 +233,49 @@ class WebSocketClientProtocol(WireProtocol):
             self.abortConnection()
         else:
             self._phase = ENDING
+            self._connection.eof = True
             self._stopTimer()
+            self._stopProducer()
             self._outgoing.abort()
             self._loseTransport()
         if building is not None:
             self._cancel(building)
-        self.factory._failed(self, error)
+        self._tellFailed()
+
+    def _tellFailed(self) -> None:
+        """Tells once who waits for the connection."""
+        failure = self._failure
+        if failure is not None and not self._failureTold:
+            self._failureTold = True
+            self.factory._failed(self, failure)
+
+    def _logLoss(self, reason: BaseException) -> None:
+        if self._failure is None:
+            super()._logLoss(reason)
 
     def connectionLost(self, reason: Failure) -> None:
         """The transport is lost; the application, or who waits for the connection, hears of it."""
         if self._guard is not None:
+            self._guard.leave()
             self._guard = None
-            watchOf(self._reactor).leave()
         if self._head is not None and self._failure is None:
             if self._answer is not None and self._body is not None:
                 self._failure = _rejection(self._answer, self._body)
             else:
                 self._failure = _lostTooEarly(reason)
+        started, self._started = self._started, None
+        if started is not None:
+            # Nothing is to be opened any more: as any callback, it has a time to end.
+            self._serve(started)
         super().connectionLost(reason)
 
     def _openingLost(self, reason: Failure) -> None:
         building, self._building = self._building, None
         if building is not None:
             self._cancel(building)
-        if self._failure is not None:
-            self.factory._failed(self, self._failure)
+        self._tellFailed()
 
-    def _reason(self) -> Exception:
+    def _reason(self) -> BaseException:
         return self._failure or super()._reason()
 
     def _bothClosed(self) -> None:
@@ -277,10 +295,16 @@ class _Guard:
     A TLS transport tells nobody, and waits for its producer, which we are, to leave.
     """
 
-    __slots__ = ("__weakref__", "_wire")
+    __slots__ = ("__weakref__", "_watch", "_wire")
 
-    def __init__(self, wire: WebSocketClientProtocol) -> None:
+    def __init__(self, wire: WebSocketClientProtocol, reactor: IReactorTime) -> None:
         self._wire = ref(wire)
+        self._watch = watchOf(reactor)
+        self._watch.add(self, reactor.seconds() + _GUARD)
+
+    def leave(self) -> None:
+        """The connection is lost."""
+        self._watch.leave()
 
     def _look(self, now: float) -> float | None:
         wire = self._wire()
@@ -294,7 +318,9 @@ class _Guard:
 
 def _rejection(answer: AnswerHead, body: BodyDecoder) -> ConnectionRejected:
     answer.body = body.body
-    return ConnectionRejected(f"the server answered {answer.status} {answer.reason}".rstrip(), Response(answer))
+    # What is in the reason may be meant for a terminal that shows a log.
+    reason = "".join(letter if letter.isprintable() else "?" for letter in answer.reason)
+    return ConnectionRejected(f"the server answered {answer.status} {reason}".rstrip(), Response(answer))
 
 
 def _lostTooEarly(reason: Failure) -> WebSocketDropped:
@@ -346,11 +372,10 @@ class WebSocketClientFactory(ConnectionFactory[WebSocketClientProtocol], ClientF
             InvalidURL: not a URL of RFC 6455 section 3.
             LocalProtocolError: a header or a subprotocol that can't be.
         """
-        super().__init__(reactor, settings)
+        super().__init__(buildApplication, reactor, settings)
         self.url = url if isinstance(url, URL) else parseURL(url)
         self.headers = withDefault(headers, "User-Agent", SOFTWARE)
         self.subprotocols = subprotocols if isinstance(subprotocols, str) else tuple(subprotocols)
-        self.buildApplication = buildApplication
         self._attempt: Attempt | None = None
         # What can't be sent is refused now.
         self._request()
@@ -378,13 +403,15 @@ class WebSocketClientFactory(ConnectionFactory[WebSocketClientProtocol], ClientF
         if self._attempt is not None:
             self._attempt.opened(application)
 
-    def _failed(self, wire: WebSocketClientProtocol, error: Exception) -> None:
-        """A connection was never open; perhaps told more than once."""
+    def _failed(self, wire: WebSocketClientProtocol, error: BaseException) -> None:
+        """A connection was never open."""
         if self._attempt is not None:
             self._attempt.failed(error)
-        elif wire in self._wires:
+        elif isinstance(error, WebSocketError):
             # Who made the factory hears of it by `connectionLost`, if the application had begun.
             wire._log.info("{url} not opened: {error}", url=repr(self.url), error=str(error))
+        else:
+            wire._log.failure("the application failed to decide on a connection", Failure(error))
 
 
 def connectProtocol(

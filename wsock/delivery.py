@@ -14,6 +14,7 @@ Rules:
 
 from __future__ import annotations
 
+from asyncio import CancelledError as AsyncioCancelledError
 from collections import deque
 from collections.abc import Coroutine, Iterable
 from sys import getsizeof
@@ -41,6 +42,10 @@ ABORTED: Final = 3
 LOST: Final = 4
 
 
+#: What is caught of an application; that of asyncio is no Exception, and no reason to end the reactor.
+CAUGHT: Final = (Exception, AsyncioCancelledError)
+
+
 def asDeferred(result: object) -> Deferred[Any] | None:
     """What a function of the application's gave to be waited for; a coroutine begins to run."""
     if isinstance(result, Coroutine):
@@ -59,6 +64,7 @@ class Delivery:
         "_delivering",
         "_discarding",
         "_events",
+        "_exemptSince",
         "_held",
         "_life",
         "_outgoing",
@@ -101,6 +107,8 @@ class Delivery:
         self._continuation: IDelayedCall | None = None
         #: When something last came, or else showed that the peer is there.
         self._life = 0.0
+        #: Since when the application wants nothing to be read; None while it does.
+        self._exemptSince: float | None = None
         #: How many messages were received and never delivered.
         self._receivedDiscarded = 0
 
@@ -119,7 +127,11 @@ class Delivery:
         raise NotImplementedError
 
     def _isOurs(self, payload: bytes) -> bool:
-        """Whether a Pong answers a Ping that the application did not send; if so it is taken note of."""
+        """Whether a Pong answers a Ping that the application did not send."""
+        raise NotImplementedError
+
+    def _answered(self, payload: bytes) -> None:
+        """Such a Pong came."""
         raise NotImplementedError
 
     def _tell(self) -> None:
@@ -222,11 +234,12 @@ class Delivery:
                 result = application.textMessageReceived(event.text)  # type: ignore[union-attr]
             elif isinstance(event, PongReceived):
                 if self._isOurs(event.payload):
+                    self._answered(event.payload)
                     return
                 result = application.pongReceived(event.payload)  # type: ignore[union-attr]
             else:
                 return
-        except Exception:
+        except CAUGHT:
             self._applicationFailed(Failure())
             return
         if result is not None:
@@ -294,18 +307,17 @@ class Delivery:
         if self._discarding:
             self._countDiscarded(events)
             return
-        waiting = [
-            event
-            for event in events
-            if isinstance(event, (BinaryReceived, TextReceived))
-            or (isinstance(event, PongReceived) and not self._isOurs(event.payload))
-        ]
-        if not waiting:
-            return
-        if self._events is None:
-            self._events = deque(waiting)
-        else:
-            self._events.extend(waiting)
+        answers: list[bytes] = []
+        for event in events:
+            if isinstance(event, PongReceived) and self._isOurs(event.payload):
+                answers.append(event.payload)
+            elif isinstance(event, (BinaryReceived, TextReceived, PongReceived)):
+                if self._events is None:
+                    self._events = deque()
+                self._events.append(event)
+        # Last, since whoever waited for one may have delivery go on, or end.
+        for payload in answers:
+            self._answered(payload)
 
     def _room(self) -> int:
         """How many messages may be taken in: none where ``receiveQueue``, or as much as one of the largest, waits."""
@@ -356,6 +368,9 @@ class Delivery:
         """Tells the transport to read or not, as things stand."""
         if self._phase >= ABORTED or self._phase == OPENING:
             return
+        exempt = self._isExempt()
+        if exempt is not (self._exemptSince is not None):
+            self._exemptChanged(exempt)
         reading = (
             self._phase == ENDING
             or self._isClosing()
@@ -364,11 +379,26 @@ class Delivery:
         if reading != self._reading:
             self._reading = reading
             if reading:
-                # What the peer sent meanwhile is heard only now.
-                self._life = self._reactor.seconds()
                 self._transport.resumeProducing()
             else:
                 self._transport.pauseProducing()
+
+    def _isExempt(self) -> bool:
+        """Whether it is the application's will that nothing is read."""
+        return self._paused or (self._serving is not None and self._room() == 0)
+
+    def _exemptChanged(self, exempt: bool) -> None:
+        """The time in which the application wants nothing to be read begins or ends; for the peer it does not count."""
+        now = self._reactor.seconds()
+        if self._exemptSince is None:
+            self._exemptSince = now
+        else:
+            self._exempted(now - self._exemptSince)
+            self._exemptSince = None
+
+    def _exempted(self, seconds: float) -> None:
+        """A time has passed in which nothing could be heard of the peer."""
+        self._life = min(self._life + seconds, self._reactor.seconds())
 
     # Callbacks that take their time
 

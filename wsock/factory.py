@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final, Generic, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from . import __version__
 from .contract import Settings
 from .protocol import WireProtocol
+from .request import Request
 from .sansio.constants import DEFAULT_MAX_MESSAGE_SIZE, CloseCode, is_sendable_close_code
 from .sansio.errors import LocalProtocolError
 from .sansio.http import check_fields
@@ -60,7 +61,12 @@ class ConnectionFactory(Generic[Wire]):
 
     noisy = False
 
-    def __init__(self, reactor: IReactorTime | None, settings: Settings) -> None:
+    def __init__(
+        self, buildApplication: Callable[[Request], Any], reactor: IReactorTime | None, settings: Settings
+    ) -> None:
+        if not callable(buildApplication):
+            raise LocalProtocolError("buildApplication is called with each request")
+        self.buildApplication = buildApplication
         keepHeap(settings.maxMessageSize)
         self.settings = settings
         self._reactor = reactor
@@ -114,7 +120,9 @@ class ConnectionFactory(Generic[Wire]):
             if self._graceEnd is not None:
                 self._graceEnd.cancel()
                 self._graceEnd = None
-            for handler in list(self._handlers):
+            # Each once: it may still be cleaning up when the next connection is lost.
+            handlers, self._handlers = self._handlers, set()
+            for handler in list(handlers):
                 handler.cancel()
             stopped, self._stopped = self._stopped, []
             for deferred in stopped:

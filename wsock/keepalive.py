@@ -29,6 +29,10 @@ from .watch import Watch, watchOf
 _MARK: Final = os.urandom(8)
 
 
+#: What is left at least of a time that was interrupted, in seconds.
+_MOMENT: Final = 0.1
+
+
 class _Question:
     """A Ping of ours that was not answered yet."""
 
@@ -110,23 +114,24 @@ class Keepalive(Sending):
             answer.errback(TimedOut("the Ping was not answered"))
 
     def _isOurs(self, payload: bytes) -> bool:
-        if not payload.startswith(_MARK):
-            return False
+        return payload.startswith(_MARK)
+
+    def _answered(self, payload: bytes) -> None:
         number = int.from_bytes(payload[len(_MARK) :], "big")
         now = self._reactor.seconds()
-        for question in list(self._questions or ()):
-            if question.number <= number:
-                self._forgetQuestion(question)
-                if question.number == number:
-                    self.latency = now - question.asked
-                if question.answer is not None:
-                    question.answer.callback(now - question.asked)
-        return True
+        # The first until there is none: who hears of one may cancel another.
+        while self._questions is not None and self._questions[0].number <= number:
+            question = self._questions[0]
+            self._forgetQuestion(question)
+            if question.number == number:
+                self.latency = now - question.asked
+            if question.answer is not None:
+                question.answer.callback(now - question.asked)
 
     def _failQuestions(self) -> None:
         """The connection is lost: nothing will be answered."""
-        questions, self._questions = self._questions, None
-        for question in questions or ():
+        while self._questions is not None:
+            question = self._questions[0]
             self._forgetQuestion(question)
             if question.answer is not None:
                 question.answer.errback(Failure(self._reason()))
@@ -152,14 +157,16 @@ class Keepalive(Sending):
         if interval is None or self._phase != OPEN or self._isClosing():
             # From its Close on a connection is watched by other means.
             return None
-        if self._isExempt():
-            self._life = now
+        if self._exemptSince is not None:
+            # How long it is going to be is not known: what is left of a time is counted when it is over.
+            return now + interval / 4
         taken, full = self._outgoing.taken, self._outgoing.paused
         if self._asked is not None and taken > self._taken and (full or self._wasFull):
             self._life = now
         self._taken, self._wasFull = taken, full
         if timeout is not None and self._asked is not None and self._life < self._asked:
-            # The look that asked said when to look again.
+            if now < self._asked + timeout:
+                return self._asked + timeout
             self._peerGone(timeout)
             return None
         self._asked = None
@@ -178,9 +185,12 @@ class Keepalive(Sending):
             if question.answer is None:
                 self._forgetQuestion(question)
 
-    def _isExempt(self) -> bool:
-        """Whether it is the application's will that nothing is read."""
-        return self._paused or (self._serving is not None and self._room() == 0)
+    def _exempted(self, seconds: float) -> None:
+        super()._exempted(seconds)
+        if self._asked is not None:
+            # What came meanwhile lies in the system, and is to be read before it is judged.
+            timeout = self._settings.pingTimeout or 0
+            self._asked = max(self._asked + seconds, self._reactor.seconds() - timeout + _MOMENT)
 
     def _peerGone(self, seconds: float) -> None:
         """The peer gave no sign of life."""

@@ -60,10 +60,14 @@ def isStock(transport: object) -> bool:
     return type(transport) in _STOCK and not transport.TLS  # type: ignore[attr-defined]
 
 
+def _isData(message: list[bytes]) -> bool:
+    """Whether it is a message of the application's, and no control frame."""
+    return message[0][0] & 0x0F < CLOSE
+
+
 def _mayBeDropped(message: list[bytes]) -> bool:
     """Whether it is a message or a Ping, and not what the protocol itself has to say."""
-    opcode = message[0][0] & 0x0F
-    return opcode < CLOSE or opcode == PING
+    return _isData(message) or message[0][0] & 0x0F == PING
 
 
 @implementer(IPushProducer)
@@ -269,8 +273,8 @@ class Outgoing:
             self.flush()
 
     def dropQueue(self) -> int:
-        """Drops the messages that have not begun to leave, and returns how many they were."""
-        dropped = len(self._queue or ())
+        """Drops what has not begun to leave, and returns how many messages were among it."""
+        dropped = sum(map(_isData, self._queue or ()))
         self._queue = self._pongs = None
         self.size = sum(map(len, self._begun))
         return dropped
@@ -282,7 +286,7 @@ class Outgoing:
         while queue and self.unsent > self._sendLimit:
             message = queue.popleft()
             if _mayBeDropped(message):
-                self.dropped += 1
+                self.dropped += _isData(message)
                 self.size -= sum(map(len, message))
             else:
                 # A few at the most: the answer of the opening handshake, one of Pongs, one Close.

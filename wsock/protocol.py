@@ -31,7 +31,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from .contract import SelfRegulating, WebSocketClosed, WebSocketDropped
-from .delivery import ABORTED, LOST, OPEN, asDeferred
+from .delivery import ABORTED, CAUGHT, LOST, OPEN, asDeferred
 from .keepalive import Keepalive
 from .log import ClassLogger
 from .outgoing import Outgoing
@@ -132,9 +132,9 @@ class WireProtocol(Keepalive):
         if self._application is not None:
             self._lost(phase)
         self._openingLost(reason)
-        closers, self._closers = self._closers, None
-        for closer in closers or ():
-            closer.callback(None)
+        # One after the other: who hears of it may cancel another.
+        while self._closers:
+            self._closers.pop(0).callback(None)
         self.factory._checkStopped()
 
     def _lost(self, phase: int) -> None:
@@ -274,7 +274,7 @@ class WireProtocol(Keepalive):
                         break
                 if self._phase != OPEN:
                     break
-        except Exception:
+        except CAUGHT:
             self._applicationFailed(Failure())
         if waiting:
             self._serve(waiting[0] if len(waiting) == 1 else _all(waiting))
@@ -417,17 +417,20 @@ class WireProtocol(Keepalive):
             self._continuation.cancel()
             self._continuation = None
         reason = self._reason()
-        if isinstance(reason, WebSocketDropped):
-            self._log.info("{peer} dropped: {reason}", peer=self.getPeer(), reason=str(reason))
+        self._logLoss(reason)
         try:
             ended = asDeferred(application.connectionLost(Failure(reason)))
-        except Exception:
+        except CAUGHT:
             self._log.failure("the application failed in connectionLost")
             return
         if ended is not None:
             ended.addErrback(lambda failure: self._log.failure("the application failed in connectionLost", failure))
 
-    def _reason(self) -> Exception:
+    def _logLoss(self, reason: BaseException) -> None:
+        if isinstance(reason, WebSocketDropped):
+            self._log.info("{peer} dropped: {reason}", peer=self.getPeer(), reason=str(reason))
+
+    def _reason(self) -> BaseException:
         connection = self._connection
         received, failed = connection.close_received, connection.failed
         if received is not None and self._lastSent:

@@ -72,7 +72,7 @@ class Sending(Delivery):
         """A message found more unsent than may be."""
         raise NotImplementedError
 
-    def _reason(self) -> Exception:
+    def _reason(self) -> BaseException:
         """How it ended."""
         raise NotImplementedError
 
@@ -127,14 +127,16 @@ class Sending(Delivery):
         return True
 
     def sendFromThread(self, message: str | bytes | bytearray | memoryview) -> None:
-        """Sends a message from another thread than the reactor's, and waits while the connection is not writable.
+        """Sends a message from another thread than the reactor's, after waiting while the connection is not writable.
+
+        Several threads take their turns, so that no more than ``highWaterMark`` and one message wait for all of them.
 
         Args:
             message: a str makes a text message, bytes a binary one.
 
         Raises:
             LocalProtocolError: what can't be sent; or this is the reactor's own thread, which would wait for itself.
-            WebSocketEnded: the connection is closing or lost, and the message may not have been sent.
+            WebSocketEnded: the connection is closing or lost, and the message was not sent.
         """
         if isInIOThread():
             raise LocalProtocolError("sendFromThread() is for other threads than the reactor's: send...Message() here")
@@ -152,15 +154,19 @@ class Sending(Delivery):
             result.raiseException()
 
     def _sendForThread(self, message: str | bytes | bytearray | memoryview, outcome: SimpleQueue[object]) -> None:
-        writable = maybeDeferred(self._sendAndWait, message)
+        writable = maybeDeferred(self._sendWhenWritable, message)
         writable.addBoth(outcome.put)
 
-    def _sendAndWait(self, message: str | bytes | bytearray | memoryview) -> Deferred[None]:
+    def _sendWhenWritable(self, message: str | bytes | bytearray | memoryview) -> Deferred[None]:
+        return self.whenWritable().addCallback(self._sendNow, message)
+
+    def _sendNow(self, _: None, message: str | bytes | bytearray | memoryview) -> None:
+        if not self._connection.is_open:
+            raise WebSocketEnded("the connection is closing")
         if isinstance(message, str):
             self.sendTextMessage(message)
         else:
             self.sendBytesMessage(message)
-        return self.whenWritable()
 
     def ping(self, payload: bytes = b"") -> None:
         """Sends a Ping; the answer comes as `pongReceived`. Does nothing once the connection is closing.
@@ -211,11 +217,12 @@ class Sending(Delivery):
 
     def _failWriters(self) -> None:
         """The connection is lost: nobody waits any more."""
-        writers, self._writers = self._writers, None
-        if writers is not None:
-            reason = Failure(self._reason())
-            for writer in writers:
-                writer.errback(reason)
+        reason = Failure(self._reason()) if self._writers else None
+        # One after the other: who hears of it may cancel another.
+        while self._writers:
+            writer = self._writers.popleft()
+            self._writers = self._writers or None
+            writer.errback(reason)
 
     def attachProducer(self, producer: Any, streaming: bool = True) -> None:
         """Has a producer send at the pace of the peer.

@@ -308,15 +308,16 @@ class WebSocketServerFactory(ConnectionFactory[WebSocketServerProtocol]):
         Raises:
             LocalProtocolError: an origin, a header or a subprotocol that can't be.
         """
-        super().__init__(reactor, settings)
+        super().__init__(buildApplication, reactor, settings)
         handshake.check_origins(allowedOrigins)
         self.headers = tuple(headers)
         self._answerHeaders = withDefault(self.headers, "Server", SOFTWARE)
         handshake.response(_ANYONE, headers=self._answerHeaders)
         self.subprotocols = tuple(subprotocols)
-        if isinstance(subprotocols, str) or not all(map(is_token, self.subprotocols)):
+        if isinstance(subprotocols, str) or not all(
+            isinstance(one, str) and is_token(one) for one in self.subprotocols
+        ):
             raise LocalProtocolError("subprotocols are a sequence of tokens (RFC 6455 section 4.1)")
-        self.buildApplication = buildApplication
         self.allowedOrigins = allowedOrigins
         self.otherwise = otherwise
 

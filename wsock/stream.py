@@ -176,6 +176,7 @@ class WebSocketStream(SelfRegulating):
             receiver.callback(message)
             return None
         if self._ended is not None:
+            self.transport._receivedDiscarded += 1
             return None
         self._message = message
         self._taken = Deferred()
@@ -190,6 +191,7 @@ class WebSocketStream(SelfRegulating):
         self._message = None
         taken, self._taken = self._taken, None
         if taken is not None:
+            self.transport._receivedDiscarded += 1
             taken.callback(None)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Final, Protocol
 from weakref import WeakValueDictionary, ref
 
@@ -12,6 +12,8 @@ from .log import ClassLogger
 
 #: Two looks are at least this far apart, in seconds, however many there are to look at.
 _STEP: Final = 0.05
+#: How many entries of those that are gone are of no concern.
+_SPARE: Final = 64
 
 
 class Watched(Protocol):
@@ -24,7 +26,7 @@ class Watched(Protocol):
 class Watch:
     """What is to be looked at on one reactor, by the time when it is due. It keeps nothing alive."""
 
-    __slots__ = ("__weakref__", "_call", "_due", "_members", "_number", "_reactor")
+    __slots__ = ("__weakref__", "_call", "_due", "_members", "_most", "_number", "_reactor")
 
     _log = ClassLogger()
 
@@ -35,6 +37,8 @@ class Watch:
         self._due: list[tuple[float, int, ref[Watched]]] = []
         self._number = 0
         self._members = 0
+        #: With more entries than that it is looked for those that are gone.
+        self._most = _SPARE
 
     def add(self, watched: Watched, when: float) -> None:
         """Looks at it at a time; `leave` has to be called in the end."""
@@ -50,6 +54,11 @@ class Watch:
             if self._call is not None:
                 self._call.cancel()
                 self._call = None
+        elif len(self._due) > self._most:
+            # Those of a long interval may be gone long before they are due.
+            self._due = [entry for entry in self._due if entry[2]() is not None]
+            heapify(self._due)
+            self._most = 2 * len(self._due) + _SPARE
 
     def _push(self, when: float, reference: ref[Watched]) -> None:
         self._number += 1

@@ -59,6 +59,31 @@ def test_a_thread_waits_for_a_peer_that_does_not_read(serve: Serve, kind: str) -
     assert sent == list(range(count))
 
 
+def test_several_threads_take_their_turns(serve: Serve, kind: str) -> None:
+    """What all of them have in the queue is one message; the limit closes nothing."""
+    server = serve(kind)
+    peer = server.open(receive_buffer=2**14)
+    transport = server.applications[0].transport
+    size, threads = 300_000, 25
+    raised: list[BaseException] = []
+
+    def send(number: int) -> None:
+        try:
+            transport.sendFromThread(number.to_bytes(4, "big") + bytes(size - 4))
+        except BaseException as error:
+            raised.append(error)
+
+    senders = [threading.Thread(target=send, args=(number,)) for number in range(threads)]
+    for sender in senders:
+        sender.start()
+    senders[-1].join(0.5)
+    assert server.call(lambda: transport._outgoing.size) <= 2**16 + size + 10
+    assert {peer.frame()[1][:4] for _ in senders} == {number.to_bytes(4, "big") for number in range(threads)}
+    for sender in senders:
+        sender.join(10)
+    assert raised == []
+
+
 @pytest.mark.parametrize("how", ["lost", "aborted"])
 def test_a_loss_lets_a_thread_go(serve: Serve, kind: str, how: str) -> None:
     server = serve(kind, sendLimit=None)

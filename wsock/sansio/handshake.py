@@ -397,4 +397,4 @@ def _only(headers: Headers, name: str) -> str:
 
 
 def _are_distinct_tokens(texts: Sequence[str]) -> bool:
-    return all(map(is_token, texts)) and len(set(texts)) == len(texts)
+    return all(isinstance(text, str) and is_token(text) for text in texts) and len(set(texts)) == len(texts)
