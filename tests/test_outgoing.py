@@ -682,6 +682,17 @@ def test_a_burst_meets_the_limit(link: Callable[..., Link]) -> None:
     assert 10_000 < it.outgoing.unsent <= 11_000
 
 
+def test_tiny_messages_meet_a_limit_of_their_own(link: Callable[..., Link]) -> None:
+    """Each takes more memory than its bytes."""
+    it = link(highWaterMark=10, sendLimit=2**20, sendBuffer=4096)
+    it.outgoing.write([bytes(500_000)])
+    accepted = sum(it.outgoing.write([b"\x82\x00"]) for _ in range(100_000))
+    assert accepted == 2**20 // 128 + 1
+    it = link(highWaterMark=None, sendLimit=2**22, sendBuffer=4096)
+    it.outgoing.write([bytes(500_000)])
+    assert sum(it.outgoing.write([b"\x82\x00"]) for _ in range(100_000)) == 2**22 // 128 + 1
+
+
 def test_without_limits_all_is_taken(link: Callable[..., Link]) -> None:
     it = link(highWaterMark=None, sendLimit=None, sendBuffer=4096)
     data = b"x" * 2**20
@@ -1125,7 +1136,7 @@ def operate(
                 getattr(it.outgoing, "writePongs" if name == "pongs" else "writeControl")(message)
             elif not it.outgoing.write(message):
                 assert sendLimit is not None
-                assert it.outgoing.unsent > sendLimit
+                assert it.outgoing.isOverLimit
                 continue
             messages.append((size, name))
         elif name == "read":

@@ -39,6 +39,10 @@ with suppress(ImportError):  # on a platform without UNIX sockets
 _HANDOVER: Final = 2**16 + 1
 #: What waits at the most for the end of `cork` or of a turn, where ``highWaterMark`` and ``sendLimit`` say no less.
 _CORK: Final = 2**16
+#: What a message that waits takes beside its bytes (a list, a bytes object, a place in the queue), and how much may be
+#: taken for that where ``sendLimit`` says no more.
+_OVERHEAD: Final = 128
+_OVERHEADS: Final = 2**20
 #: Up to here, and where they are this small on the average, buffers are joined: `sendmsg` takes more time to look at.
 _JOIN: Final = 2**15
 _SMALL: Final = 512
@@ -88,6 +92,7 @@ class Outgoing:
         "_begun",
         "_corkLimit",
         "_corked",
+        "_countLimit",
         "_drained",
         "_dropsOldest",
         "_handing",
@@ -124,6 +129,7 @@ class Outgoing:
         self._turnNumber = -1
         self._highWaterMark = float("inf") if highWaterMark is None else highWaterMark
         self._sendLimit = float("inf") if sendLimit is None else sendLimit
+        self._countLimit = max(self._sendLimit, _OVERHEADS) // _OVERHEAD
         self._corkLimit = min(_CORK if highWaterMark is None else highWaterMark, self._sendLimit)
         self.writabilityChanged = writabilityChanged
         self.blocked = blocked
@@ -183,6 +189,11 @@ class Outgoing:
         return self.size + _HANDOVER if self.paused and self._registered else self.size
 
     @property
+    def isOverLimit(self) -> bool:
+        """Whether more is unsent than ``sendLimit``, or tiny messages take as much memory beside their bytes."""
+        return self.unsent > self._sendLimit or len(self._queue or ()) > self._countLimit
+
+    @property
     def untaken(self) -> int:
         """How many bytes the peer has not taken, as far as can be seen: `unsent`, and what the system holds.
 
@@ -215,12 +226,12 @@ class Outgoing:
             message: the buffers of one whole frame, or of several that may only be dropped together.
 
         Returns:
-            False, and nothing was sent, if more than ``sendLimit`` bytes are unsent already; never after `abort`, nor
+            False, and nothing was sent, if more than ``sendLimit`` is unsent already; never after `abort`, nor
             where the oldest are dropped for it.
         """
         if self._aborted:
             return True
-        if self.paused and self.unsent > self._sendLimit:
+        if self.paused and self.isOverLimit:
             if not self._dropsOldest:
                 return False
             self._dropOldest()
@@ -283,7 +294,7 @@ class Outgoing:
         """Drops the oldest messages that have not begun to leave, until no more is unsent than may be."""
         queue = self._queue
         kept: list[list[bytes]] = []
-        while queue and self.unsent > self._sendLimit:
+        while queue and self.isOverLimit:
             message = queue.popleft()
             if _mayBeDropped(message):
                 self.dropped += _isData(message)
