@@ -1,0 +1,38 @@
+"""Sends as many numbers as it is asked for, at the client's pace: `python backpressure.py [PORT [HOST]]`."""
+
+import sys
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.task import deferLater, react
+
+from wsock import WebSocketEnded, WebSocketProtocol, WebSocketServerFactory
+
+
+class Numbers(WebSocketProtocol):
+    def __init__(self, reactor) -> None:
+        self.reactor = reactor
+
+    async def textMessageReceived(self, message: str) -> None:
+        count = int(message)
+        try:
+            for start in range(0, count, 1000):
+                await self.transport.whenWritable()
+                numbers = range(start, min(start + 1000, count))
+                self.transport.sendTextMessage(" ".join(map(str, numbers)))
+                await deferLater(self.reactor, 0)  # the other connections have their turn
+        except WebSocketEnded:
+            return  # nobody is there any more
+        dropped = self.transport.counters.sendsDropped
+        self.transport.sendTextMessage(f"that was all, {dropped} messages were dropped")
+
+
+async def main(reactor, port="8080", host="127.0.0.1"):
+    factory = WebSocketServerFactory(lambda request: Numbers(reactor))
+    listening = await TCP4ServerEndpoint(reactor, int(port), interface=host).listen(factory)
+    reactor.addSystemEventTrigger("before", "shutdown", factory.stop)
+    print(f"ws://{host}:{listening.getHost().port}/", flush=True)
+    await Deferred()  # until Control-C, or SIGTERM
+
+
+react(main, sys.argv[1:])

@@ -1,0 +1,36 @@
+"""Tells all who listen the number of a tick, ten times a second: `python broadcasting.py [PORT [HOST]]`."""
+
+import itertools
+import sys
+
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.task import LoopingCall, react
+from twisted.logger import Logger
+
+from wsock import Group, Settings, WebSocketProtocol, WebSocketServerFactory
+
+log = Logger()
+listeners = Group()
+ticks = itertools.count()
+
+
+class Listener(WebSocketProtocol):
+    def negotiationFinished(self) -> None:
+        listeners.add(self.transport)
+
+
+def tick() -> None:
+    outcome = listeners.sendTextMessage(f"tick {next(ticks)}")
+    if outcome.dropped:
+        log.warn("{dropped} ticks dropped for those who are slow", dropped=outcome.dropped)
+
+
+async def main(reactor, port="8080", host="127.0.0.1"):
+    factory = WebSocketServerFactory(lambda request: Listener(), settings=Settings(slowConsumer="drop"))
+    listening = await TCP4ServerEndpoint(reactor, int(port), interface=host).listen(factory)
+    reactor.addSystemEventTrigger("before", "shutdown", factory.stop)
+    print(f"ws://{host}:{listening.getHost().port}/", flush=True)
+    await LoopingCall(tick).start(0.1)  # until Control-C, or SIGTERM
+
+
+react(main, sys.argv[1:])

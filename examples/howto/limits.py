@@ -1,0 +1,38 @@
+"""A room for two who send each other short messages: `python limits.py [PORT [HOST]]`."""
+
+import sys
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.task import react
+
+from wsock import Group, Settings, WebSocketProtocol, WebSocketServerFactory
+
+settings = Settings(
+    maxConnections=2,  # a third is answered with 503
+    maxMessageSize=1000,  # in bytes; a longer message closes its connection with 1009
+    pingInterval=5,  # who is gone is noticed in 10 seconds
+    pingTimeout=5,
+    highWaterMark=4096,  # short messages make a short queue
+    sendLimit=2**14,
+)
+room = Group()
+
+
+class Guest(WebSocketProtocol):
+    def negotiationFinished(self) -> None:
+        room.add(self.transport)
+
+    def textMessageReceived(self, message: str) -> None:
+        room.sendTextMessage(message)
+
+
+async def main(reactor, port="8080", host="127.0.0.1"):
+    factory = WebSocketServerFactory(lambda request: Guest(), settings=settings)
+    listening = await TCP4ServerEndpoint(reactor, int(port), interface=host).listen(factory)
+    reactor.addSystemEventTrigger("before", "shutdown", factory.stop)
+    print(f"ws://{host}:{listening.getHost().port}/", flush=True)
+    await Deferred()  # until Control-C, or SIGTERM
+
+
+react(main, sys.argv[1:])

@@ -1,0 +1,36 @@
+"""Sends the primes below a number, found in a thread: `python threads.py [PORT [HOST]]`."""
+
+import sys
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.task import react
+from twisted.internet.threads import deferToThread
+
+from wsock import WebSocketEnded, WebSocketProtocol, WebSocketServerFactory
+
+
+class Primes(WebSocketProtocol):
+    def textMessageReceived(self, message: str) -> Deferred:
+        return deferToThread(self.search, int(message))  # the next message is served after that
+
+    def search(self, limit: int) -> None:
+        """Runs in a thread of its own: may take its time, and wait."""
+        try:
+            for number in range(2, limit):
+                if all(number % other for other in range(2, int(number**0.5) + 1)):
+                    self.transport.sendFromThread(str(number))
+            self.transport.sendFromThread("that was all")
+        except WebSocketEnded:
+            pass  # nobody is there any more
+
+
+async def main(reactor, port="8080", host="127.0.0.1"):
+    factory = WebSocketServerFactory(lambda request: Primes())
+    listening = await TCP4ServerEndpoint(reactor, int(port), interface=host).listen(factory)
+    reactor.addSystemEventTrigger("before", "shutdown", factory.stop)
+    print(f"ws://{host}:{listening.getHost().port}/", flush=True)
+    await Deferred()  # until Control-C, or SIGTERM
+
+
+react(main, sys.argv[1:])
