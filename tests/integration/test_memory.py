@@ -5,6 +5,7 @@ The rows have the names of the table of attacks: what was seen to cost other lib
 
 import contextlib
 import select
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from integration.peer import PATIENCE, Address, Peer, frame, request
 from integration.process import TWISTD, Twistd
+from integration.servers import Serve
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -62,7 +64,6 @@ class Target(Address):
         before = self._twistd.peak()
         yield
         used = self._twistd.peak() - before
-        print(f"USED {used / MIB:.2f} of {size / MIB:.2f}")
         assert used <= size, f"{used / MIB:.2f} MiB more, where {size / MIB:.2f} are allowed"
 
 
@@ -248,6 +249,20 @@ def test_the_peer_that_was_not_read_gets_everything(targets: Targets, transport:
         for _ in range(count):
             assert peer.frame() == (0x82, payload)
         peer.close()
+
+
+def test_who_was_not_read_for_tiny_messages_gets_everything(serve: Serve) -> None:
+    """However many of them are as much as one large one: under ``wait`` nobody is closed for what he sends."""
+    server = serve()
+    # What is accepted inherits it; else it takes millions to fill the system's buffers.
+    server.listening.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**13)
+    peer = server.open(receive_buffer=2**13)
+    count = 100_000
+    messages = frame(0x82) * 1000
+    total = count * len(messages) // 1000
+    sent = peer.stream(messages, total, read=False)
+    assert peer.stream(messages, total, start=sent) == total
+    assert peer.read(2 * count) == frame(0x82, key=None) * count
 
 
 def _message(peer: Peer) -> tuple[int, bytes]:
