@@ -687,10 +687,10 @@ def test_tiny_messages_meet_a_limit_of_their_own(link: Callable[..., Link]) -> N
     it = link(highWaterMark=10, sendLimit=2**20, sendBuffer=4096)
     it.outgoing.write([bytes(500_000)])
     accepted = sum(it.outgoing.write([b"\x82\x00"]) for _ in range(100_000))
-    assert accepted == 2**20 // 128 + 1
+    assert accepted == 2**20 // 256 + 1
     it = link(highWaterMark=None, sendLimit=2**22, sendBuffer=4096)
     it.outgoing.write([bytes(500_000)])
-    assert sum(it.outgoing.write([b"\x82\x00"]) for _ in range(100_000)) == 2**22 // 128 + 1
+    assert sum(it.outgoing.write([b"\x82\x00"]) for _ in range(100_000)) == 2**22 // 256 + 1
 
 
 def test_without_limits_all_is_taken(link: Callable[..., Link]) -> None:

@@ -164,7 +164,7 @@ class Settings:
         receiveQueue: how many messages are taken in while a callback is not done.
         highWaterMark: how many bytes may be unsent before the connection counts as not writable.
         sendLimit: how many bytes may be unsent when a message is sent: with more, ``slowConsumer`` says what happens;
-            and with more messages than one for each 128 bytes of it, or 8,192 where that is less.
+            and with more messages than one for each 256 bytes of it, or 4,096 where that is less.
         slowConsumer: what becomes of a peer that does not take what it is sent. ``"wait"``: while the connection is
             not writable it is not read either; past ``sendLimit`` it is closed with 1013. ``"close"``: it is read on;
             past ``sendLimit`` it is closed with 1013. ``"drop"``: it is read on; past ``sendLimit`` the oldest messages

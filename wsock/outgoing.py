@@ -39,9 +39,9 @@ with suppress(ImportError):  # on a platform without UNIX sockets
 _HANDOVER: Final = 2**16 + 1
 #: What waits at the most for the end of `cork` or of a turn, where ``highWaterMark`` and ``sendLimit`` say no less.
 _CORK: Final = 2**16
-#: What a message that waits takes beside its bytes (a list, a bytes object, a place in the queue), and how much may be
-#: taken for that where ``sendLimit`` says no more.
-_OVERHEAD: Final = 128
+#: What a message that waits is counted for beside its bytes (a list, a bytes object and a place in the queue take some
+#: 150), and how much that may come to where ``sendLimit`` says no more.
+_OVERHEAD: Final = 256
 _OVERHEADS: Final = 2**20
 #: Up to here, and where they are this small on the average, buffers are joined: `sendmsg` takes more time to look at.
 _JOIN: Final = 2**15

@@ -396,5 +396,5 @@ def _only(headers: Headers, name: str) -> str:
     return values[0]
 
 
-def _are_distinct_tokens(texts: Sequence[str]) -> bool:
+def _are_distinct_tokens(texts: Sequence[object]) -> bool:
     return all(isinstance(text, str) and is_token(text) for text in texts) and len(set(texts)) == len(texts)
