@@ -151,8 +151,9 @@ OUTGOING = [
     Mutant("cork", "        self._corked = True\n"),
     Mutant("cork: flushed", "        if self.size or self._drained is not None:\n            self.flush()\n"),
     Mutant("cork: drained", "        if self.size or self._drained is not None:\n", "        if self.size:\n"),
-    Mutant("cork: up to the mark", "if self.size >= self._corkLimit:", "if False:"),
-    Mutant("cork: exactly", "if self.size >= self._corkLimit:", "if self.size > self._corkLimit:"),
+    Mutant("cork: up to the mark", "if self.size >= self._corkLimit or", "if"),
+    Mutant("cork: not too many messages", " or len(self._queue or ()) > _CORKED", ""),
+    Mutant("cork: exactly", "if self.size >= self._corkLimit or", "if self.size > self._corkLimit or"),
     Mutant("cork: up to sendLimit", "highWaterMark, self._sendLimit)", 'highWaterMark, float("inf"))'),
     Mutant(
         "cork: not without bound",
@@ -203,8 +204,9 @@ OUTGOING = [
         "return self.size",
     ),
     Mutant("limit: counts what waits", "            self.size += len(buffer)\n", "            pass\n"),
-    Mutant("mark", "return not self.paused or self.unsent <= self._highWaterMark", "return not self.paused"),
-    Mutant("mark: writable while it takes", "return not self.paused or self.unsent", "return self.unsent"),
+    Mutant("mark", "return not self.paused or (", "return not self.paused and ("),
+    Mutant("mark: writable while it takes", "return not self.paused or (", "return ("),
+    Mutant("mark: of tiny messages", " and len(self._queue or ()) <= self._countMark", ""),
     Mutant("mark: exactly", "self.unsent <= self._highWaterMark", "self.unsent < self._highWaterMark"),
     Mutant("mark: told", "            self.writabilityChanged()\n", "            pass\n"),
     Mutant(

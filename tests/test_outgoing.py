@@ -693,6 +693,33 @@ def test_tiny_messages_meet_a_limit_of_their_own(link: Callable[..., Link]) -> N
     assert sum(it.outgoing.write([b"\x82\x00"]) for _ in range(100_000)) == 2**22 // 256 + 1
 
 
+def test_tiny_messages_meet_the_mark_long_before_the_limit(link: Callable[..., Link]) -> None:
+    it = link(sendBuffer=4096)
+    it.outgoing.write([bytes(30_000)])
+    assert it.outgoing.paused
+    count = 0
+    while it.outgoing.writable:
+        assert it.outgoing.write([b"\x82\x00"])
+        count += 1
+    assert it.outgoing.unsent < 65_536
+    assert count == 65_536 // 256 + 1
+    it = link(sendBuffer=4096, highWaterMark=None)
+    it.outgoing.write([bytes(30_000)])
+    for _ in range(4000):
+        assert it.outgoing.write([b"\x82\x00"])
+    assert it.outgoing.writable
+
+
+def test_not_too_many_messages_are_corked(link: Callable[..., Link]) -> None:
+    it = link()
+    it.outgoing.cork()
+    for _ in range(5000):
+        it.outgoing.write([b"\x82\x00"])
+    assert len(it.outgoing._queue or ()) < 2049
+    it.outgoing.uncork()
+    assert it.drain() == b"\x82\x00" * 5000
+
+
 def test_without_limits_all_is_taken(link: Callable[..., Link]) -> None:
     it = link(highWaterMark=None, sendLimit=None, sendBuffer=4096)
     data = b"x" * 2**20

@@ -162,7 +162,8 @@ class Settings:
         pingTimeout: seconds after that Ping before a peer that still gives none is aborted; also how long it may take
             nothing of our last bytes.
         receiveQueue: how many messages are taken in while a callback is not done.
-        highWaterMark: how many bytes may be unsent before the connection counts as not writable.
+        highWaterMark: how many bytes may be unsent before the connection counts as not writable; it does so with more
+            messages, too, than one for each 256 bytes of it.
         sendLimit: how many bytes may be unsent when a message is sent: with more, ``slowConsumer`` says what happens;
             and with more messages than one for each 256 bytes of it, or 4,096 where that is less.
         slowConsumer: what becomes of a peer that does not take what it is sent. ``"wait"``: while the connection is

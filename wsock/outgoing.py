@@ -39,6 +39,8 @@ with suppress(ImportError):  # on a platform without UNIX sockets
 _HANDOVER: Final = 2**16 + 1
 #: What waits at the most for the end of `cork` or of a turn, where ``highWaterMark`` and ``sendLimit`` say no less.
 _CORK: Final = 2**16
+#: And how many messages: 64 KiB of empty ones would take 5 MB.
+_CORKED: Final = 2048
 #: What a message that waits is counted for beside its bytes (a list, a bytes object and a place in the queue take some
 #: 150), and how much that may come to where ``sendLimit`` says no more.
 _OVERHEAD: Final = 256
@@ -93,6 +95,7 @@ class Outgoing:
         "_corkLimit",
         "_corked",
         "_countLimit",
+        "_countMark",
         "_drained",
         "_dropsOldest",
         "_handing",
@@ -129,7 +132,8 @@ class Outgoing:
         self._turnNumber = -1
         self._highWaterMark = float("inf") if highWaterMark is None else highWaterMark
         self._sendLimit = float("inf") if sendLimit is None else sendLimit
-        self._countLimit = max(self._sendLimit, _OVERHEADS) // _OVERHEAD
+        self._countMark = max(self._highWaterMark, _OVERHEADS / 16) / _OVERHEAD
+        self._countLimit = max(self._sendLimit, _OVERHEADS) / _OVERHEAD
         self._corkLimit = min(_CORK if highWaterMark is None else highWaterMark, self._sendLimit)
         self.writabilityChanged = writabilityChanged
         self.blocked = blocked
@@ -216,8 +220,8 @@ class Outgoing:
 
     @property
     def writable(self) -> bool:
-        """Whether no more than ``highWaterMark`` bytes are unsent, as always while the transport takes them."""
-        return not self.paused or self.unsent <= self._highWaterMark
+        """Whether no more than ``highWaterMark`` is unsent, as always while the transport takes it."""
+        return not self.paused or (self.unsent <= self._highWaterMark and len(self._queue or ()) <= self._countMark)
 
     def write(self, message: list[bytes]) -> bool:
         """Sends a message, now or later.
@@ -236,7 +240,7 @@ class Outgoing:
                 return False
             self._dropOldest()
         self._append(message)
-        if self.size >= self._corkLimit:
+        if self.size >= self._corkLimit or len(self._queue or ()) > _CORKED:
             self.flush()
         elif self._corked or self.paused:
             pass
