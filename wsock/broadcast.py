@@ -97,13 +97,19 @@ class Group:
         sent = closed = dropped = 0
         # A copy: a connection that is closed for it may leave.
         for transport in list(self._members):
+            # Written out, and not by a method of the connection's: this runs for each of many.
+            if not transport._connection.is_open:
+                transport._sendsIgnored += 1
+                continue
             outgoing = transport._outgoing
             before = outgoing.dropped
-            accepted = transport._sendFrame(frame)
-            if accepted:
+            if outgoing.write(frame):
                 sent += 1
                 dropped += outgoing.dropped - before
-            elif accepted is False:
+                if transport._attached is not None:
+                    transport._regulate()
+            else:
+                transport._overflow()
                 closed += 1
         return Outcome(sent, dropped, closed)
 

@@ -235,6 +235,24 @@ class Outgoing:
         """
         if self._aborted:
             return True
+        if (
+            not (self.size or self._corked or self.paused)
+            and self._stock
+            and self._turnNumber != self._turn.number
+            and len(message) == 1
+            and self._mayTrySocket()
+        ):
+            # What most messages outside of a cork meet: nothing waits, and nothing need be made to wait.
+            self._turnNumber = self._turn.begin()
+            frame = message[0]
+            try:
+                sent: int = self._transport.socket.send(frame)
+            except OSError:
+                sent = 0
+            self.handed += sent
+            if sent != len(frame):
+                self._keepRest(message, sent)
+            return True
         if self.paused and self.isOverLimit:
             if not self._dropsOldest:
                 return False
@@ -388,6 +406,16 @@ class Outgoing:
             and not transport._tempDataBuffer
             and (transport.producer is None or transport.streamingProducer)
         )
+
+    def _keepRest(self, message: list[bytes], sent: int) -> None:
+        """Has a frame, of which the socket did not take all, go the usual way."""
+        if sent:
+            frame = message[0]
+            self._begun = [memoryview(frame)[sent:]]
+            self.size = len(frame) - sent
+        else:
+            self._append(message)
+        self.flush()
 
     def _trySocket(self) -> bool:
         """Tries the socket once; returns whether it took all that it was given."""

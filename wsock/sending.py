@@ -114,18 +114,6 @@ class Sending(Delivery):
         else:
             self._sendsIgnored += 1
 
-    def _sendFrame(self, frame: list[bytes]) -> bool | None:
-        """Sends a frame that was encoded for several connections; False if it was closed for it, None if closing."""
-        if not self._connection.is_open:
-            self._sendsIgnored += 1
-            return None
-        if not self._outgoing.write(frame):
-            self._overflow()
-            return False
-        if self._attached is not None:
-            self._regulate()
-        return True
-
     def sendFromThread(self, message: str | bytes | bytearray | memoryview) -> None:
         """Sends a message from another thread than the reactor's, after waiting while the connection is not writable.
 
