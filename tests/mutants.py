@@ -137,7 +137,38 @@ OUTGOING = [
         "if self._registered:\n                    #",
         "if True:\n                    #",
     ),
-    Mutant("rest: errors stay inside", "except OSError:", "except BlockingIOError:"),
+    Mutant(
+        "rest: errors stay inside", "except OSError:\n            # Full", "except BlockingIOError:\n            # Full"
+    ),
+    Mutant(
+        "at once: errors stay inside",
+        "except OSError:\n                sent = 0",
+        "except BlockingIOError:\n                sent = 0",
+    ),
+    Mutant(
+        "at once: the rest goes the usual way",
+        "                self._keepRest(message, sent)\n",
+        "                pass\n",
+    ),
+    Mutant("at once: only the rest", "memoryview(frame)[sent:]", "memoryview(frame)"),
+    Mutant("at once: not past what waits", "not (self.size or self._corked", "not (self._corked"),
+    Mutant("at once: not while corked", "(self.size or self._corked or self.paused)", "(self.size or self.paused)"),
+    Mutant("at once: not while paused", "(self.size or self._corked or self.paused)", "(self.size or self._corked)"),
+    Mutant("at once: once a turn", "            and self._turnNumber != self._turn.number\n"),
+    Mutant("at once: whole messages", "            and len(message) == 1\n"),
+    Mutant(
+        "at once: with all guards",
+        "            and len(message) == 1\n            and self._mayTrySocket()\n",
+        "            and len(message) == 1\n",
+    ),
+    Mutant(
+        "at once: the turn is remembered",
+        "self._turnNumber = self._turn.begin()\n            frame",
+        "self._turn.begin()\n            frame",
+    ),
+    Mutant(
+        "at once: taken", "            self.handed += sent\n            if sent != len", "            if sent != len"
+    ),
     Mutant("rest: a portion at a time", "self._take(_HANDOVER)", "self._take(self.size)"),
     Mutant("rest: more than the transport's own mark", "_HANDOVER: Final = 2**16 + 1", "_HANDOVER: Final = 2**16"),
     Mutant("rest: bytes", 'portion = b"".join(self._take(_HANDOVER))', "portion = self._take(_HANDOVER)[0]"),
@@ -177,7 +208,11 @@ OUTGOING = [
     ),
     Mutant("turn: the second waits", "elif self._turnNumber != self._turn.number:", "elif True:"),
     Mutant("turn: the first does not", "elif self._turnNumber != self._turn.number:", "elif False:"),
-    Mutant("turn: is remembered", "self._turnNumber = self._turn.begin()", "self._turn.begin()"),
+    Mutant(
+        "turn: is remembered",
+        "self._turnNumber = self._turn.begin()\n            self.flush()",
+        "self._turn.begin()\n            self.flush()",
+    ),
     Mutant("turn: not for other transports", "        elif not self._stock:\n            self.flush()\n"),
     Mutant("turn: not while paused", "elif self._corked or self.paused:", "elif self._corked:"),
     # The queue and its limits
@@ -265,7 +300,11 @@ OUTGOING = [
         " if self.paused and self._registered else",
         " if self.paused else",
     ),
-    Mutant("taken: what was sent", "        self.handed += sent\n"),
+    Mutant(
+        "taken: what was sent",
+        "        self.handed += sent\n        if sent == self.size",
+        "        if sent == self.size",
+    ),
     Mutant("taken: what was handed over", "        self.handed += len(portion)\n"),
     Mutant(
         "producer: resumes", "        self.paused = False\n        if not self._corked:", "        if not self._corked:"
