@@ -720,6 +720,36 @@ def test_not_too_many_messages_are_corked(link: Callable[..., Link]) -> None:
     assert it.drain() == b"\x82\x00" * 5000
 
 
+def test_what_is_held_does_not_leave_by_any_way(link: Callable[..., Link]) -> None:
+    """A client's messages before the answer: the socket is there, and nothing is before them."""
+    it = link(register=False)
+    it.outgoing.writeAhead(b"request")
+    it.outgoing.hold()
+    it.reactor.write()
+    assert it.arrived() == b"request"
+    it.outgoing.write([b"held"])
+    it.reactor.advance(0)
+    assert it.arrived() == b""
+    it.outgoing.register()
+    assert it.drain() == b"held"
+
+
+def test_what_waits_for_the_end_of_a_turn_is_not_overtaken_in_it(link: Callable[..., Link]) -> None:
+    """Another connection is flushed first, and has its application send here."""
+    it = link()
+
+    class Other:
+        def flush(self) -> None:
+            it.outgoing.write([b"3"])
+
+    it.outgoing.write([b"1"])
+    it.outgoing.write([b"2"])
+    turn = it.outgoing._turn
+    turn.waiting = {Other(): None, **turn.waiting}
+    it.reactor.advance(0)
+    assert it.drain() == b"123"
+
+
 def test_without_limits_all_is_taken(link: Callable[..., Link]) -> None:
     it = link(highWaterMark=None, sendLimit=None, sendBuffer=4096)
     data = b"x" * 2**20
