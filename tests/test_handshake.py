@@ -623,15 +623,12 @@ def test_both_sides_agree(subprotocols: list[str], data: st.DataObject) -> None:
 
 
 def cost(head: Request) -> float:
-    """The processor time of the fastest of five runs, in seconds."""
-    times = []
-    for _ in range(5):
-        start = time.process_time()
-        for _ in range(20):
-            with contextlib.suppress(InvalidRequest):
-                handshake.handle_open(head)
-        times.append(time.process_time() - start)
-    return min(times)
+    """The processor time of a run, in seconds."""
+    start = time.process_time()
+    for _ in range(20):
+        with contextlib.suppress(InvalidRequest):
+            handshake.handle_open(head)
+    return time.process_time() - start
 
 
 @pytest.mark.parametrize(
@@ -646,4 +643,11 @@ def cost(head: Request) -> float:
 )
 def test_time_is_linear(before: str, unit: str, after: str) -> None:
     small, large = (request(before + unit * count + after) for count in (7000, 28000))
-    assert cost(large) <= 6 * cost(small)
+    times: tuple[list[float], list[float]] = ([], [])
+    # The fastest of five; of more where others use the machine too: what grows with the square never gets there.
+    for turn in range(25):
+        for head, taken in zip((small, large), times, strict=True):
+            taken.append(cost(head))
+        if turn >= 4 and min(times[1]) <= 6 * min(times[0]):
+            break
+    assert min(times[1]) <= 6 * min(times[0])
