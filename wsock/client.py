@@ -79,7 +79,7 @@ class WebSocketClientProtocol(WireProtocol):
         factory._made(self)
         if self._phase != OPENING:
             return
-        seconds = factory._secondsToOpen(self._reactor)
+        seconds = factory._secondsToOpen()
         if seconds is not None:
             self._startTimer(seconds, self._openingTimedOut)
         self._head = factory._request()
@@ -388,7 +388,7 @@ class WebSocketClientFactory(ConnectionFactory[WebSocketClientProtocol], ClientF
     def _request(self) -> Head:
         return handshake.open(self.url, headers=self.headers, subprotocols=self.subprotocols)
 
-    def _secondsToOpen(self, reactor: IReactorTime) -> float | None:
+    def _secondsToOpen(self) -> float | None:
         if self._attempt is not None:
             return self._attempt.secondsLeft()
         return self.settings.openTimeout
