@@ -1,9 +1,9 @@
 """Sec-WebSocket-Extensions: its grammar, both ways, and its cost."""
 
 import contextlib
-import time
 
 import pytest
+from growth import Measure, assertLinear, spent
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -140,16 +140,13 @@ def test_any_text(value: str) -> None:
     assert extensions.decode(extensions.encode(decoded)) == decoded
 
 
-def cost(value: str) -> float:
-    """The processor time of the fastest of five runs, in seconds."""
-    times = []
-    for _ in range(5):
-        start = time.process_time()
+def cost(value: str) -> Measure:
+    def decode() -> None:
         for _ in range(10):
             with contextlib.suppress(ValueError):
                 extensions.decode(value)
-        times.append(time.process_time() - start)
-    return min(times)
+
+    return lambda: spent(decode)
 
 
 @pytest.mark.parametrize(
@@ -167,5 +164,4 @@ def cost(value: str) -> float:
     ],
 )
 def test_time_is_linear(before: str, unit: str, after: str) -> None:
-    small, large = (before + unit * count + after for count in (1750, 7000))
-    assert cost(large) <= 6 * cost(small)
+    assertLinear(*(cost(before + unit * count + after) for count in (1750, 7000)))

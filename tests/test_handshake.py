@@ -3,9 +3,9 @@
 import base64
 import contextlib
 import os
-import time
 
 import pytest
+from growth import Measure, assertLinear, spent
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -622,13 +622,13 @@ def test_both_sides_agree(subprotocols: list[str], data: st.DataObject) -> None:
     assert handshake.handle_response(handshake.response(accepted, subprotocol=chosen), asked).subprotocol == chosen
 
 
-def cost(head: Request) -> float:
-    """The processor time of a run, in seconds."""
-    start = time.process_time()
-    for _ in range(20):
-        with contextlib.suppress(InvalidRequest):
-            handshake.handle_open(head)
-    return time.process_time() - start
+def cost(head: Request) -> Measure:
+    def handle() -> None:
+        for _ in range(20):
+            with contextlib.suppress(InvalidRequest):
+                handshake.handle_open(head)
+
+    return lambda: spent(handle)
 
 
 @pytest.mark.parametrize(
@@ -642,12 +642,4 @@ def cost(head: Request) -> float:
     ],
 )
 def test_time_is_linear(before: str, unit: str, after: str) -> None:
-    small, large = (request(before + unit * count + after) for count in (7000, 28000))
-    times: tuple[list[float], list[float]] = ([], [])
-    # The fastest of five; of more where others use the machine too: what grows with the square never gets there.
-    for turn in range(25):
-        for head, taken in zip((small, large), times, strict=True):
-            taken.append(cost(head))
-        if turn >= 4 and min(times[1]) <= 6 * min(times[0]):
-            break
-    assert min(times[1]) <= 6 * min(times[0])
+    assertLinear(*(cost(request(before + unit * count + after)) for count in (7000, 28000)))

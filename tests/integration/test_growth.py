@@ -1,10 +1,9 @@
 """Time that grows with the input and no faster (H33, G08): a quadratic step would show as the square."""
 
-import math
-import time
 from collections.abc import Callable
 
 import pytest
+from growth import Measure, assertLinear, spent
 from integration.peer import frame, request
 from integration.servers import Echo
 from twisted.internet.task import Clock
@@ -12,15 +11,6 @@ from twisted.internet.testing import StringTransport
 from wire import Served, Slow
 
 import wsock
-
-#: What takes an amount of input once, and returns how long that took, in seconds.
-Measure = Callable[[], float]
-
-
-def spent(action: Callable[[], object]) -> float:
-    began = time.process_time()
-    action()
-    return time.process_time() - began
 
 
 def answered(data: bytes, chunk: int, opening: bytes = b"") -> Measure:
@@ -165,16 +155,8 @@ GROWTH: dict[str, tuple[Callable[[int], Measure], int]] = {
 
 @pytest.mark.parametrize("name", GROWTH)
 def test_growth(name: str) -> None:
-    # Four times the input takes at most six times the time: 16 would be quadratic. The best of five of each, and of
-    # more where another program takes the caches and the memory from us.
     make, amount = GROWTH[name]
-    small, large = make(amount // 4), make(amount)
-    few = many = math.inf
-    for turn in range(25):
-        few, many = min(few, small()), min(many, large())
-        if turn >= 4 and many <= 6 * few:
-            break
-    assert many <= 6 * few, f"{few * 1e6:.0f} us, then {many * 1e6:.0f} us"
+    assertLinear(make(amount // 4), make(amount))
 
 
 @pytest.mark.clock
