@@ -177,6 +177,9 @@ OUTGOING = [
     Mutant("large: sendmsg", '_SENDMSG: Final = hasattr(socket.socket, "sendmsg")', "_SENDMSG: Final = False"),
     Mutant("many: an attempt does not look at all", "len(message) > _BUFFERS", "len(message) > 10**9"),
     Mutant("large: nor in one message", "buffers[: _BUFFERS if _SENDMSG", "buffers[: 10**9 if _SENDMSG"),
+    Mutant("one frame: alone", "queue is not None and len(queue) == 1 and len(queue[0]) == 1", "len(queue[0]) == 1"),
+    Mutant("one frame: whole", "len(queue) == 1 and len(queue[0]) == 1", "len(queue) == 1"),
+    Mutant("one frame: behind nothing", " and not self._begun:\n                # What", ":\n                # What"),
     Mutant("small: joined however many", "if self.size > _JOIN and buffers and", "if buffers and"),
     # Cork and turn
     Mutant("cork", "        self._corked = True\n"),
@@ -443,9 +446,11 @@ PROTOCOL = [
 DELIVERY = [
     Mutant(
         "cork: while data are received",
-        "        outgoing.cork()\n        self._delivering = True\n        try:\n            self._deliver(",
-        "        self._delivering = True\n        try:\n            self._deliver(",
+        "        outgoing.cork()\n        self._delivering = True\n        try:\n            events",
+        "        self._delivering = True\n        try:\n            events",
     ),
+    Mutant("gap: nor the one that comes alone", " and not self._skipping:", ":"),
+    Mutant("one event: is a message", "isinstance(events[0], (BinaryReceived, TextReceived))", "True"),
     Mutant(
         "farewell: reads on to the end",
         "            self._phase == ENDING\n            or self._isClosing()",

@@ -158,18 +158,29 @@ class Delivery:
             self._unopenedReceived(data)
             return
         self._life = self._reactor.seconds()
-        if self._delivering or self._held is not None or self._events is not None or self._isHeldUp():
+        outgoing = self._outgoing
+        connection = self._connection
+        if (
+            self._delivering
+            or self._held is not None
+            or self._events is not None
+            or ((self._paused or self._serving is not None or self._discarding or outgoing.paused) and self._isHeldUp())
+        ):
             self._hold(data)
             if not self._delivering:
                 self._readAhead()
                 self._updateReading()
             return
-        outgoing = self._outgoing
         outgoing.cork()
         self._delivering = True
         try:
-            self._deliver(self._receive(data))
-            if self._connection.has_unread_data or self._held is not None:
+            events = connection.receive_data(data)
+            if len(events) == 1 and isinstance(events[0], (BinaryReceived, TextReceived)) and not self._skipping:
+                # What most often comes: a message, which no reply goes before, and which ends nothing.
+                self._dispatch(events[0])
+            else:
+                self._deliver(self._received(events))
+            if connection.has_unread_data or self._held is not None:
                 self._deliverWaiting()
         finally:
             self._delivering = False
@@ -179,14 +190,17 @@ class Delivery:
             or self._held is not None
             or outgoing.paused
             or self._phase != OPEN
-            or self._connection.has_unread_data
+            or connection.has_unread_data
         ):
             self._continue()
 
     def _receive(self, data: bytes, room: int | None = None) -> list[Event]:
-        """Has the core decode bytes, and does what the protocol asks for before anybody else hears of it."""
+        """Has the core decode bytes, and returns what the application is to hear of."""
+        return self._received(self._connection.receive_data(data, room))
+
+    def _received(self, events: list[Event]) -> list[Event]:
+        """Does what the protocol asks for before anybody else hears of it; returns what the application is to."""
         connection = self._connection
-        events = connection.receive_data(data, room)
         replies = connection.replies()
         if replies:
             if connection.close_sent is None:

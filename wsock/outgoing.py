@@ -419,13 +419,14 @@ class Outgoing:
 
     def _trySocket(self) -> bool:
         """Tries the socket once; returns whether it took all that it was given."""
-        buffers: list[bytes | memoryview] = list(self._begun)
-        for message in self._queue or ():
-            if self.size > _JOIN and buffers and len(buffers) + len(message) > _BUFFERS:
-                break
-            buffers += message
+        queue = self._queue
         try:
-            sent, given = self._send(buffers)
+            if queue is not None and len(queue) == 1 and len(queue[0]) == 1 and not self._begun:
+                # What most often waits: one frame, which is all there is.
+                given = self.size
+                sent: int = self._transport.socket.send(queue[0][0])
+            else:
+                sent, given = self._send(self._waiting())
         except OSError:
             # Full, or lost: the transport meets the same error, in the reactor's stack and not in our caller's.
             return False
@@ -437,6 +438,15 @@ class Outgoing:
             return True
         self._take(sent)
         return 0 < sent == given
+
+    def _waiting(self) -> list[bytes | memoryview]:
+        """What waits: all of it, or where it is much, the first so many buffers."""
+        buffers: list[bytes | memoryview] = list(self._begun)
+        for message in self._queue or ():
+            if self.size > _JOIN and buffers and len(buffers) + len(message) > _BUFFERS:
+                break
+            buffers += message
+        return buffers
 
     def _send(self, buffers: list[bytes | memoryview]) -> tuple[int, int]:
         """Gives the socket as many of the buffers as it takes well; returns how many bytes it took, and of how many."""
