@@ -186,7 +186,8 @@ BAD_PORTS = [
     ("ssl:0:privateKey={certificate}:certKey={certificate}", "not a usable key"),
     ("ssl:0:privateKey={folder}:certKey={certificate}", "Is a directory: "),
     ("unix:{folder}/nonesuch/socket", "No such file or directory"),
-    ("systemd:domain=INET:index=0", "IndexError"),
+    ("systemd:domain=INET:index=0", "systemd has passed no such socket on"),
+    ("systemd:domain=INET:name=nonesuch", "systemd has passed no such socket on"),
 ]
 
 

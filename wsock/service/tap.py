@@ -109,7 +109,7 @@ class StartError(Exception):
 def _fail(description: str, failure: Failure) -> StartError:
     """Returns what to raise so that twistd cleans up, and its user reads one line in place of a traceback."""
     # The reason goes first: of a daemon's message twistd shows the beginning alone.
-    message = f"can't listen: {_explain(failure)} ({description})"
+    message = f"can't listen: {_explain(failure, description)} ({description})"
     _log.error("{message}", message=message)
     usual = sys.excepthook
 
@@ -189,7 +189,7 @@ class WebSocketService(MultiService):
         return Deferred.fromCoroutine(self._stop(super().stopService()))
 
 
-def _explain(failure: Failure) -> str:
+def _explain(failure: Failure, description: str) -> str:
     """Says what is wrong with an endpoint in the words of its user, whatever an endpoint plugin raised."""
     error = failure.value
     assert error is not None
@@ -204,6 +204,8 @@ def _explain(failure: Failure) -> str:
     if isinstance(error, TypeError):
         # A parameter too many or too few: the name of a parser function says nothing to those who wrote it.
         return str(error).rpartition("() ")[2]
+    if isinstance(error, LookupError) and description.startswith("systemd:"):
+        return "systemd has passed no such socket on"
     if error.args and isinstance(error.args[0], list):
         # pyOpenSSL: one tuple for each library, function and reason.
         reasons = ", ".join(str(reason[-1]) for reason in error.args[0])
@@ -245,6 +247,6 @@ def makeService(options: Options, reactor: Any = None) -> WebSocketService:
             endpoint = serverFromString(reactor, description)
         except Exception as error:
             # Whatever an endpoint plugin raises: a bad description, a file that can't be read, a key that is none.
-            raise SystemExit(f"twistd wsock: --port {description}: {_explain(Failure(error))}") from None
+            raise SystemExit(f"twistd wsock: --port {description}: {_explain(Failure(error), description)}") from None
         ListeningService(reactor, description, endpoint, factory).setServiceParent(service)
     return service
