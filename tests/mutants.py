@@ -54,6 +54,7 @@ PROTOCOL_TESTS = [
     "tests/integration/test_ways_out.py",
     "tests/integration/test_probes.py",
 ]
+CLIENT_TESTS = ["tests/test_client.py", "tests/test_sending.py"]
 
 TURN = [
     Mutant(
@@ -543,10 +544,73 @@ CLIENT = [
         "        self._whenSent(self._startCloseTimer)\n",
         "        self._whenSent(self._loseTransport)\n",
     ),
+    Mutant("client: no secret without TLS", "if factory.url.secure and not", "if False and not"),
+    Mutant(
+        "client: its own opening timer",
+        "            self._startTimer(seconds, self._openingTimedOut)",
+        "            pass",
+    ),
+    Mutant(
+        "client: a late application",
+        "        if self._phase != OPENING:\n            return\n        if not callable",
+        "        if not callable",
+    ),
+    Mutant("client: a refusal is read to its end", "body), abort=False)", "body))"),
+    Mutant("client: what came with the answer", "                self._hold(unread)\n", "                pass\n"),
+    Mutant("client: open is what did not abort", "        elif wire._phase == OPEN:\n", "        elif True:\n"),
+    Mutant("client: the guard leaves", "            self._guard.leave()\n"),
+    Mutant(
+        "client: why",
+        "    dropped.__cause__ = error\n    return dropped\n\n\ndef _rejection",
+        "    return dropped\n\n\ndef _rejection",
+    ),
+]
+
+ATTEMPT = [
+    Mutant(
+        "attempt: cancelling drops",
+        "        if wire is not None:\n            wire.abortConnection()\n\n    def _cancel(",
+        "        pass\n\n    def _cancel(",
+    ),
+    Mutant(
+        "attempt: an endpoint that is late",
+        "            wire.abortConnection()\n            return\n",
+        "            return\n",
+    ),
+    Mutant(
+        "attempt: an endpoint that fails late",
+        "            # It has made the connection, and then failed.\n            wire.abortConnection()\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "attempt: one time", "        self._wire = wire\n        self._stopTimer()\n", "        self._wire = wire\n"
+    ),
+    Mutant("attempt: leaves nothing", "        self._connecting = self._wire = None\n", "        pass\n"),
+]
+
+STREAM = [
+    Mutant("stream: a browser's close is usual", ", CloseCode.NO_STATUS_RECEIVED)", ")"),
+    Mutant(
+        "stream: cancelling loses nothing",
+        "        self._receiver = None\n\n    def _abandon",
+        "        pass\n\n    def _abandon",
+    ),
+    Mutant("stream: a cancelled handler is not logged", "if not result.check(CancelledError):", "if True:"),
+    Mutant("stream: its own end is no error", "self.transport._connection.is_open or not", "True or not"),
 ]
 
 SERVER = [
     Mutant("refusal: its farewell", "        self._leave()\n", "        self._transport.loseConnection()\n"),
+    Mutant("opening: asyncio cancels", "except CAUGHT:", "except Exception:"),
+    Mutant(
+        "opening: who leaves cancels",
+        "            self._cancel(deciding)\n        forwarded",
+        "            pass\n        forwarded",
+    ),
+]
+
+TRANSPORT = [
+    Mutant("memory: what has not left is not read", "min(self._chunk, other._capacity)", "self._chunk"),
 ]
 
 #: (file, mutants, tests)
@@ -558,14 +622,17 @@ PARTS = [
     ("wsock/server.py", SERVER, PROTOCOL_TESTS),
     ("wsock/keepalive.py", KEEPALIVE, ["tests/test_keepalive.py"]),
     ("wsock/watch.py", WATCH, ["tests/test_watch.py"]),
-    ("wsock/client.py", CLIENT, ["tests/test_client.py", "tests/test_sending.py"]),
+    ("wsock/client.py", CLIENT, CLIENT_TESTS),
+    ("wsock/attempt.py", ATTEMPT, CLIENT_TESTS),
+    ("wsock/stream.py", STREAM, ["tests/test_stream.py"]),
+    ("wsock/testing/transport.py", TRANSPORT, ["tests/test_testing.py"]),
 ]
 
 
 def copy(folder: Path) -> Path:
     """A copy of what the tests need."""
     folder.mkdir()
-    for name in ("wsock", "twisted", "tests"):
+    for name in ("wsock", "twisted", "tests", "examples", "docs"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
     shutil.copy(ROOT / "pyproject.toml", folder)
     return folder

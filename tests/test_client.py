@@ -78,6 +78,27 @@ def test_the_request() -> None:
     assert request.getPeer() == asked.transport.getPeer()
 
 
+def test_a_request_for_tls_does_not_leave_without() -> None:
+    asked = Asked(url="wss://server.example.com/", headers=[("Authorization", "Bearer secret")])
+    assert asked.transport.told == ["abort"]
+    assert asked.transport.value() == b""
+    assert asked.requests == []
+    with logged() as events:
+        asked.lose()
+    assert failures(events) == []
+
+
+def test_a_request_for_tls() -> None:
+    @implementer(ISSLTransport)
+    class TLS(Transport):
+        def setTcpNoDelay(self, enabled: bool) -> None:
+            pass
+
+    asked = Asked(url="wss://server.example.com/", transport=TLS())
+    assert asked.transport.value().startswith(b"GET / HTTP/1.1\r\nHost: server.example.com\r\n")
+    asked.lose()
+
+
 def test_each_connection_has_a_key_of_its_own() -> None:
     asked = Asked()
     other = asked.factory.buildProtocol(None)
@@ -419,15 +440,16 @@ def test_lost_while_build_application_decides() -> None:
     assert isinstance(attempt.error, WebSocketDropped)
 
 
-@pytest.mark.parametrize("late", [Application(), Expected("late")])
+@pytest.mark.parametrize("late", [Application, Expected])
 def test_build_application_decides_too_late(late: Any) -> None:
     """Its canceller gives a result: nothing comes of it but a line in the log where that is an exception."""
+    application = Application()
 
     def give(decision: Deferred[Any]) -> None:
-        if isinstance(late, Expected):
-            decision.errback(late)
+        if late is Expected:
+            decision.errback(Expected("late"))
         else:
-            decision.callback(late)
+            decision.callback(application)
 
     asked = Asked(buildApplication=lambda request: Deferred(give))
     with logged() as events:
@@ -435,7 +457,8 @@ def test_build_application_decides_too_late(late: Any) -> None:
         asked.lose()
     assert asked.transport.told == ["abort"]
     assert asked.transport.taken() == b""
-    assert failures(events) == (["late"] if isinstance(late, Expected) else [])
+    assert failures(events) == (["late"] if late is Expected else [])
+    assert application.told == []
 
 
 @pytest.mark.parametrize("how", ["at once", "later", "coroutine"])
@@ -484,6 +507,41 @@ def test_an_exception_in_negotiation_finished() -> None:
         attempt.open()
         assert attempt.sent()[2:4] == (1011).to_bytes(2, "big")
     assert failures(events) == ["finished"]
+    assert isinstance(attempt.error, WebSocketDropped)
+    assert isinstance(attempt.error.__cause__, Expected)
+    attempt.feed(SERVER_CLOSE)
+    attempt.lose()
+    assert [type(reason) for reason in attempt.application.reasons] == [WebSocketClosed]
+
+
+@pytest.mark.parametrize("how", ["at once", "later"])
+def test_an_exception_after_it_has_opened(how: str) -> None:
+    """It can only be logged: who waited for the connection has it."""
+    working: Deferred[None] = Deferred()
+    attempt = Attempt(application=Application(finished=lambda application: working if how == "later" else None))
+    attempt.open()
+    assert attempt.results == [attempt.application]
+    with logged() as events:
+        if how == "later":
+            working.errback(Expected("later"))
+        else:
+            attempt.application.does["message"] = lambda application: fail(Expected("later"))
+            attempt.feed(SERVER_HELLO)
+    assert failures(events) == ["later"]
+    assert attempt.results == [attempt.application]
+
+
+def test_an_abort_in_negotiation_finished() -> None:
+    attempt = Attempt(application=Application(finished=lambda application: application.transport.abortConnection()))
+    attempt.open()
+    assert isinstance(attempt.error, WebSocketDropped)
+    attempt.lose()
+    assert attempt.application.told == ["started", "finished", "lost"]
+
+
+def test_a_close_in_negotiation_finished() -> None:
+    attempt = Attempt(application=Application(finished=lambda application: application.transport.loseConnection()))
+    attempt.open()
     assert attempt.results == [attempt.application]
 
 
@@ -963,3 +1021,118 @@ def test_wrong_types_are_refused_at_once(arguments: dict[str, Any]) -> None:
         WebSocketClientFactory("ws://example.com", build, **arguments)
     with pytest.raises(LocalProtocolError):
         WebSocketServerFactory(build, **arguments)
+
+
+# Before there is an application
+
+
+def undecided() -> tuple[Asked, Deferred[Any]]:
+    """A connection as `ClientService.whenConnected` hands it out."""
+    building: Deferred[Any] = Deferred()
+    return Asked(buildApplication=lambda request: building), building
+
+
+def test_what_can_be_asked_before_there_is_an_application() -> None:
+    asked, _ = undecided()
+    wire = asked.wire
+    assert (wire.closeSent, wire.closeReceived, wire.extension, wire.subprotocol) == (None, None, None, None)
+    assert wire.counters == (0, 0, 0)
+    written: list[Any] = []
+    wire.whenWritable().addCallback(written.append)
+    assert written == [None]
+
+
+def test_what_is_sent_before_there_is_an_application_leaves_when_it_is_open() -> None:
+    asked, building = undecided()
+    asked.wire.sendTextMessage("Hello")
+    assert asked.transport.value() == b""
+    building.callback(asked.application)
+    answer = asked.answer()
+    assert asked.transport.taken().startswith(b"GET ")
+    assert asked.feed(answer) == HELLO_SENT
+
+
+def test_a_close_before_there_is_an_application() -> None:
+    asked, building = undecided()
+    asked.wire.loseConnection()
+    assert asked.transport.value() == b""
+    building.callback(asked.application)
+    answer = asked.answer()
+    assert asked.transport.taken().startswith(b"GET ")
+    assert asked.feed(answer) == CLOSE_SENT
+    asked.feed(SERVER_CLOSE)
+    asked.lose()
+    assert asked.application.told == ["started", "finished", "lost"]
+
+
+@pytest.mark.parametrize("end", ["loss", "abort", "failure"])
+def test_who_waits_for_a_connection_that_never_has_an_application(end: str) -> None:
+    asked, building = undecided()
+    asked.wire.sendBytesMessage(bytes(100_000))
+    errors: list[Any] = []
+    for waiting in (asked.wire.whenWritable(), asked.wire.measureLatency()):
+        waiting.addErrback(lambda failure: errors.append(failure.value))
+    producer = Producer()
+    asked.wire.attachProducer(producer)
+    with logged():
+        if end == "abort":
+            asked.wire.abortConnection()
+        elif end == "failure":
+            building.errback(Expected())
+    asked.lose()
+    assert len(errors) == 2
+    assert {isinstance(error, Expected if end == "failure" else WebSocketDropped) for error in errors} == {True}
+    assert producer.told == ["pause", "stop"]
+    asked.wire.sendTextMessage("Hello")
+    assert asked.wire.counters.sendsIgnored == 1
+
+
+# What it leaves behind
+
+
+@pytest.mark.parametrize("end", ["closed", "refused", "cancelled", "late"])
+def test_a_call_leaves_nothing_to_the_garbage_collector(end: str) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        attempt = Attempt(buildApplication=lambda request: Application())
+        kept = [weakref.ref(attempt.wire), weakref.ref(attempt.factory._attempt)]
+        if end == "closed":
+            attempt.open()
+            attempt.feed(SERVER_CLOSE)
+            # As a transport that is lost does.
+            attempt.transport.unregisterProducer()
+        elif end == "refused":
+            attempt.feed(REFUSAL)
+        elif end == "cancelled":
+            attempt.deferred.cancel()
+        else:
+            attempt.advance(10)
+        attempt.lose()
+        attempt.results.clear()
+        del attempt
+        assert [one() for one in kept] == [None, None]
+    finally:
+        gc.enable()
+
+
+def test_an_endpoint_that_fails_when_it_has_made_the_connection() -> None:
+    attempt = Attempt(connected=False)
+    (attempt.factory,) = attempt.endpoint.factories
+    attempt.wire = attempt.factory.buildProtocol(None)
+    attempt.wire.makeConnection(attempt.transport)
+    attempt.endpoint.deferred.errback(Expected("endpoint"))
+    assert isinstance(attempt.error, Expected)
+    assert attempt.transport.told == ["abort"]
+    attempt.lose()
+    assert attempt.application.told == ["started", "lost"]
+
+
+def test_the_reason_of_a_close_is_shown_as_text_only() -> None:
+    asked = Asked().open()
+    reason = "\x1b]0;owned\x07\r\nall is well \u2026"
+    asked.feed(b"\x88" + bytes([2 + len(reason.encode())]) + (4000).to_bytes(2, "big") + reason.encode())
+    asked.lose()
+    (error,) = asked.application.reasons
+    assert str(error) == "closed with 4000 ?]0;owned???all is well \u2026"
+    assert error.closeReceived == (4000, reason)

@@ -35,6 +35,10 @@ def test_the_request_of_the_rfc() -> None:
     assert repr(request) == "<Request /chat>"
 
 
+def test_the_host_of_a_whole_url_replaces_the_field() -> None:
+    assert with_target(b"http://other.example:81/x").host == "other.example:81"
+
+
 @pytest.mark.parametrize(
     ("target", "raw_path", "path", "query"),
     [

@@ -1,4 +1,5 @@
 import gc
+from asyncio import CancelledError as AsyncioCancelled
 from collections.abc import Callable
 from typing import Any
 
@@ -494,6 +495,19 @@ def test_as_many_as_may_be() -> None:
     third = Served(factory=first.factory).open()
     assert len(first.factory.connections) == 1
     assert third.wire in first.factory.connections
+
+
+@pytest.mark.parametrize("how", ["at once", "later"])
+def test_build_application_is_cancelled_by_asyncio(how: str) -> None:
+    def build(request: object) -> object:
+        if how == "later":
+            return fail(AsyncioCancelled("asyncio"))
+        raise AsyncioCancelled("asyncio")
+
+    served = Served(buildApplication=build)
+    with logged() as events:
+        check_refused(served, served.feed(REQUEST), 500)
+    assert failures(events) == ["asyncio"]
 
 
 def test_as_many_as_may_be_when_several_are_undecided() -> None:

@@ -1,10 +1,11 @@
 """Streams of both roles, in memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
-from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, inlineCallbacks, succeed
 from wire import (
     CLOSE,
     CLOSE_SENT,
@@ -270,6 +271,36 @@ def test_a_handler() -> None:
     assert served.feed(CLOSE) == CLOSE_SENT
     served.lose()
     assert served.factory._handlers == set()
+
+
+def test_a_handler_with_inline_callbacks() -> None:
+    @inlineCallbacks
+    def echo(stream: WebSocketStream) -> Generator[Deferred[Any], Any, None]:
+        message = yield stream.receive()
+        yield stream.send(message)
+
+    served = handled(echo)
+    assert served.feed(HELLO) == HELLO_SENT + CLOSE_SENT
+
+
+@pytest.mark.parametrize("how", ["raises", "returns nothing"])
+def test_a_handler_that_is_none(how: str) -> None:
+    def handler(stream: WebSocketStream) -> None:
+        if how == "raises":
+            raise Expected("no coroutine, nor a Deferred")
+
+    with logged() as events:
+        served = Served(buildApplication=streamApplication(handler))  # type: ignore[arg-type]
+        assert served.feed(REQUEST).endswith(FAILED_SENT)
+    (failure,) = failures(events)
+    assert failure.endswith("no coroutine, nor a Deferred")
+
+
+def test_a_stream_is_a_key_that_keeps_nothing_alive() -> None:
+    users: WeakKeyDictionary[WebSocketStream, str] = WeakKeyDictionary()
+    asked = streaming()
+    users[asked.application] = "somebody"
+    assert users[asked.application] == "somebody"
 
 
 def test_its_return_closes() -> None:

@@ -50,6 +50,8 @@ from wsock import (
     WebSocketClosed,
     WebSocketDropped,
     WebSocketServerFactory,
+    WebSocketStream,
+    streamApplication,
 )
 from wsock.sansio.url import parse
 from wsock.testing import MemoryAgent, MemoryEndpoint, MemoryTransport, Pair, ScriptedPeer
@@ -209,6 +211,33 @@ def test_chunks(chunk: int) -> None:
     assert len(pair.server.chunks[0]) == min(chunk, 10)
 
 
+def test_no_more_is_read_than_is_on_its_way() -> None:
+    pair = pairOf(capacity=4)
+    pair.client.transport.write(b"0123456789")
+    pair.flush()
+    assert pair.server.chunks == [b"0123", b"4567", b"89"]
+
+
+@pytest.mark.parametrize("chunk", [1000, 65536])
+def test_a_message_larger_than_the_capacity_is_sent_before_it_is_answered(chunk: int) -> None:
+    sent: list[Any] = []
+
+    async def handler(stream: WebSocketStream) -> None:
+        # Not waited for: the return of the handler closes the connection behind it.
+        stream.send(bytes(300_000)).addBoth(sent.append)
+
+    async def receive() -> list[int]:
+        async with await connecting as stream:
+            return [len(message) async for message in stream]
+
+    agent = MemoryAgent(WebSocketServerFactory(streamApplication(handler)), capacity=1000, chunk=chunk)
+    connecting = agent.connect()
+    received: list[Any] = []
+    Deferred.fromCoroutine(receive()).addBoth(received.append)
+    agent.flush()
+    assert (received, sent) == ([[300_000]], [None])
+
+
 @pytest.mark.parametrize("limit", ["capacity", "chunk"])
 def test_no_limit_is_below_one(limit: str) -> None:
     with pytest.raises(ValueError, match="at least 1"):
@@ -280,6 +309,8 @@ def test_what_never_ends_is_an_error() -> None:
         pair.flush()
     with pytest.raises(AssertionError, match="10 rounds"):
         pair.flush(rounds=10)
+    with pytest.raises(AssertionError, match="10 rounds"):
+        pair.advance(1, rounds=10)
     pair.drop()
     pair.flush()
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
@@ -17,6 +17,15 @@ from .log import ClassLogger
 from .protocol import WireProtocol
 from .sansio.errors import InvalidURL, LocalProtocolError
 from .sansio.url import URL
+
+
+class _Connects(Protocol):
+    def connect(self, protocolFactory: Any, /) -> Deferred[Any]:
+        """Connects what the factory builds."""
+
+
+#: An ``IStreamClientEndpoint``, also for type checkers that do not know what implements one: those without mypy-zope.
+Endpoint: TypeAlias = IStreamClientEndpoint | _Connects
 
 
 def tooLong() -> WebSocketDropped:
@@ -49,10 +58,12 @@ class Attempt:
             self._end = reactor.seconds() + seconds
             self._timer = reactor.callLater(seconds, self._timedOut)
 
-    def begin(self, endpoint: IStreamClientEndpoint, factory: IProtocolFactory) -> None:
+    def begin(self, endpoint: Endpoint, factory: IProtocolFactory) -> None:
         """Connects; the factory's protocol tells what becomes of it."""
         self._connecting = maybeDeferred(lambda: endpoint.connect(factory))
-        self._connecting.addErrback(self.failed)
+        self._connecting.addErrback(self._endpointFailed)
+        if self._done:
+            self._forget()
 
     def secondsLeft(self) -> float | None:
         """How long the opening handshake may take."""
@@ -71,6 +82,7 @@ class Attempt:
         """The connection is open."""
         if not self._done:
             self._done = True
+            self._forget()
             self.result.callback(application)
 
     def failed(self, error: BaseException | Failure) -> None:
@@ -78,26 +90,41 @@ class Attempt:
         if not self._done:
             self._done = True
             self._stopTimer()
+            self._forget()
             self.result.errback(error)
+
+    def _endpointFailed(self, failure: Failure) -> None:
+        wire = self._wire
+        self.failed(failure)
+        if wire is not None:
+            # It has made the connection, and then failed.
+            wire.abortConnection()
 
     def _timedOut(self) -> None:
         self._timer = None
+        connecting = self._connecting
         self.failed(tooLong())
-        self._cancelConnecting()
+        self._cancel(connecting)
 
     def _cancelled(self, result: Deferred[Any]) -> None:
         self._done = True
         self._stopTimer()
-        self._cancelConnecting()
-        if self._wire is not None:
-            self._wire.abortConnection()
+        connecting, wire = self._connecting, self._wire
+        self._forget()
+        self._cancel(connecting)
+        if wire is not None:
+            wire.abortConnection()
 
-    def _cancelConnecting(self) -> None:
-        if self._connecting is not None:
+    def _cancel(self, connecting: Deferred[Any] | None) -> None:
+        if connecting is not None:
             try:
-                self._connecting.cancel()
+                connecting.cancel()
             except Exception:
                 self._log.failure("an endpoint failed to cancel")
+
+    def _forget(self) -> None:
+        # The connection holds us, by its factory: what is done leaves nothing to the garbage collector.
+        self._connecting = self._wire = None
 
     def _stopTimer(self) -> None:
         if self._timer is not None:
@@ -105,9 +132,7 @@ class Attempt:
             self._timer = None
 
 
-def endpointFor(
-    reactor: Any, url: URL, endpoint: IStreamClientEndpoint | None, trustRoot: Any, clientCertificate: Any
-) -> IStreamClientEndpoint:
+def endpointFor(reactor: Any, url: URL, endpoint: Endpoint | None, trustRoot: Any, clientCertificate: Any) -> Endpoint:
     """Returns what leads to a URL's server, for ``wss:`` through TLS that verifies it.
 
     Args:
@@ -118,7 +143,7 @@ def endpointFor(
         clientCertificate: who we are, or None.
 
     Raises:
-        InvalidURL: a host that no certificate can name.
+        InvalidURL: a host that can't be compared with a certificate.
         LocalProtocolError: a trust root or a certificate that is none, or for a URL without TLS.
         ImportError: the packages for TLS are missing.
     """
@@ -140,7 +165,8 @@ def endpointFor(
         # Certificates have no dot at the end of a name.
         creator = VerifiedHost(url.host.rstrip("."), trustRoot, clientCertificate)
     except ValueError as error:
-        raise InvalidURL("a host that no certificate can name, in a wss:// URL") from error
+        raise InvalidURL("a host that can't be compared with a certificate, in a wss:// URL") from error
     except TypeError as error:
         raise LocalProtocolError("trustRoot is a certificate or a trust root of twisted.internet.ssl") from error
-    return wrapClientTLS(creator, endpoint)
+    wrapped: IStreamClientEndpoint = wrapClientTLS(creator, endpoint)  # type: ignore[arg-type]
+    return wrapped

@@ -8,22 +8,21 @@ from weakref import ref
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IAddress, IReactorTime, ISSLTransport, IStreamClientEndpoint
+from twisted.internet.interfaces import IAddress, IReactorTime, ISSLTransport
 from twisted.internet.protocol import ClientFactory
 from twisted.python.failure import Failure
 
-from .attempt import Attempt, endpointFor, tooLong
+from .attempt import Attempt, Endpoint, endpointFor, tooLong
 from .contract import Application, Settings, WebSocketDropped
 from .delivery import CAUGHT, ENDING, OPEN, OPENING, asDeferred
 from .factory import SOFTWARE, ConnectionFactory, withDefault
-from .log import ClassLogger
+from .log import ClassLogger, printable
 from .protocol import WireProtocol
 from .request import Request, Response
 from .sansio import handshake
 from .sansio.body import BodyDecoder
-from .sansio.connection import Connection
 from .sansio.constants import CloseCode, Role
-from .sansio.errors import ConnectionRejected, InvalidResponse, WebSocketError
+from .sansio.errors import ConnectionRejected, InvalidResponse, LocalProtocolError, WebSocketError
 from .sansio.handshake import Agreement
 from .sansio.http import Request as Head
 from .sansio.http import Response as AnswerHead
@@ -47,6 +46,7 @@ class WebSocketClientProtocol(WireProtocol):
     __slots__ = ("_answer", "_body", "_building", "_decoder", "_failure", "_failureTold", "_guard", "_head", "_started")
 
     _log = ClassLogger()
+    _role = Role.CLIENT
 
     factory: WebSocketClientFactory
 
@@ -71,6 +71,8 @@ class WebSocketClientProtocol(WireProtocol):
     def connectionMade(self) -> None:
         """Asks for the WebSocket, once there is an application."""
         factory = self.factory
+        # An endpoint, or a `ClientService`, hands us out while there is no application yet.
+        self._outgoing.hold()
         if factory._stopping:
             self._phase = ENDING
             self._loseTransport()
@@ -78,6 +80,10 @@ class WebSocketClientProtocol(WireProtocol):
         factory._wires.add(self)
         factory._made(self)
         if self._phase != OPENING:
+            return
+        if factory.url.secure and not ISSLTransport.providedBy(self._transport):
+            # The request has what is to be kept secret: cookies, and tokens.
+            self._fail(LocalProtocolError("a wss: URL wants a transport with TLS, and this one has none"))
             return
         seconds = factory._secondsToOpen()
         if seconds is not None:
@@ -112,15 +118,7 @@ class WebSocketClientProtocol(WireProtocol):
         if not callable(getattr(application, "negotiationStarted", None)):
             self._fail(TypeError("buildApplication returned no application, nor a Deferred or coroutine of one"))
             return
-        settings = self._settings
-        self._connection = Connection(
-            Role.CLIENT,
-            max_message_size=settings.maxMessageSize,
-            max_empty_fragments=settings.maxEmptyFragments,
-            receive_queue=settings.receiveQueue,
-        )
         self._application = application
-        self._outgoing.hold()
         try:
             self._started = asDeferred(application.negotiationStarted(self))
         except CAUGHT:
@@ -141,9 +139,10 @@ class WebSocketClientProtocol(WireProtocol):
     def _applicationFailed(self, failure: Failure) -> None:
         if self._phase != OPENING:
             super()._applicationFailed(failure)
+            self.factory._applicationFailed(failure)
             return
         self._log.failure("the application failed", failure)
-        self._fail(WebSocketDropped("the application failed"))
+        self._fail(_applicationFailed(failure.value))
 
     def _unopenedReceived(self, data: bytes) -> None:
         if self._phase != OPENING:
@@ -316,11 +315,16 @@ class _Guard:
         return now + _GUARD
 
 
+def _applicationFailed(error: BaseException | None) -> WebSocketDropped:
+    dropped = WebSocketDropped("the application failed")
+    dropped.__cause__ = error
+    return dropped
+
+
 def _rejection(answer: AnswerHead, body: BodyDecoder) -> ConnectionRejected:
     answer.body = body.body
-    # What is in the reason may be meant for a terminal that shows a log.
-    reason = "".join(letter if letter.isprintable() else "?" for letter in answer.reason)
-    return ConnectionRejected(f"the server answered {answer.status} {reason}".rstrip(), Response(answer))
+    told = f"the server answered {answer.status} {printable(answer.reason)}".rstrip()
+    return ConnectionRejected(told, Response(answer))
 
 
 def _lostTooEarly(reason: Failure) -> WebSocketDropped:
@@ -399,9 +403,18 @@ class WebSocketClientFactory(ConnectionFactory[WebSocketClientProtocol], ClientF
             self._attempt.made(wire)
 
     def _opened(self, wire: WebSocketClientProtocol, application: Application) -> None:
-        """A connection is open."""
-        if self._attempt is not None:
+        """A connection is open, unless its application has dropped it."""
+        if self._attempt is None:
+            pass
+        elif wire._phase == OPEN:
             self._attempt.opened(application)
+        else:
+            self._attempt.failed(wire._reason())
+
+    def _applicationFailed(self, failure: Failure) -> None:
+        """The application of a connection failed, and that was logged: when it has just opened, it has not opened."""
+        if self._attempt is not None:
+            self._attempt.failed(_applicationFailed(failure.value))
 
     def _failed(self, wire: WebSocketClientProtocol, error: BaseException) -> None:
         """A connection was never open."""
@@ -424,7 +437,7 @@ def connectProtocol(
     settings: Settings = Settings(),  # noqa: B008 - frozen
     headers: Sequence[tuple[str, str]] = (),
     subprotocols: Sequence[str] = (),
-    endpoint: IStreamClientEndpoint | None = None,
+    endpoint: Endpoint | None = None,
     trustRoot: Any = None,
     clientCertificate: Any = None,
 ) -> Deferred[AnyApplication]:
@@ -438,8 +451,8 @@ def connectProtocol(
         settings: limits and timers. ``openTimeout`` is from this call until the connection is open, all included.
         headers: more fields for the request, such as Origin, Cookie and Authorization.
         subprotocols: offered, the preferred first.
-        endpoint: how to reach the server, in place of the URL's host and port: through Tor, by a UNIX socket. TLS is
-            added to it for a ``wss:`` URL.
+        endpoint: how to reach the server, in place of the URL's host and port: through Tor, by a UNIX socket. Any
+            ``IStreamClientEndpoint``; TLS is added to it for a ``wss:`` URL.
         trustRoot: whom to trust in place of the platform's roots: a certificate, or what
             ``twisted.internet.ssl.trustRootFromCertificates`` returns.
         clientCertificate: who we are, a ``twisted.internet.ssl.PrivateCertificate``.
@@ -450,7 +463,8 @@ def connectProtocol(
         - `ConnectionRejected`, which has the response, when the server answered with another status than 101;
         - `InvalidResponse` when the answer is not one to our request, or is malformed;
         - `WebSocketDropped` when the connection was lost before it was open, TLS did not verify the server (its error
-          is the ``__cause__``), or the time was over;
+          is the ``__cause__``), the time was over, or the application failed (the same) or aborted in
+          ``negotiationStarted`` or ``negotiationFinished``;
         - what the endpoint says when it does not connect;
         - what ``buildApplication`` raised.
 
@@ -477,7 +491,7 @@ def connect(
     settings: Settings = Settings(),  # noqa: B008 - frozen
     headers: Sequence[tuple[str, str]] = (),
     subprotocols: Sequence[str] = (),
-    endpoint: IStreamClientEndpoint | None = None,
+    endpoint: Endpoint | None = None,
     trustRoot: Any = None,
     clientCertificate: Any = None,
 ) -> Deferred[WebSocketStream]:

@@ -1,8 +1,13 @@
-"""Loggers that keep nothing alive."""
+"""Loggers that keep nothing alive, and what may be logged."""
 
 from __future__ import annotations
 
 from twisted.logger import Logger
+
+
+def printable(text: str) -> str:
+    """Returns a peer's text as it may be shown: a log, or a terminal, is not to be written to by the peer."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 class ClassLogger(Logger):

@@ -12,7 +12,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
 from twisted.internet.interfaces import (
@@ -33,10 +33,11 @@ from zope.interface import implementer
 from .contract import SelfRegulating, WebSocketClosed, WebSocketDropped
 from .delivery import ABORTED, CAUGHT, LOST, OPEN, asDeferred
 from .keepalive import Keepalive
-from .log import ClassLogger
+from .log import ClassLogger, printable
 from .outgoing import Outgoing
 from .request import Request, Response, getPeerCertificate
-from .sansio.constants import CloseCode
+from .sansio.connection import Connection
+from .sansio.constants import CloseCode, Role
 from .sansio.extensions import Extension
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ class WireProtocol(Keepalive):
 
     _log = ClassLogger()
 
+    _role: ClassVar[Role]
+
     request: Request
 
     def __init__(self, factory: ConnectionFactory[Any], reactor: IReactorTime) -> None:
@@ -104,15 +107,22 @@ class WireProtocol(Keepalive):
 
     def makeConnection(self, transport: Any) -> None:
         """Takes the transport over; Twisted calls this once."""
+        settings = self._settings
         self._transport = transport
+        self._connection = Connection(
+            self._role,
+            max_message_size=settings.maxMessageSize,
+            max_empty_fragments=settings.maxEmptyFragments,
+            receive_queue=settings.receiveQueue,
+        )
         self._outgoing = Outgoing(
             transport,
             self._reactor,
-            self._settings.highWaterMark,
-            self._settings.sendLimit,
+            settings.highWaterMark,
+            settings.sendLimit,
             self._transportTook,
             self._regulate,
-            self._settings.slowConsumer == "drop",
+            settings.slowConsumer == "drop",
         )
         if ITCPTransport.providedBy(transport) and not IUNIXTransport.providedBy(transport):
             # A message is a whole thing: waiting for more to fill a segment only delays it.
@@ -129,8 +139,7 @@ class WireProtocol(Keepalive):
         self.factory._forget(self)
         for group in list(self._groups or ()):
             group.discard(self)
-        if self._application is not None:
-            self._lost(phase)
+        self._lost(phase)
         self._openingLost(reason)
         # One after the other: who hears of it may cancel another.
         while self._closers:
@@ -144,6 +153,9 @@ class WireProtocol(Keepalive):
         self._stopWatch()
         self._failWriters()
         self._failQuestions()
+        if self._application is None:
+            # It was never open, and what came is for nobody.
+            return
         if phase == ABORTED:
             self._giveUp()
         else:
@@ -199,8 +211,7 @@ class WireProtocol(Keepalive):
         self._phase = ABORTED
         self._discard()
         self._held = None
-        if self._application is not None:
-            self._connection.eof = True
+        self._connection.eof = True
         self._stopTimer()
         self._outgoing.abort()
         self._stopProducer()
@@ -434,7 +445,8 @@ class WireProtocol(Keepalive):
         connection = self._connection
         received, failed = connection.close_received, connection.failed
         if received is not None and self._lastSent:
-            return WebSocketClosed(f"closed with {received[0]} {received[1]}".rstrip(), received, connection.close_sent)
+            told = f"closed with {received[0]} {printable(received[1])}".rstrip()
+            return WebSocketClosed(told, received, connection.close_sent)
         # What we had to say but did not get out was not sent.
         sent = connection.close_sent if self._lastSent else None
         if failed is not None:

@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IAddress
 
 from .sansio.http import Request as Head
 from .sansio.http import Response as AnswerHead
+from .sansio.http import split_target
 
 
 def getPeerCertificate(transport: Any) -> Any:
@@ -116,8 +117,11 @@ class Request:
 
     @property
     def host(self) -> str:
-        """The Host field."""
-        return self._head.headers.get("host") or ""
+        """The host that is meant, with its port where that was written: of the target, or else the Host field.
+
+        RFC 9112 section 3.2.2: where the target is a whole URL, its host replaces the field.
+        """
+        return split_target(self._head.target)[0] or self._head.headers.get("host") or ""
 
     @property
     def subprotocols(self) -> list[str]:

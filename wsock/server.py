@@ -18,13 +18,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from .contract import Accept, BuildApplication, Refuse, Settings
-from .delivery import ENDING, OPEN, OPENING, asDeferred
+from .delivery import CAUGHT, ENDING, OPEN, OPENING, asDeferred
 from .factory import SOFTWARE, ConnectionFactory, withDefault
 from .log import ClassLogger
 from .protocol import WireProtocol
 from .request import Request
 from .sansio import handshake
-from .sansio.connection import Connection
 from .sansio.constants import Role
 from .sansio.errors import InvalidRequest, LocalProtocolError
 from .sansio.handshake import Opening
@@ -44,6 +43,7 @@ class WebSocketServerProtocol(WireProtocol):
     __slots__ = ("_deciding", "_decoder", "_forwarded", "_opening")
 
     _log = ClassLogger()
+    _role = Role.SERVER
 
     factory: WebSocketServerFactory
 
@@ -112,7 +112,7 @@ class WebSocketServerProtocol(WireProtocol):
         self.request = Request(opening.request, self._transport)
         try:
             decision = self.factory.buildApplication(self.request)
-        except Exception:
+        except CAUGHT:
             self._decisionFailed(Failure())
             return
         deciding = asDeferred(decision)
@@ -152,13 +152,6 @@ class WebSocketServerProtocol(WireProtocol):
         if accept.headers != ():
             headers = withDefault((*self.factory.headers, *accept.headers), "Server", SOFTWARE)
         answer = handshake.response(opening, subprotocol=subprotocol, headers=headers).encode()
-        settings = self._settings
-        self._connection = Connection(
-            Role.SERVER,
-            max_message_size=settings.maxMessageSize,
-            max_empty_fragments=settings.maxEmptyFragments,
-            receive_queue=settings.receiveQueue,
-        )
         self.subprotocol = subprotocol
         self._application = application
         return answer

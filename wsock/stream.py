@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
 from twisted.python.failure import Failure
 
 from .contract import Accept, BuildApplication, SelfRegulating, WebSocketClosed, WebSocketEnded
@@ -40,7 +40,7 @@ class WebSocketStream(SelfRegulating):
         transport: the connection: its request, subprotocol, close codes, addresses, and all else that can be asked.
     """
 
-    __slots__ = ("_ended", "_message", "_receiver", "_taken", "transport")
+    __slots__ = ("__weakref__", "_ended", "_message", "_receiver", "_taken", "transport")
 
     transport: WireProtocol
 
@@ -202,16 +202,22 @@ class _HandledStream(WebSocketStream):
 
     _log = ClassLogger()
 
-    def __init__(self, handler: Callable[[WebSocketStream], Coroutine[Any, Any, object]]) -> None:
+    def __init__(self, handler: Callable[[WebSocketStream], Coroutine[Any, Any, object] | Deferred[Any]]) -> None:
         super().__init__()
         self._handler = handler
 
     def negotiationFinished(self) -> None:
         """Starts the handler."""
         handlers = self.transport.factory._handlers
-        running = Deferred.fromCoroutine(self._handler(self))
+        running = maybeDeferred(self._run)
         handlers.add(running)
         running.addBoth(self._returned, handlers, running)
+
+    def _run(self) -> Deferred[Any]:
+        running = asDeferred(self._handler(self))
+        if running is None:
+            raise TypeError("the handler of a stream returned no coroutine, nor a Deferred")
+        return running
 
     def _returned(self, result: object, handlers: set[Deferred[Any]], running: Deferred[Any]) -> None:
         handlers.discard(running)
@@ -226,16 +232,16 @@ class _HandledStream(WebSocketStream):
 
 
 def streamApplication(
-    handler: Callable[[WebSocketStream], Coroutine[Any, Any, object]],
+    handler: Callable[[WebSocketStream], Coroutine[Any, Any, object] | Deferred[Any]],
     accept: Callable[[Request], object] | None = None,
 ) -> BuildApplication:
     """Makes a server's ``buildApplication`` of a coroutine function.
 
     Args:
-        handler: called with the `WebSocketStream` of each connection, when that is open. Its return closes the
-            connection with 1000; an exception closes it with 1011 and is logged, unless it is the `WebSocketEnded` of
-            the connection's own end. A loss does not cancel it: its next ``receive`` or ``send`` fails. Stopping the
-            factory does, when its connections are lost.
+        handler: called with the `WebSocketStream` of each connection, when that is open; what returns a Deferred, as
+            with ``inlineCallbacks``, will do as well. Its return closes the connection with 1000; an exception closes
+            it with 1011 and is logged, unless it is the `WebSocketEnded` of the connection's own end. A loss does not
+            cancel it: its next ``receive`` or ``send`` fails. Stopping the factory does, when its connections are lost.
         accept: decides before that, with the `Request`: as a ``buildApplication`` it may raise `Refuse`, or return an
             `Accept`, whose application is None; or nothing at all; or a Deferred or a coroutine.
 

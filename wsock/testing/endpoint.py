@@ -14,10 +14,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..factory import ConnectionFactory
+from .peer import ScriptedPeer
 from .transport import BUFFER, ROUNDS, MemoryTransport, Network, networkOf
 
-#: One side of a connection, as a test gives it; wsock's factories are named for type checkers without mypy-zope.
-Side: TypeAlias = ConnectionFactory[Any] | IProtocolFactory | IProtocol
+#: One side of a connection, as a test gives it; what is wsock's is named for type checkers without mypy-zope.
+Side: TypeAlias = ConnectionFactory[Any] | ScriptedPeer | IProtocolFactory | IProtocol
 _HOST: Final = "127.0.0.1"
 #: Where servers are: the port of ``ws:`` URLs.
 _SERVER: Final = IPv4Address("TCP", _HOST, 80)
@@ -74,7 +75,8 @@ class InMemory:
         All connections in memory on the same clock take part. An exception that a protocol raises comes out here.
 
         Args:
-            rounds: after how many rounds it gives up; in each round each end of a connection makes one move.
+            rounds: after how many rounds it gives up; in each round each end of a connection makes one move, and takes
+                ``chunk`` or ``capacity`` bytes at the most: more than 100,000 bytes in chunks of one need more.
 
         Raises:
             AssertionError: it does not come to rest.
@@ -82,13 +84,18 @@ class InMemory:
         """
         self._network.flush(rounds)
 
-    def advance(self, seconds: float) -> None:
+    def advance(self, seconds: float, rounds: int = ROUNDS) -> None:
         """Lets time pass; after each delayed call on the way everything moves, as by `flush`.
 
         Args:
             seconds: how much time passes.
+            rounds: as for each `flush`.
+
+        Raises:
+            AssertionError: as `flush`.
+            RuntimeError: as `flush`.
         """
-        self._network.advance(seconds)
+        self._network.advance(seconds, rounds)
 
 
 class Pair(InMemory):

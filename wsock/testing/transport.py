@@ -67,20 +67,23 @@ class Network:
                     return
         finally:
             self._flushing = False
-        raise AssertionError(f"it goes on and on: still not at rest after {rounds} rounds")
+        raise AssertionError(
+            f"it goes on and on: still not at rest after {rounds} rounds; "
+            "more may be needed where much comes in small chunks"
+        )
 
-    def advance(self, seconds: float) -> None:
+    def advance(self, seconds: float, rounds: int = ROUNDS) -> None:
         """Lets time pass, from one delayed call to the next, and flushes after each."""
         clock = self.clock
         end = clock.seconds() + seconds
-        self.flush()
+        self.flush(rounds)
         while (due := min((call.getTime() for call in clock.getDelayedCalls()), default=end)) < end:
             clock.advance(due - clock.seconds())
-            self.flush()
+            self.flush(rounds)
         while clock.seconds() < end:
             # Once is not always enough: a sum of floats may end just before what is due at that moment.
             clock.advance(end - clock.seconds())
-        self.flush()
+        self.flush(rounds)
 
     def _moveOnce(self) -> bool:
         clock = self.clock
@@ -308,8 +311,10 @@ class MemoryTransport:
             return False
         other = self._other
         if other._sent:
-            data = bytes(other._sent[: self._chunk])
-            del other._sent[: self._chunk]
+            # What is beyond its capacity has not left the other end.
+            most = min(self._chunk, other._capacity)
+            data = bytes(other._sent[:most])
+            del other._sent[:most]
             self.protocol.dataReceived(data)
             return True
         if other._writeEnded or other.disconnected:
