@@ -3,9 +3,10 @@
 import sys
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.task import react
 
-from wsock import ConnectionRejected, WebSocketProtocol, connectProtocol
+from wsock import WebSocketError, WebSocketProtocol, connectProtocol
 
 
 class Greeter(WebSocketProtocol):
@@ -23,15 +24,15 @@ class Greeter(WebSocketProtocol):
         self.done.callback(reason.value)
 
 
-def refused(failure):
-    failure.trap(ConnectionRejected)
-    print("refused:", failure.value.response.status)
+def failed(failure):
+    failure.trap(WebSocketError, ConnectError, DNSLookupError)
+    print("no connection:", failure.value)
 
 
 def main(reactor, url="ws://127.0.0.1:8080/"):
     connecting = connectProtocol(reactor, url, lambda request: Greeter())
     connecting.addCallback(lambda greeter: greeter.done)
-    return connecting.addCallbacks(print, refused)
+    return connecting.addCallbacks(print, failed)
 
 
 react(main, sys.argv[1:])

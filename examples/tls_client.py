@@ -3,10 +3,11 @@
 import sys
 from pathlib import Path
 
+from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.ssl import Certificate
 from twisted.internet.task import react
 
-from wsock import WebSocketDropped, connect
+from wsock import WebSocketError, connect
 
 
 async def main(reactor, certificate, url="wss://localhost:8443/"):
@@ -14,7 +15,7 @@ async def main(reactor, certificate, url="wss://localhost:8443/"):
     try:
         # Without trustRoot: whom the platform trusts. The host of the URL is verified in any case.
         stream = await connect(reactor, url, trustRoot=trusted)
-    except WebSocketDropped as error:
+    except (WebSocketError, ConnectError, DNSLookupError) as error:
         sys.exit(f"no connection: {error}")
     async with stream:
         await stream.send("Hello")

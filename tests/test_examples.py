@@ -188,7 +188,14 @@ def test_client_callbacks(start: Start) -> None:
 def test_client_callbacks_is_refused(start: Start) -> None:
     server = start("howto/stream_server.py", 0)
     url = server.url.replace("/sums", "/products")
-    assert run(EXAMPLES / "client_callbacks.py", url) == ("refused: 404\n", "", 0)
+    output = "no connection: the server answered 404 Not Found\n"
+    assert run(EXAMPLES / "client_callbacks.py", url) == (output, "", 0)
+
+
+def test_client_callbacks_where_nobody_listens() -> None:
+    output, complaints, status = run(EXAMPLES / "client_callbacks.py", f"ws://127.0.0.1:{free_port()}/")
+    assert (complaints, status) == ("", 0)
+    assert output.startswith("no connection: Connection was refused")
 
 
 def test_chat(start: Start) -> None:
@@ -224,6 +231,11 @@ def test_tls(start: Start, tmp_path: Path) -> None:
     assert (output, status) == ("", 1)
     assert complaints.startswith("no connection: ")
     assert "certificate verify failed" in complaints
+    # Where nobody listens it is the endpoint that says so.
+    url = f"wss://127.0.0.1:{free_port()}/"
+    output, complaints, status = run(EXAMPLES / "tls_client.py", certificate, url)
+    assert (output, status) == ("", 1)
+    assert complaints.startswith("no connection: Connection was refused")
 
 
 def test_subprotocols(start: Start) -> None:
@@ -245,6 +257,8 @@ def test_authentication(start: Start) -> None:
     good = {"Authorization": "Bearer ada.2f1dbbb9c7"}
     with talk(server.url, additional_headers=good) as client:
         assert client.recv(PATIENCE) == "Hello ada"
+        client.send("Good day")
+        assert client.recv(PATIENCE) == "ada said: Good day"
     with talk(server.url, additional_headers=good, origin="https://example.com") as client:
         assert client.recv(PATIENCE) == "Hello ada"
     assert status_of(server.url, additional_headers=good, origin="https://example.org")[0] == 403

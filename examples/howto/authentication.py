@@ -2,21 +2,20 @@
 
 import hmac
 import sys
+from functools import partial
 from hashlib import sha256
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import deferLater, react
 
-from wsock import Refuse, WebSocketProtocol, WebSocketServerFactory
+from wsock import Refuse, WebSocketServerFactory, streamApplication
 
 
-class Greeting(WebSocketProtocol):
-    def __init__(self, user: str) -> None:
-        self.user = user
-
-    def negotiationFinished(self) -> None:
-        self.transport.sendTextMessage(f"Hello {self.user}")
+async def greet(user, stream):
+    await stream.send(f"Hello {user}")
+    async for message in stream:
+        await stream.send(f"{user} said: {message}")
 
 
 async def build(reactor, request):
@@ -26,7 +25,7 @@ async def build(reactor, request):
     known = {"ada": sha256(b"2f1dbbb9c7").digest()}.get(user, b"")
     if scheme.lower() != "bearer" or not hmac.compare_digest(sha256(secret.encode()).digest(), known):
         raise Refuse(401, [("WWW-Authenticate", 'Bearer realm="greetings"')])
-    return Greeting(user)
+    return streamApplication(partial(greet, user))(request)  # the handler of this client knows who it is
 
 
 async def main(reactor, port="8080", host="127.0.0.1"):
