@@ -68,7 +68,7 @@ TURN = [
         "        if True:\n            self._call",
     ),
     Mutant("turn: flushes", "                outgoing.flush()\n", "                pass\n"),
-    Mutant("turn: one does not hold up others", "            except Exception:", "            except KeyError:"),
+    Mutant("turn: one does not hold up others", "            except CAUGHT:", "            except KeyError:"),
     Mutant("turn: is left", "        self.waiting.pop(outgoing, None)\n"),
     Mutant("turn: others wait on", "if self._call is not None and not self.waiting:", "if self._call is not None:"),
     Mutant("turn: is cancelled", "            self._call.cancel()\n"),
@@ -234,14 +234,20 @@ OUTGOING = [
     Mutant("drop: counts", "                self.dropped += _isData(message)\n"),
     Mutant("drop: takes it off", "                self.size -= sum(map(len, message))\n"),
     Mutant("drop: Pings too", "return _isData(message) or message[0][0] & 0x0F == PING", "return _isData(message)"),
-    Mutant("limit: counts the transport", "return self.size + held", "return self.size"),
+    Mutant("limit: counts the transport", "return self.size + _held(self._transport)", "return self.size"),
     Mutant("limit: counts what the transport is sending", " - transport.offset + ", " + "),
     Mutant("limit: counts what the transport was just given", " + transport._tempDataLen"),
     Mutant(
         "limit: counts other transports",
-        "return self.size + _HANDOVER if self.paused and self._registered else self.size",
-        "return self.size",
+        "return self.size + (_HANDOVER if inner is None else _held(inner))",
+        "return self.size + (0 if inner is None else _held(inner))",
     ),
+    Mutant(
+        "limit: counts what another wraps",
+        "return self.size + (_HANDOVER if inner is None else _held(inner))",
+        "return self.size + _HANDOVER",
+    ),
+    Mutant("taken: counts what another wraps", "return self.size + _held(inner) + int", "return self.unsent + int"),
     Mutant("limit: counts what waits", "            self.size += len(buffer)\n", "            pass\n"),
     Mutant("mark", "return not self.paused or (", "return not self.paused and ("),
     Mutant("mark: writable while it takes", "return not self.paused or (", "return ("),
@@ -301,8 +307,8 @@ OUTGOING = [
     ),
     Mutant(
         "held: nothing is handed to a transport yet",
-        " if self.paused and self._registered else",
-        " if self.paused else",
+        "        if not self.paused or not self._registered:\n",
+        "        if not self.paused:\n",
     ),
     Mutant(
         "taken: what was sent",
@@ -437,7 +443,7 @@ PROTOCOL = [
         "        self._stopTimer()\n        self._outgoing.abort()\n        # Else",
         "        self._stopTimer()\n        # Else",
     ),
-    Mutant("overflow: drops", "self._outgoing.dropped += 1 + self._outgoing.dropQueue()", "pass"),
+    Mutant("overflow: drops", "self._outgoing.dropped += messages + self._outgoing.dropQueue()", "pass"),
     Mutant(
         "overflow: closes", '        self.loseConnection(CloseCode.TRY_AGAIN_LATER, "too much unsent")', "        pass"
     ),
@@ -475,18 +481,18 @@ DELIVERY = [
     ),
     Mutant(
         "exempt: the application's pause",
-        "        return self._paused or (self._serving",
-        "        return (self._serving",
+        "not self._outgoing.paused and (self._paused or self._room() == 0)",
+        "not self._outgoing.paused and self._room() == 0",
     ),
     Mutant(
         "exempt: its full queue",
-        "(self._serving is not None and self._room() == 0)\n\n    def _exempt",
-        "False\n\n    def _exempt",
+        "not self._outgoing.paused and (self._paused or self._room() == 0)",
+        "not self._outgoing.paused and self._paused",
     ),
     Mutant(
-        "exempt: not a queue that a slow peer fills",
-        "(self._serving is not None and self._room() == 0)",
-        "self._room() == 0",
+        "exempt: not while the peer takes nothing",
+        "return not self._outgoing.paused and (",
+        "return (",
     ),
     Mutant("gap: nothing behind it", "                self._skipping = True\n"),
     Mutant("pongs: by their own way", "self._outgoing.writePongs(replies)", "self._outgoing.writeControl(replies)"),
@@ -503,9 +509,20 @@ KEEPALIVE = [
         "            pass\n        self._taken,",
     ),
     Mutant("keepalive: only from a full buffer", " and (full or self._wasFull)"),
-    Mutant("keepalive: exempt time does not count", "            return now + interval / 4\n", "            pass\n"),
-    Mutant("keepalive: nor while it was asked", "max(self._asked + seconds, ", "max(self._asked, "),
-    Mutant("keepalive: what came in a pause is read", "- timeout + _MOMENT)", "- timeout)"),
+    Mutant(
+        "keepalive: exempt time does not count",
+        "            self._overdue = True\n            return None\n",
+        "            pass\n",
+    ),
+    Mutant("keepalive: nor while it was asked", "min(self._asked + seconds, ", "min(self._asked, "),
+    Mutant(
+        "keepalive: what came in a pause is read", "                return now + _MOMENT\n", "                pass\n"
+    ),
+    Mutant("keepalive: but not for good", "                self._grace = None\n"),
+    Mutant(
+        "keepalive: a look is made up for", "                self._watch.again(self, now)\n", "                pass\n"
+    ),
+    Mutant("keepalive: once", "            self._overdue = False\n"),
     Mutant("keepalive: not once it closes", " or self._isClosing():", ":"),
     Mutant("keepalive: one question at a time", "            self._dropOldQuestion()\n"),
     Mutant(

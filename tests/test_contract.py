@@ -36,6 +36,13 @@ def test_the_defaults() -> None:
     }
 
 
+@pytest.mark.parametrize("value", [2**63, 10**400, 1e300])
+@pytest.mark.parametrize("field", [field.name for field in fields(Settings) if field.name != "slowConsumer"])
+def test_what_no_timer_can_take(field: str, value: float) -> None:
+    with pytest.raises(LocalProtocolError, match="below"):
+        Settings(**{field: value})
+
+
 @pytest.mark.parametrize("field", fields(Settings), ids=lambda field: field.name)
 @pytest.mark.parametrize("value", [0, -1, 0.0, float("nan"), float("inf"), True, "1", b"1", [1]], ids=repr)
 def test_what_no_setting_can_be(field: Any, value: Any) -> None:

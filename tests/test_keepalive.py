@@ -5,14 +5,17 @@ from typing import Any
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionLost, TimeoutError
-from wire import CLOSE, HELLO, PONG, Application, Asked, Served, Slow, Transport, text
+from wire import CLOSE, HELLO, PONG, Application, Asked, Producer, Served, Slow, Transport, text
 
-from wsock import WebSocketDropped, WebSocketEnded, WebSocketStream, keepalive
+from wsock import WebSocketDropped, WebSocketEnded, WebSocketStream, keepalive, streamApplication
 
 
-def alive(application: Any = None, transport: Transport | None = None, **settings: Any) -> Served:
+def alive(
+    application: Any = None, transport: Transport | None = None, buildApplication: Any = None, **settings: Any
+) -> Served:
     """A connection with keepalive: a Ping after 20 seconds of silence, 10 seconds to answer it."""
-    return Served(application, {"pingInterval": 20, "pingTimeout": 10, **settings}, transport).open()
+    arguments = {} if buildApplication is None else {"buildApplication": buildApplication}
+    return Served(application, {"pingInterval": 20, "pingTimeout": 10, **settings}, transport, **arguments).open()
 
 
 def pong(ping: bytes) -> bytes:
@@ -366,18 +369,110 @@ def test_who_hears_of_one_may_cancel_the_other(fate: str) -> None:
     assert served.application.told[-1] == "lost"
 
 
-@pytest.mark.parametrize("every", [5, 10, 15, 25])
-def test_short_pauses_do_not_keep_a_dead_peer(every: int) -> None:
+@pytest.mark.parametrize(
+    ("first", "paused", "read"),
+    [
+        (5, 0.01, 5), (15, 0.01, 15), (25, 0.01, 25),
+        # Every look falls into a pause.
+        (0.995, 0.01, 0.99), (0, 0.5, 0.5), (4, 2.5, 2.5), (0.9, 0.2, 0.8), (0, 0.9, 0.1), (0, 0.05, 0.05),
+        (0, 1, 0.03),
+    ],
+)  # fmt: skip
+def test_pauses_do_not_keep_a_dead_peer(first: float, paused: float, read: float) -> None:
     served = alive()
-    spent = 0.0
+    clock, wire = served.clock, served.wire
+    reading = since = 0.0
+
+    def pause() -> None:
+        nonlocal reading
+        reading += clock.seconds() - since
+        wire.pauseProducing()
+        clock.callLater(paused, resume)
+
+    def resume() -> None:
+        nonlocal since
+        since = clock.seconds()
+        wire.resumeProducing()
+        clock.callLater(read, pause)
+
+    clock.callLater(first, pause)
     while "abort" not in served.transport.told:
-        served.clock.advance(every)
+        clock.advance(max(0, min(call.getTime() for call in clock.getDelayedCalls()) - clock.seconds()))
+        assert reading < 31
+    assert reading + clock.seconds() - since == pytest.approx(30, abs=0.3)
+
+
+def test_a_look_is_made_up_for_once() -> None:
+    served = alive()
+    for pause in (25, *[0.001] * 100):
         served.wire.pauseProducing()
-        served.clock.advance(0.01)
+        served.clock.advance(pause)
         served.wire.resumeProducing()
         served.clock.advance(0)
-        spent += every + 0.01
-        assert spent < 60
+    assert served.wire._watch is not None
+    assert len(served.wire._watch._due) == 1
+
+
+@pytest.mark.parametrize("policy", ["wait", "close", "drop"])
+@pytest.mark.parametrize("how", ["callback", "stream", "producer"])
+def test_who_waits_for_a_peer_that_takes_nothing_is_let_go(how: str, policy: str) -> None:
+    """However many of its messages have come: what is not done waits for the peer, and not the peer for it."""
+
+    async def callback(application: Application) -> None:
+        while True:
+            await application.transport.whenWritable()
+            application.transport.sendBytesMessage(bytes(70_000))
+
+    async def handler(stream: WebSocketStream) -> None:
+        async for _ in stream:
+            while True:
+                await stream.send(bytes(70_000))
+
+    def producer(application: Application) -> Deferred[None]:
+        application.transport.sendBytesMessage(bytes(140_000))
+        application.transport.attachProducer(Producer())
+        return Deferred()
+
+    does = {"callback": callback, "producer": producer}
+    application = streamApplication(handler)(None).application if how == "stream" else Application(message=does[how])
+    served = alive(application, Slow(), slowConsumer=policy)
+    served.feed(b"".join(text("x") for _ in range(100)))
+    assert not served.wire._outgoing.writable
+    served.clock.advance(20)
+    served.clock.advance(9.9)
+    assert "abort" not in served.transport.told
+    served.clock.advance(0.2)
+    assert served.transport.told[-1] == "abort"
+
+
+def test_two_that_produce_for_each_other_end() -> None:
+    """As a relay does: each is paused for the other, whose peer takes nothing."""
+    applications = [Application(), Application()]
+    remaining = list(applications)
+    first = alive(buildApplication=lambda request: remaining.pop(0), transport=Slow(), slowConsumer="drop")
+    second = Served(factory=first.factory, transport=Slow()).open()
+    for one, other in ((first, second), (second, first)):
+        one.wire.attachProducer(other.wire)
+        one.wire.sendBytesMessage(bytes(140_000))
+    assert first.wire._paused
+    assert second.wire._paused
+    first.clock.advance(20)
+    first.clock.advance(10.1)
+    assert first.transport.told[-1] == "abort"
+    # Nothing is produced for it any more, and so it closes.
+    assert second.wire.closeSent == (1000, "")
+    first.clock.advance(10)
+    assert second.transport.told[-1] == "abort"
+
+
+def test_a_pause_is_exempt_again_when_the_peer_has_taken_what_it_had() -> None:
+    served = blocked()
+    served.wire.pauseProducing()
+    served.clock.advance(15)
+    served.transport.take()
+    assert not served.wire._outgoing.paused
+    served.clock.advance(1000)
+    assert "abort" not in served.transport.told
 
 
 def test_a_pong_that_came_in_a_pause_is_heard_before_it_is_judged() -> None:
@@ -391,7 +486,7 @@ def test_a_pong_that_came_in_a_pause_is_heard_before_it_is_judged() -> None:
     served.wire.resumeProducing()
     # As the reactor: first what is due, then what came.
     served.clock.advance(0)
-    served.clock.advance(0.03)
+    served.clock.advance(0.1)
     assert "abort" not in served.transport.told
     served.feed(pong(ping))
     served.clock.advance(15)

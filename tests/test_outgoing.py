@@ -769,6 +769,45 @@ def test_the_connection_hears_when_it_is_writable_and_not_only_when_all_is_sent(
     assert 500_000 - 3 * HANDOVER < it.outgoing.unsent <= 500_000
 
 
+class Wrapper:
+    """A transport around another, as that of TLS: it hands on what it is given, and has no other buffer."""
+
+    def __init__(self, transport: Any) -> None:
+        self.transport = transport
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.transport, name)
+
+
+def test_what_a_wrapped_transport_holds_is_counted(link: Callable[..., Link]) -> None:
+    it = link(sendBuffer=4096, sendLimit=None, register=False)
+    it.transport = Wrapper(it.transport)
+    it.connect(sendLimit=None)
+    total = 2_000_000
+    it.outgoing.write([bytes(total)])
+    assert it.outgoing.paused
+    received = len(it.arrived())
+    for _ in range(5):
+        it.reactor.write()
+        received += len(it.arrived())
+        # The socket holds nothing now: what did not arrive is with us, or with the wrapped transport.
+        assert it.outgoing.unsent == total - received
+        assert it.outgoing.taken == received
+    assert it.outgoing.paused
+
+
+def test_what_a_wrapped_transport_holds_is_not_taken(link: Callable[..., Link]) -> None:
+    it = link(sendBuffer=4096, register=False)
+    it.transport = Wrapper(it.transport)
+    it.connect()
+    it.outgoing.write([bytes(50_000)])
+    it.reactor.write()
+    assert not it.outgoing.paused
+    received = len(it.arrived())
+    assert received < 50_000
+    assert it.outgoing.taken == received
+
+
 def test_what_the_peer_has_taken(link: Callable[..., Link]) -> None:
     it = link(sendBuffer=4096, sendLimit=None)
     total = 2_000_000

@@ -1,5 +1,6 @@
 """What an application sends, and how it hears of what its peer takes, in memory."""
 
+from asyncio import CancelledError as AsyncioCancelled
 from typing import Any
 
 import pytest
@@ -44,6 +45,18 @@ def test_writable_when_the_transport_has_taken_it() -> None:
         assert served.transport.take()
     assert seen == [None]
     assert results(served.wire.whenWritable()) == [None]
+
+
+def test_who_waits_behind_one_that_aborts_hears_of_the_loss() -> None:
+    served = blocked()
+    first, second = served.wire.whenWritable(), served.wire.whenWritable()
+    first.addCallback(lambda _: served.wire.abortConnection())
+    seen = results(second)
+    while "abort" not in served.transport.told:
+        assert served.transport.take()
+    assert seen == []
+    served.lose()
+    assert isinstance(seen[0].value, WebSocketDropped)
 
 
 def test_each_waits_for_room_after_what_the_one_before_sent() -> None:
@@ -402,6 +415,28 @@ def test_who_hears_of_a_loss_may_cancel_another(what: str) -> None:
     assert seen[0] == [None]
     assert isinstance(seen[1][0].value, CancelledError)
     assert served.application.told[-1] == "lost"
+
+
+def test_a_ping_past_the_limit_is_no_message_that_was_dropped() -> None:
+    served = blocked(sendLimit=70_000)
+    dropped = served.wire.counters.sendsDropped
+    served.wire.ping()
+    assert served.wire.closeSent == (1013, "too much unsent")
+    # The message that had not begun to leave, if any, and no more.
+    assert served.wire.counters.sendsDropped == dropped
+
+
+def test_a_producer_that_asyncio_cancels_is_a_failure_of_its_connection_alone() -> None:
+    def cancelled() -> None:
+        raise AsyncioCancelled("producer")
+
+    served = slow()
+    served.wire.attachProducer(Producer(pause=cancelled))
+    with logged() as events:
+        served.wire.sendBytesMessage(MUCH)
+        served.wire.sendBytesMessage(MUCH)
+    assert failures(events) == ["producer"]
+    assert served.wire.closeSent == (1011, "")
 
 
 def test_only_messages_are_counted_as_dropped() -> None:

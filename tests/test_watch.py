@@ -1,6 +1,8 @@
 import gc
+from asyncio import CancelledError as AsyncioCancelled
 from collections.abc import Callable
 
+import pytest
 from twisted.internet.task import Clock
 from wire import failures, logged
 
@@ -90,11 +92,16 @@ def test_it_keeps_nothing_alive() -> None:
     assert stays.times == [1]
 
 
-def test_one_that_fails_does_not_hold_up_others() -> None:
+@pytest.mark.parametrize("error", [ZeroDivisionError, AsyncioCancelled])
+def test_one_that_fails_does_not_hold_up_others(error: type[BaseException]) -> None:
     clock = Clock()
+    fails = 1
 
     def fail(now: float) -> None:
-        raise ValueError("look")
+        nonlocal fails
+        if fails:
+            fails -= 1
+            raise error("look")
 
     watch = Watch(clock)
     failing, other = Looked(clock, fail), Looked(clock, lambda now: None)
@@ -104,6 +111,22 @@ def test_one_that_fails_does_not_hold_up_others() -> None:
         clock.advance(1)
     assert failures(events) == ["look"]
     assert other.times == [1]
+    # It is looked at again, a little later.
+    clock.advance(1)
+    assert failing.times == [1, 2]
+
+
+def test_again() -> None:
+    clock = Clock()
+    watch = Watch(clock)
+    looked = Looked(clock, lambda now: None)
+    watch.add(looked, 1)
+    clock.advance(1)
+    assert clock.getDelayedCalls() == []
+    watch.again(looked, 3)
+    clock.pump([1, 1, 1])
+    assert looked.times == [1, 3]
+    watch.leave()
 
 
 def test_one_for_each_reactor() -> None:

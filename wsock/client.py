@@ -14,9 +14,9 @@ from twisted.python.failure import Failure
 
 from .attempt import Attempt, Endpoint, endpointFor, tooLong
 from .contract import Application, Settings, WebSocketDropped
-from .delivery import CAUGHT, ENDING, OPEN, OPENING, asDeferred
+from .delivery import ENDING, OPEN, OPENING, asDeferred
 from .factory import SOFTWARE, ConnectionFactory, withDefault
-from .log import ClassLogger, printable
+from .log import CAUGHT, ClassLogger, printable
 from .protocol import WireProtocol
 from .request import Request, Response
 from .sansio import handshake

@@ -30,7 +30,10 @@ class Application(Protocol):
     """An application, as wsock sees it: structural, so that it needs not inherit from anything of ours."""
 
     def negotiationStarted(self, transport: Any, /) -> object:
-        """The opening handshake is about to end well; what is sent from here on leaves after it."""
+        """The opening handshake is about to end well; what is sent from here on leaves after it.
+
+        On a client it is about to begin: whether it ends well is what the server says.
+        """
 
     def negotiationFinished(self) -> object:
         """The connection is open."""
@@ -61,7 +64,7 @@ class WebSocketProtocol:
     transport: WireProtocol
 
     def negotiationStarted(self, transport: WireProtocol) -> None:
-        """The opening handshake is about to end well: keep ``transport``.
+        """The opening handshake is about to end well, or on a client to begin: keep ``transport``.
 
         What is sent now leaves after the handshake's last byte.
         """
@@ -95,7 +98,8 @@ class WebSocketProtocol:
         """The connection is over: exactly once, after all messages, iff `negotiationStarted` was called.
 
         Args:
-            reason: wraps a `WebSocketClosed` or a `WebSocketDropped`.
+            reason: wraps a `WebSocketClosed` or a `WebSocketDropped`; on a client that was never open, whatever
+                `connectProtocol` says of that, such as a `ConnectionRejected`.
         """
 
 
@@ -145,6 +149,8 @@ Decision: TypeAlias = Application | Accept
 BuildApplication: TypeAlias = Callable[["Request"], Decision | Deferred[Any] | Coroutine[Any, Any, Decision]]
 
 
+#: Larger numbers are of no use, and some no timer can take.
+_MOST: Final = 2**63 - 1
 #: What `Settings.slowConsumer` may be.
 SLOW_CONSUMER: Final = ("wait", "close", "drop")
 
@@ -163,7 +169,8 @@ class Settings:
             nothing of our last bytes.
         receiveQueue: how many messages are taken in while a callback is not done.
         highWaterMark: how many bytes may be unsent before the connection counts as not writable; it does so with more
-            messages, too, than one for each 256 bytes of it.
+            messages, too, than one for each 256 bytes of it, or 256 where that is less. Over TLS nothing is known of
+            what is unsent before that is about 64 KiB.
         sendLimit: how many bytes may be unsent when a message is sent: with more, ``slowConsumer`` says what happens;
             and with more messages than one for each 256 bytes of it, or 4,096 where that is less.
         slowConsumer: what becomes of a peer that does not take what it is sent. ``"wait"``: while the connection is
@@ -194,9 +201,9 @@ class Settings:
             value = getattr(self, field.name)
             if value is None and field.name != "receiveQueue":
                 continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _MOST:
                 advice = "" if field.name == "receiveQueue" else ", or None for no limit"
-                raise LocalProtocolError(f"{field.name} is a number above 0{advice}")
+                raise LocalProtocolError(f"{field.name} is a number above 0, and below 2**63{advice}")
             if isinstance(value, float) and not field.name.endswith(("Timeout", "Interval")):
                 raise LocalProtocolError(f"{field.name} is a whole number")
 

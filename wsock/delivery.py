@@ -14,7 +14,6 @@ Rules:
 
 from __future__ import annotations
 
-from asyncio import CancelledError as AsyncioCancelledError
 from collections import deque
 from collections.abc import Coroutine, Iterable
 from sys import getsizeof
@@ -25,6 +24,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from .contract import Application, SelfRegulating, Settings
+from .log import CAUGHT
 from .outgoing import Outgoing
 from .sansio.connection import Connection
 from .sansio.constants import DEFAULT_MAX_MESSAGE_SIZE
@@ -40,10 +40,6 @@ ENDING: Final = 2
 ABORTED: Final = 3
 #: The transport is lost.
 LOST: Final = 4
-
-
-#: What is caught of an application; that of asyncio is no Exception, and no reason to end the reactor.
-CAUGHT: Final = (Exception, AsyncioCancelledError)
 
 
 def asDeferred(result: object) -> Deferred[Any] | None:
@@ -398,8 +394,12 @@ class Delivery:
                 self._transport.pauseProducing()
 
     def _isExempt(self) -> bool:
-        """Whether it is the application's will that nothing is read."""
-        return self._paused or (self._serving is not None and self._room() == 0)
+        """Whether it is the application's will that nothing is read.
+
+        Not while the transport takes no more: whether the peer takes what it is sent can be seen without reading, and
+        what the application waits for may be just that.
+        """
+        return not self._outgoing.paused and (self._paused or self._room() == 0)
 
     def _exemptChanged(self, exempt: bool) -> None:
         """The time in which the application wants nothing to be read begins or ends; for the peer it does not count."""

@@ -27,9 +27,7 @@ from .watch import Watch, watchOf
 
 #: What a Ping of ours begins with; after it comes a number.
 _MARK: Final = os.urandom(8)
-
-
-#: What is left at least of a time that was interrupted, in seconds.
+#: How much longer a peer is waited for whose time was interrupted, in seconds.
 _MOMENT: Final = 0.1
 
 
@@ -53,7 +51,7 @@ class Keepalive(Sending):
         latency: how long the last answer to a Ping of ours took, in seconds; None before there was one.
     """
 
-    __slots__ = ("_asked", "_number", "_questions", "_taken", "_wasFull", "_watch", "latency")
+    __slots__ = ("_asked", "_grace", "_number", "_overdue", "_questions", "_taken", "_wasFull", "_watch", "latency")
 
     def __init__(self, reactor: IReactorTime, settings: Settings) -> None:
         super().__init__(reactor, settings)
@@ -62,6 +60,10 @@ class Keepalive(Sending):
         self._watch: Watch | None = None
         #: When the peer was last asked for a sign of life, and has given none since; None while it was not.
         self._asked: float | None = None
+        #: A look came due in a time that does not count.
+        self._overdue = False
+        #: Whether there was such a time since it was asked; None when that was made up for.
+        self._grace: bool | None = False
         #: How many bytes the peer had taken at the last look, and whether there were more than it could be given.
         self._taken = 0
         self._wasFull = False
@@ -76,8 +78,8 @@ class Keepalive(Sending):
         Returns:
             a Deferred that fires with the seconds between the two. A Pong answers its Ping and all earlier ones
             (RFC 6455 section 5.5.3). It fails with ``twisted.internet.error.TimeoutError`` after ``pingTimeout``, and
-            with the `WebSocketEnded` that tells why when the connection is lost, or is closing already. Cancelling it
-            only stops it from waiting.
+            with what tells why, as `whenWritable` does, when the connection is lost, or is closing already. Cancelling
+            it only stops it from waiting.
         """
         if self._phase == LOST:
             return fail(self._reason())
@@ -158,8 +160,9 @@ class Keepalive(Sending):
             # From its Close on a connection is watched by other means.
             return None
         if self._exemptSince is not None:
-            # How long it is going to be is not known: what is left of a time is counted when it is over.
-            return now + interval / 4
+            # How long it is going to be is not known.
+            self._overdue = True
+            return None
         taken, full = self._outgoing.taken, self._outgoing.paused
         if self._asked is not None and taken > self._taken and (full or self._wasFull):
             self._life = now
@@ -167,12 +170,16 @@ class Keepalive(Sending):
         if timeout is not None and self._asked is not None and self._life < self._asked:
             if now < self._asked + timeout:
                 return self._asked + timeout
+            if self._grace:
+                # What came meanwhile lies in the system, and is to be read first. Once: the next pause may be near.
+                self._grace = None
+                return now + _MOMENT
             self._peerGone(timeout)
             return None
         self._asked = None
         if now < self._life + interval:
             return self._life + interval
-        self._asked = now
+        self._asked, self._grace = now, False
         if not full:
             # Else it would wait behind what the peer does not take: whether it takes that is seen without.
             self._dropOldQuestion()
@@ -187,10 +194,14 @@ class Keepalive(Sending):
 
     def _exempted(self, seconds: float) -> None:
         super()._exempted(seconds)
+        now = self._reactor.seconds()
         if self._asked is not None:
-            # What came meanwhile lies in the system, and is to be read before it is judged.
-            timeout = self._settings.pingTimeout or 0
-            self._asked = max(self._asked + seconds, self._reactor.seconds() - timeout + _MOMENT)
+            self._asked = min(self._asked + seconds, now)
+            self._grace = self._grace is not None
+        if self._overdue:
+            self._overdue = False
+            if self._watch is not None:
+                self._watch.again(self, now)
 
     def _peerGone(self, seconds: float) -> None:
         """The peer gave no sign of life."""

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError as AsyncioCancelledError
+from typing import Final
+
 from twisted.logger import Logger
+
+#: What code of others raises and is to be caught: asyncio's cancellation is no `Exception`.
+CAUGHT: Final = (Exception, AsyncioCancelledError)
 
 
 def printable(text: str) -> str:

@@ -66,6 +66,12 @@ def isStock(transport: object) -> bool:
     return type(transport) in _STOCK and not transport.TLS  # type: ignore[attr-defined]
 
 
+def _held(transport: Any) -> int:
+    """How many bytes a stock transport holds, that the system was not given."""
+    held: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+    return held
+
+
 def _isData(message: list[bytes]) -> bool:
     """Whether it is a message of the application's, and no control frame."""
     return message[0][0] & 0x0F < CLOSE
@@ -186,11 +192,21 @@ class Outgoing:
     def unsent(self) -> int:
         """How many bytes the system was not given: those here, and those in the transport."""
         if self._stock:
-            transport = self._transport
-            held: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
-            return self.size + held
-        # Of another transport one thing is known: it pauses us when it holds more than 64 KiB.
-        return self.size + _HANDOVER if self.paused and self._registered else self.size
+            return self.size + _held(self._transport)
+        if not self.paused or not self._registered:
+            return self.size
+        # A transport that wraps another, as TLS does, has handed on what it was given. Of any other one thing is known:
+        # it pauses us when it holds more than 64 KiB.
+        inner = self._inner
+        return self.size + (_HANDOVER if inner is None else _held(inner))
+
+    @property
+    def _inner(self) -> Any:
+        """The stock transport that ours is, or at the end wraps; None where there is none. It is only looked at."""
+        transport = self._transport
+        while transport is not None and type(transport) not in _STOCK:
+            transport = getattr(transport, "transport", None)
+        return transport
 
     @property
     def isOverLimit(self) -> bool:
@@ -204,14 +220,11 @@ class Outgoing:
         The system says that a socket is writable when a third of its buffer is free, and that may be a megabyte: a
         slow reader can be seen to take bytes long before.
         """
-        transport = self._transport
-        while transport is not None and type(transport) not in _STOCK:
-            # Only looked at, never written to: whatever wraps a socket counts for it.
-            transport = getattr(transport, "transport", None)
-        if transport is None or _OUTQ is None or not transport.connected:
+        inner = self._inner
+        if inner is None or _OUTQ is None or not inner.connected:
             return self.unsent
-        held: bytes = fcntl.ioctl(transport.fileno(), _OUTQ, bytes(4))
-        return self.unsent + int.from_bytes(held, sys.byteorder)
+        queued: bytes = fcntl.ioctl(inner.fileno(), _OUTQ, bytes(4))
+        return self.size + _held(inner) + int.from_bytes(queued, sys.byteorder)
 
     @property
     def taken(self) -> int:

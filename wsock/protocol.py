@@ -31,9 +31,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from .contract import SelfRegulating, WebSocketClosed, WebSocketDropped
-from .delivery import ABORTED, CAUGHT, LOST, OPEN, asDeferred
+from .delivery import ABORTED, LOST, OPEN, asDeferred
 from .keepalive import Keepalive
-from .log import ClassLogger, printable
+from .log import CAUGHT, ClassLogger, printable
 from .outgoing import Outgoing
 from .request import Request, Response, getPeerCertificate
 from .sansio.connection import Connection
@@ -121,7 +121,7 @@ class WireProtocol(Keepalive):
             settings.highWaterMark,
             settings.sendLimit,
             self._transportTook,
-            self._regulate,
+            self._transportBlocked,
             settings.slowConsumer == "drop",
         )
         if ITCPTransport.providedBy(transport) and not IUNIXTransport.providedBy(transport):
@@ -313,9 +313,9 @@ class WireProtocol(Keepalive):
         self._gone = f"no sign of life for {seconds} s after it was asked"
         self.abortConnection()
 
-    def _overflow(self) -> None:
+    def _overflow(self, messages: int = 1) -> None:
         """More is unsent than may be: what has not begun to leave is dropped, and the peer told why."""
-        self._outgoing.dropped += 1 + self._outgoing.dropQueue()
+        self._outgoing.dropped += messages + self._outgoing.dropQueue()
         self.loseConnection(CloseCode.TRY_AGAIN_LATER, "too much unsent")
 
     def _closeSent(self) -> None:

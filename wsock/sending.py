@@ -20,7 +20,8 @@ from twisted.python.failure import Failure
 from twisted.python.threadable import isInIOThread
 
 from .contract import Settings, WebSocketEnded
-from .delivery import LOST, Delivery
+from .delivery import ABORTED, LOST, Delivery
+from .log import CAUGHT
 from .sansio.errors import LocalProtocolError
 
 #: How long a thread waits before it looks whether the reactor still runs, in seconds.
@@ -68,8 +69,8 @@ class Sending(Delivery):
 
     # What the rest of the connection does
 
-    def _overflow(self) -> None:
-        """A message found more unsent than may be."""
+    def _overflow(self, messages: int = 1) -> None:
+        """What was to be sent, a message or a Ping, found more unsent than may be."""
         raise NotImplementedError
 
     def _reason(self) -> BaseException:
@@ -124,7 +125,8 @@ class Sending(Delivery):
 
         Raises:
             LocalProtocolError: what can't be sent; or this is the reactor's own thread, which would wait for itself.
-            WebSocketEnded: the connection is closing or lost, and the message was not sent.
+            WebSocketEnded: the connection is closing or lost, and the message was not sent. As for `whenWritable`, a
+                client that was never open may raise another `WebSocketError`.
         """
         if isInIOThread():
             raise LocalProtocolError("sendFromThread() is for other threads than the reactor's: send...Message() here")
@@ -169,7 +171,7 @@ class Sending(Delivery):
         if not buffers:
             self._sendsIgnored += 1
         elif not self._outgoing.write(buffers):
-            self._overflow()
+            self._overflow(messages=0)
 
     @property
     def counters(self) -> Counters:
@@ -183,7 +185,8 @@ class Sending(Delivery):
 
         Returns:
             a Deferred that fires with None, perhaps at once. It fails with the `WebSocketEnded` that tells why, when
-            the connection is lost or is closing already. Several fire in the order of their calls, each only if what
+            the connection is lost or is closing already; on a client that was never open, with what its opening
+            handshake failed with. Several fire in the order of their calls, each only if what
             the one before did left room. Cancelling one only stops it from waiting.
         """
         if self._phase == LOST:
@@ -252,7 +255,7 @@ class Sending(Delivery):
     def _tellProducer(self, command: Any) -> None:
         try:
             command()
-        except Exception:
+        except CAUGHT:
             self._applicationFailed(Failure())
 
     def _regulate(self) -> None:
@@ -275,9 +278,15 @@ class Sending(Delivery):
         if self._attached is attached:
             self._regulate()
 
+    def _transportBlocked(self) -> None:
+        """The transport takes no more for now."""
+        self._regulate()
+        if self._exemptSince is not None:
+            self._updateReading()
+
     def _transportTook(self) -> None:
         """The transport has taken what it had, and the connection is writable."""
-        while self._writers and self._outgoing.writable:
+        while self._writers and self._outgoing.writable and self._phase < ABORTED:
             writer = self._writers.popleft()
             self._writers = self._writers or None
             writer.callback(None)

@@ -18,9 +18,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from .contract import Accept, BuildApplication, Refuse, Settings
-from .delivery import CAUGHT, ENDING, OPEN, OPENING, asDeferred
+from .delivery import ENDING, OPEN, OPENING, asDeferred
 from .factory import SOFTWARE, ConnectionFactory, withDefault
-from .log import ClassLogger
+from .log import CAUGHT, ClassLogger
 from .protocol import WireProtocol
 from .request import Request
 from .sansio import handshake

@@ -7,7 +7,7 @@ from weakref import WeakValueDictionary
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from .log import ClassLogger
+from .log import CAUGHT, ClassLogger
 
 
 class Flushable(Protocol):
@@ -52,7 +52,7 @@ class Turn:
         for outgoing in waiting:
             try:
                 outgoing.flush()
-            except Exception:
+            except CAUGHT:
                 # The others have no part in it.
                 self._log.failure("a connection failed to send")
 

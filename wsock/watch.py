@@ -8,10 +8,12 @@ from weakref import WeakValueDictionary, ref
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from .log import ClassLogger
+from .log import CAUGHT, ClassLogger
 
 #: Two looks are at least this far apart, in seconds, however many there are to look at.
 _STEP: Final = 0.05
+#: When it is looked again at what failed to be looked at, in seconds.
+_AGAIN: Final = 1
 #: How many entries of those that are gone are of no concern.
 _SPARE: Final = 64
 
@@ -20,7 +22,7 @@ class Watched(Protocol):
     """What is looked at."""
 
     def _look(self, now: float) -> float | None:
-        """Looks; returns when to look again, None for never."""
+        """Looks; returns when to look again, None for not until `Watch.again`."""
 
 
 class Watch:
@@ -43,6 +45,11 @@ class Watch:
     def add(self, watched: Watched, when: float) -> None:
         """Looks at it at a time; `leave` has to be called in the end."""
         self._members += 1
+        self._push(when, ref(watched))
+        self._schedule(0)
+
+    def again(self, watched: Watched, when: float) -> None:
+        """Looks at a time at one that was added, and that no look is to come for."""
         self._push(when, ref(watched))
         self._schedule(0)
 
@@ -84,10 +91,10 @@ class Watch:
                 continue
             try:
                 again = watched._look(now)
-            except Exception:
+            except CAUGHT:
                 # The others have no part in it.
                 self._log.failure("a connection failed to be looked at")
-                continue
+                again = now + _AGAIN
             if again is not None:
                 self._push(max(again, now + _STEP), reference)
         self._schedule(_STEP)

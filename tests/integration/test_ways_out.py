@@ -1,5 +1,7 @@
 """The same on every transport: eager over plain TCP and UNIX sockets, plain `write` through a wrapper and TLS."""
 
+import os
+import socket
 import struct
 import time
 from collections.abc import Callable
@@ -262,3 +264,29 @@ def test_a_close_behind_much_that_is_taken_slowly(serve: Serve, kind: str) -> No
         assert data, "cut off"
         received += data
     assert received[: len(expected)] == expected
+
+
+def test_one_that_takes_a_little_now_and_then_is_alive(serve: Serve, kind: str) -> None:
+    """From a full buffer: no Ping gets to it, and no Pong comes; over TLS other buffers are full, too."""
+    server = serve(kind, pingInterval=0.4, pingTimeout=0.4, sendLimit=None)
+    peer = server.open(receive_buffer=2048)
+    transport = server.applications[0].transport
+
+    def fill() -> None:
+        stream = transport.transport
+        while hasattr(stream, "transport"):
+            stream = stream.transport
+        stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4608)
+        transport.sendBytesMessage(PATTERN * 4)
+
+    server.call(fill)
+    end = time.monotonic() + 2
+    taken = 0
+    while time.monotonic() < end:
+        time.sleep(0.05)
+        # The bytes of TLS as they are: what they say is not asked for.
+        data = os.read(peer.socket.fileno(), 2048)
+        assert data, f"dropped after {taken} bytes"
+        taken += len(data)
+    assert taken < len(PATTERN)
+    assert transport in server.call(lambda: server.factory.connections)
