@@ -11,10 +11,9 @@ import wsock
 
 # 1,000 examples are what the properties promise. The gate draws the same ones each time, so that a change fails by
 # its own fault; everyone else draws new ones.
-hypothesis.settings.register_profile(
-    "wsock", max_examples=1000, deadline=None, derandomize=os.environ.get("CI") == "true", print_blob=True
-)
-hypothesis.settings.register_profile("quick", max_examples=50, deadline=None)
+_DRAWN = {"deadline": None, "derandomize": os.environ.get("CI") == "true", "print_blob": True}
+hypothesis.settings.register_profile("wsock", max_examples=1000, **_DRAWN)
+hypothesis.settings.register_profile("quick", max_examples=50, **_DRAWN)
 hypothesis.settings.load_profile("wsock")
 
 
