@@ -1136,3 +1136,14 @@ def test_the_reason_of_a_close_is_shown_as_text_only() -> None:
     (error,) = asked.application.reasons
     assert str(error) == "closed with 4000 ?]0;owned???all is well \u2026"
     assert error.closeReceived == (4000, reason)
+
+
+def test_an_endpoint_that_makes_two() -> None:
+    attempt = Attempt(connected=False)
+    (factory,) = attempt.endpoint.factories
+    transports = [Transport(), Transport()]
+    for transport in transports:
+        factory.buildProtocol(None).makeConnection(transport)
+    assert [transport.told for transport in transports] == [[], ["abort"]]
+    attempt.deferred.cancel()
+    assert [transport.told for transport in transports] == [["abort"], ["abort"]]

@@ -376,6 +376,8 @@ def test_who_hears_of_one_may_cancel_the_other(fate: str) -> None:
         # Every look falls into a pause.
         (0.995, 0.01, 0.99), (0, 0.5, 0.5), (4, 2.5, 2.5), (0.9, 0.2, 0.8), (0, 0.9, 0.1), (0, 0.05, 0.05),
         (0, 1, 0.03),
+        # Several in the moment that is granted once.
+        (0, 0.02, 0.02), (0, 0.001, 0.04),
     ],
 )  # fmt: skip
 def test_pauses_do_not_keep_a_dead_peer(first: float, paused: float, read: float) -> None:
@@ -400,6 +402,25 @@ def test_pauses_do_not_keep_a_dead_peer(first: float, paused: float, read: float
         clock.advance(max(0, min(call.getTime() for call in clock.getDelayedCalls()) - clock.seconds()))
         assert reading < 31
     assert reading + clock.seconds() - since == pytest.approx(30, abs=0.3)
+
+
+def test_a_transport_that_resumes_at_once() -> None:
+    """Within its own ``write`` nobody is told."""
+
+    class Quick(Transport):
+        def write(self, data: bytes) -> None:
+            super().write(data)
+            if self.producer is not None and len(data) > 2**16:
+                self.producer.pauseProducing()
+                self.producer.resumeProducing()
+
+    served = alive(transport=Quick())
+    served.wire.pauseProducing()
+    served.wire.sendBytesMessage(bytes(70_000))
+    assert not served.wire._outgoing.paused
+    served.clock.advance(20)
+    served.clock.advance(1000)
+    assert "abort" not in served.transport.told
 
 
 def test_a_look_is_made_up_for_once() -> None:

@@ -808,6 +808,13 @@ def test_what_a_wrapped_transport_holds_is_not_taken(link: Callable[..., Link]) 
     assert it.outgoing.taken == received
 
 
+def test_a_system_that_does_not_say_what_it_holds(link: Callable[..., Link], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_OUTQ", 0)
+    it = link(sendBuffer=4096)
+    it.outgoing.write([bytes(50_000)])
+    assert it.outgoing.untaken == it.outgoing.unsent > 0
+
+
 def test_what_the_peer_has_taken(link: Callable[..., Link]) -> None:
     it = link(sendBuffer=4096, sendLimit=None)
     total = 2_000_000

@@ -829,3 +829,43 @@ def test_messages_of_two_connections_do_not_mix() -> None:
     first.feed(text("a"))
     second.feed(text("b"))
     assert [application.messages for application in applications] == [["a"], ["b"]]
+
+
+# Before it is open, for who has what the factory built
+
+
+def test_nothing_is_sent_before_the_101() -> None:
+    served = Served()
+    served.wire.sendTextMessage("early")
+    served.wire.ping()
+    assert served.wire.counters.sendsIgnored == 2
+    assert served.feed(REQUEST + HELLO) == ANSWER
+    served.wire.sendTextMessage("Hello")
+    assert served.transport.taken() == HELLO_SENT
+    assert served.application.messages == ["Hello"]
+
+
+@pytest.mark.parametrize("when", ["before the request", "in it", "undecided"])
+def test_closing_before_it_is_open(when: str) -> None:
+    served = Served(buildApplication=Undecided())
+    if when != "before the request":
+        served.feed(REQUEST[: -2 if when == "in it" else None])
+    served.wire.loseConnection()
+    answer = served.transport.taken()
+    if when == "before the request":
+        assert answer == b""
+    else:
+        assert status(answer) == (408 if when == "in it" else 503)
+    served.advance(10)
+    assert "abort" in served.transport.told
+    served.lose()
+    assert served.application.told == []
+
+
+@pytest.mark.parametrize("head", [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"GET\r\n\r\n"])
+def test_nothing_is_sent_behind_a_refusal(head: bytes) -> None:
+    served = Served()
+    assert served.feed(head).startswith(b"HTTP/1.1 4")
+    served.wire.sendTextMessage("late")
+    served.wire.loseConnection()
+    assert served.transport.taken() == b""

@@ -25,7 +25,8 @@ class _Connects(Protocol):
 
 
 #: An ``IStreamClientEndpoint``, also for type checkers that do not know what implements one: those without mypy-zope.
-Endpoint: TypeAlias = IStreamClientEndpoint | _Connects
+#: In quotes: before zope.interface 6.2 an interface had no ``|``.
+Endpoint: TypeAlias = "IStreamClientEndpoint | _Connects"
 
 
 def tooLong() -> WebSocketDropped:
@@ -71,8 +72,8 @@ class Attempt:
 
     def made(self, wire: WireProtocol) -> None:
         """The transport is there; the timer is the connection's from now on."""
-        if self._done:
-            # An endpoint that can't be stopped came too late.
+        if self._done or self._wire is not None:
+            # An endpoint that can't be stopped came too late, or it has made one before.
             wire.abortConnection()
             return
         self._wire = wire

@@ -309,7 +309,7 @@ class _Guard:
         wire = self._wire()
         if wire is None or wire._phase != OPEN or wire._isClosing():
             return None
-        if wire._transport.disconnecting:
+        if getattr(wire._transport, "disconnecting", False):
             wire.loseConnection(CloseCode.GOING_AWAY)
             return None
         return now + _GUARD
@@ -409,7 +409,7 @@ class WebSocketClientFactory(ConnectionFactory[WebSocketClientProtocol], ClientF
         elif wire._phase == OPEN:
             self._attempt.opened(application)
         else:
-            self._attempt.failed(wire._reason())
+            self._attempt.failed(WebSocketDropped("the application aborted it"))
 
     def _applicationFailed(self, failure: Failure) -> None:
         """The application of a connection failed, and that was logged: when it has just opened, it has not opened."""
@@ -422,7 +422,8 @@ class WebSocketClientFactory(ConnectionFactory[WebSocketClientProtocol], ClientF
             self._attempt.failed(error)
         elif isinstance(error, WebSocketError):
             # Who made the factory hears of it by `connectionLost`, if the application had begun.
-            wire._log.info("{url} not opened: {error}", url=repr(self.url), error=str(error))
+            told = wire._log.error if isinstance(error, LocalProtocolError) else wire._log.info
+            told("{url} not opened: {error}", url=repr(self.url), error=str(error))
         else:
             wire._log.failure("the application failed to decide on a connection", Failure(error))
 

@@ -6,7 +6,7 @@ Rules:
   its system takes them, whatever has become of its program.
 * After ``pingInterval`` without life there is a Ping; after ``pingTimeout`` more without, the connection is aborted.
 * Exempt is the time in which the application did not want to be sent anything: it paused, or let its receive queue
-  fill. A connection that is not read because its peer does not read is not exempt: two that wait for each other end.
+  fill. Not while the transport takes no more: that can be seen without reading, and two that wait for each other end.
 * Our own Pings have a mark in their payload, by which their Pongs are told from those that the application asked for.
 """
 
@@ -159,6 +159,8 @@ class Keepalive(Sending):
         if interval is None or self._phase != OPEN or self._isClosing():
             # From its Close on a connection is watched by other means.
             return None
+        # What nobody has told of is seen now.
+        self._updateReading()
         if self._exemptSince is not None:
             # How long it is going to be is not known.
             self._overdue = True
@@ -197,7 +199,8 @@ class Keepalive(Sending):
         now = self._reactor.seconds()
         if self._asked is not None:
             self._asked = min(self._asked + seconds, now)
-            self._grace = self._grace is not None
+            if self._grace is not None:
+                self._grace = True
         if self._overdue:
             self._overdue = False
             if self._watch is not None:

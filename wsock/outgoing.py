@@ -223,7 +223,11 @@ class Outgoing:
         inner = self._inner
         if inner is None or _OUTQ is None or not inner.connected:
             return self.unsent
-        queued: bytes = fcntl.ioctl(inner.fileno(), _OUTQ, bytes(4))
+        try:
+            queued: bytes = fcntl.ioctl(inner.fileno(), _OUTQ, bytes(4))
+        except OSError:
+            # Not every system knows it of a socket.
+            return self.unsent
         return self.size + _held(inner) + int.from_bytes(queued, sys.byteorder)
 
     @property

@@ -24,7 +24,7 @@ from .log import CAUGHT, ClassLogger
 from .protocol import WireProtocol
 from .request import Request
 from .sansio import handshake
-from .sansio.constants import Role
+from .sansio.constants import CloseCode, Role
 from .sansio.errors import InvalidRequest, LocalProtocolError
 from .sansio.handshake import Opening
 from .sansio.http import Request as Head
@@ -60,6 +60,8 @@ class WebSocketServerProtocol(WireProtocol):
 
     def connectionMade(self) -> None:
         """Waits for the request, for ``openTimeout``."""
+        # Nothing is sent before the 101, nor where there is none.
+        self._connection.eof = True
         if not self.factory._stopping:
             # Later ones are refused in any case: they must not hold up those who wait for the end.
             self.factory._wires.add(self)
@@ -152,6 +154,7 @@ class WebSocketServerProtocol(WireProtocol):
         if accept.headers != ():
             headers = withDefault((*self.factory.headers, *accept.headers), "Server", SOFTWARE)
         answer = handshake.response(opening, subprotocol=subprotocol, headers=headers).encode()
+        self._connection.eof = False
         self.subprotocol = subprotocol
         self._application = application
         return answer
@@ -251,7 +254,14 @@ class WebSocketServerProtocol(WireProtocol):
         # The transport has done its work, and the server drops it first (RFC 6455 §7.1.1).
         self._whenSent(self._loseTransport)
 
-    # For the factory
+    # For whoever made it
+
+    def loseConnection(self, code: int | None = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
+        """As `WireProtocol.loseConnection`; in the opening handshake it ends that, with an HTTP answer."""
+        if self._phase == OPENING:
+            self._endOpening("closed before it was open")
+        else:
+            super().loseConnection(code, reason)
 
     def _stop(self, code: int) -> None:
         if self._phase == OPEN:

@@ -13,7 +13,7 @@ from .log import CAUGHT, ClassLogger
 #: Two looks are at least this far apart, in seconds, however many there are to look at.
 _STEP: Final = 0.05
 #: When it is looked again at what failed to be looked at, in seconds.
-_AGAIN: Final = 1
+_AGAIN: Final = 60
 #: How many entries of those that are gone are of no concern.
 _SPARE: Final = 64
 
