@@ -7,7 +7,7 @@ from twisted.internet.task import react
 from wsock import connect
 
 
-async def main(reactor, url="ws://127.0.0.1:8080/"):
+async def main(reactor, url="ws://127.0.0.1:8080/echo"):
     async with await connect(reactor, url) as stream:  # and closes it in the end
         for word in ("one", "two", "three"):
             await stream.send(word)

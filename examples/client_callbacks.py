@@ -29,7 +29,7 @@ def failed(failure):
     print("no connection:", failure.value)
 
 
-def main(reactor, url="ws://127.0.0.1:8080/"):
+def main(reactor, url="ws://127.0.0.1:8080/echo"):
     connecting = connectProtocol(reactor, url, lambda request: Greeter())
     connecting.addCallback(lambda greeter: greeter.done)
     return connecting.addCallbacks(print, failed)
