@@ -18,8 +18,8 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
     from .broadcast import Outcome as Outcome
     from .client import WebSocketClientFactory as WebSocketClientFactory
     from .client import WebSocketClientProtocol as WebSocketClientProtocol
-    from .client import connect as connect
-    from .client import connectProtocol as connectProtocol
+    from .connecting import connect as connect
+    from .connecting import connectProtocol as connectProtocol
     from .contract import Accept as Accept
     from .contract import Refuse as Refuse
     from .contract import Settings as Settings
@@ -82,8 +82,8 @@ _HOMES = {
     "WebSocketServerProtocol": "wsock.server",
     "WebSocketStream": "wsock.stream",
     "WireProtocol": "wsock.protocol",
-    "connect": "wsock.client",
-    "connectProtocol": "wsock.client",
+    "connect": "wsock.connecting",
+    "connectProtocol": "wsock.connecting",
     "streamApplication": "wsock.stream",
 }
 

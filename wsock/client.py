@@ -1,9 +1,9 @@
-"""The client's side: the opening handshake, its factory, and `connect`."""
+"""The client's side: the opening handshake, and its factory; `wsock.connecting` has `connect`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 from weakref import ref
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IAddress, IReactorTime, ISSLTransport
 from twisted.internet.protocol import ClientFactory
 from twisted.python.failure import Failure
 
-from .attempt import Attempt, Endpoint, endpointFor, tooLong
+from .attempt import Attempt, tooLong
 from .contract import Application, Settings, WebSocketDropped
 from .delivery import ENDING, OPEN, OPENING, asDeferred
 from .factory import SOFTWARE, ConnectionFactory, withDefault
@@ -29,15 +29,12 @@ from .sansio.http import Response as AnswerHead
 from .sansio.http import ResponseDecoder
 from .sansio.url import URL
 from .sansio.url import parse as parseURL
-from .stream import WebSocketStream
 from .watch import watchOf
 
 #: How often a TLS transport is looked at, in seconds.
 _GUARD: Final = 1
 #: How much is kept of the body of a refusal, in bytes.
 _MAX_BODY: Final = 65536
-
-AnyApplication = TypeVar("AnyApplication", bound=Application)
 
 
 class WebSocketClientProtocol(WireProtocol):
@@ -426,107 +423,3 @@ class WebSocketClientFactory(ConnectionFactory[WebSocketClientProtocol], ClientF
             told("{url} not opened: {error}", url=repr(self.url), error=str(error))
         else:
             wire._log.failure("the application failed to decide on a connection", Failure(error))
-
-
-def connectProtocol(
-    reactor: Any,
-    url: str | URL,
-    buildApplication: Callable[
-        [Request], AnyApplication | Deferred[AnyApplication] | Coroutine[Any, Any, AnyApplication]
-    ],
-    *,
-    settings: Settings = Settings(),  # noqa: B008 - frozen
-    headers: Sequence[tuple[str, str]] = (),
-    subprotocols: Sequence[str] = (),
-    endpoint: Endpoint | None = None,
-    trustRoot: Any = None,
-    clientCertificate: Any = None,
-) -> Deferred[AnyApplication]:
-    """Connects an application to a server.
-
-    Args:
-        reactor: to connect with.
-        url: ``ws://`` or ``wss://``. The server of a ``wss:`` URL is verified for the URL's host, name or address.
-        buildApplication: called with the `Request` that is about to be sent, once the transport is connected. Returns
-            the application, or a Deferred or coroutine of it.
-        settings: limits and timers. ``openTimeout`` is from this call until the connection is open, all included.
-        headers: more fields for the request, such as Origin, Cookie and Authorization.
-        subprotocols: offered, the preferred first.
-        endpoint: how to reach the server, in place of the URL's host and port: through Tor, by a UNIX socket. Any
-            ``IStreamClientEndpoint``; TLS is added to it for a ``wss:`` URL.
-        trustRoot: whom to trust in place of the platform's roots: a certificate, or what
-            ``twisted.internet.ssl.trustRootFromCertificates`` returns.
-        clientCertificate: who we are, a ``twisted.internet.ssl.PrivateCertificate``.
-
-    Returns:
-        a Deferred that fires with the application when the connection is open. It fails with
-
-        - `ConnectionRejected`, which has the response, when the server answered with another status than 101;
-        - `InvalidResponse` when the answer is not one to our request, or is malformed;
-        - `WebSocketDropped` when the connection was lost before it was open, TLS did not verify the server (its error
-          is the ``__cause__``), the time was over, or the application failed (the same) or aborted in
-          ``negotiationStarted`` or ``negotiationFinished``;
-        - what the endpoint says when it does not connect;
-        - what ``buildApplication`` raised.
-
-        Cancelling it drops the connection.
-
-    Raises:
-        InvalidURL: not a URL of RFC 6455 section 3.
-        LocalProtocolError: a header, a subprotocol or a certificate that can't be.
-        ImportError: a ``wss:`` URL without the packages for TLS.
-    """
-    factory = WebSocketClientFactory(
-        url, buildApplication, reactor=reactor, settings=settings, headers=headers, subprotocols=subprotocols
-    )
-    endpoint = endpointFor(reactor, factory.url, endpoint, trustRoot, clientCertificate)
-    factory._attempt = attempt = Attempt(reactor, settings.openTimeout)
-    attempt.begin(endpoint, factory)
-    return attempt.result
-
-
-def connect(
-    reactor: Any,
-    url: str | URL,
-    *,
-    settings: Settings = Settings(),  # noqa: B008 - frozen
-    headers: Sequence[tuple[str, str]] = (),
-    subprotocols: Sequence[str] = (),
-    endpoint: Endpoint | None = None,
-    trustRoot: Any = None,
-    clientCertificate: Any = None,
-) -> Deferred[WebSocketStream]:
-    """Connects to a server, to send and receive with ``await``.
-
-    ``async with await connect(reactor, "wss://example.com/") as stream:`` closes it in the end, too.
-
-    Args:
-        reactor: to connect with.
-        url: ``ws://`` or ``wss://``.
-        settings: as all that follows, of `connectProtocol`.
-        headers: more fields for the request.
-        subprotocols: offered, the preferred first.
-        endpoint: how to reach the server.
-        trustRoot: whom to trust.
-        clientCertificate: who we are.
-
-    Returns:
-        a Deferred that fires with the `WebSocketStream` when the connection is open. It fails, and is cancelled, as
-        that of `connectProtocol`.
-
-    Raises:
-        InvalidURL: as `connectProtocol`, and so are the others.
-        LocalProtocolError: a header, a subprotocol or a certificate that can't be.
-        ImportError: a ``wss:`` URL without the packages for TLS.
-    """
-    return connectProtocol(
-        reactor,
-        url,
-        lambda request: WebSocketStream(),
-        settings=settings,
-        headers=headers,
-        subprotocols=subprotocols,
-        endpoint=endpoint,
-        trustRoot=trustRoot,
-        clientCertificate=clientCertificate,
-    )

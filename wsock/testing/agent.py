@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..client import connect, connectProtocol
+from ..connecting import connect, connectProtocol
 from ..sansio.errors import LocalProtocolError
 from ..sansio.url import URL, parse
 from .endpoint import InMemory, MemoryEndpoint, Side
