@@ -1,5 +1,6 @@
 """The examples and the README's programs, as a user runs them: each in a process of its own."""
 
+import contextlib
 import os
 import re
 import shlex
@@ -86,9 +87,9 @@ def free_port() -> int:
 Start = Callable[..., Server]
 
 
-@pytest.fixture
-def start() -> Iterator[Start]:
-    """Returns a function that starts a server: start(FILE, ARGUMENT...). In the end it obeys SIGTERM."""
+@contextlib.contextmanager
+def starting() -> Iterator[Start]:
+    """Gives a function that starts a server: start(FILE, ARGUMENT...). In the end it obeys SIGTERM."""
     servers: list[Server] = []
 
     def start(file: str, *arguments: object, port: int | None = None) -> Server:
@@ -104,6 +105,13 @@ def start() -> Iterator[Start]:
         for server in servers:
             server.process.kill()
             server.process.communicate()
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """As `starting`."""
+    with starting() as start:
+        yield start
 
 
 def run(*command: object, cwd: Path | None = None) -> tuple[str, str, int]:

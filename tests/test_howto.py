@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from test_examples import EXAMPLES, PATIENCE, ROOT, Server, status_of, talk
+from test_examples import EXAMPLES, PATIENCE, ROOT, Server, starting, status_of, talk
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
@@ -18,22 +18,9 @@ Start = Callable[[str], Server]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Returns a function that starts a server: start(NAME). In the end it obeys SIGTERM."""
-    servers: list[Server] = []
-
-    def start(name: str) -> Server:
-        servers.append(Server([EXAMPLES / "howto" / f"{name}.py", 0]))
-        servers[-1].wait()
-        return servers[-1]
-
-    try:
-        yield start
-        for server in servers:
-            server.end()
-    finally:
-        for server in servers:
-            server.process.kill()
-            server.process.communicate()
+    """Returns a function that starts a server: start(NAME)."""
+    with starting() as start:
+        yield lambda name: start(f"howto/{name}.py", 0)
 
 
 @contextlib.contextmanager
