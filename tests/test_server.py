@@ -869,3 +869,13 @@ def test_nothing_is_sent_behind_a_refusal(head: bytes) -> None:
     served.wire.sendTextMessage("late")
     served.wire.loseConnection()
     assert served.transport.taken() == b""
+
+
+def test_pausing_before_a_refusal_does_not_hold_up_the_farewell() -> None:
+    undecided = Undecided()
+    served = Served(buildApplication=undecided, transport=HalfCloseable())
+    served.feed(REQUEST)
+    served.wire.pauseProducing()
+    undecided.deferred.errback(Refuse(403))
+    assert status(served.transport.taken()) == 403
+    assert served.transport.told == ["lose write"]
