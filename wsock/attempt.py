@@ -1,6 +1,7 @@
 """One call of `connect`: from the first look-up of a name to the open connection, in one time.
 
-`wsock.client` builds on it: the connection tells it that its transport is there, and how its opening handshake ended.
+`wsock.connecting` begins it; a client's connection tells it that its transport is there, and how its opening handshake
+ended.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ class Attempt:
         self._connecting = maybeDeferred(lambda: endpoint.connect(factory))
         self._connecting.addErrback(self._endpointFailed)
         if self._done:
+            # It was over within that call.
             self._forget()
 
     def secondsLeft(self) -> float | None:

@@ -401,12 +401,11 @@ class WebSocketClientFactory(ConnectionFactory[WebSocketClientProtocol], ClientF
 
     def _opened(self, wire: WebSocketClientProtocol, application: Application) -> None:
         """A connection is open, unless its application has dropped it."""
-        if self._attempt is None:
-            pass
-        elif wire._phase == OPEN:
-            self._attempt.opened(application)
-        else:
-            self._attempt.failed(WebSocketDropped("the application aborted it"))
+        if self._attempt is not None:
+            if wire._phase == OPEN:
+                self._attempt.opened(application)
+            else:
+                self._attempt.failed(WebSocketDropped("the application aborted it"))
 
     def _applicationFailed(self, failure: Failure) -> None:
         """The application of a connection failed, and that was logged: when it has just opened, it has not opened."""

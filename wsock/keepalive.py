@@ -6,7 +6,8 @@ Rules:
   its system takes them, whatever has become of its program.
 * After ``pingInterval`` without life there is a Ping; after ``pingTimeout`` more without, the connection is aborted.
 * Exempt is the time in which the application did not want to be sent anything: it paused, or let its receive queue
-  fill. Not while the transport takes no more: that can be seen without reading, and two that wait for each other end.
+  fill. Not while the transport takes no more: whether the peer takes bytes is seen without reading, and so two that
+  wait for each other end.
 * Our own Pings have a mark in their payload, by which their Pongs are told from those that the application asked for.
 """
 

@@ -186,8 +186,8 @@ class Sending(Delivery):
         Returns:
             a Deferred that fires with None, perhaps at once. It fails with the `WebSocketEnded` that tells why, when
             the connection is lost or is closing already; on a client that was never open, with what its opening
-            handshake failed with. Several fire in the order of their calls, each only if what
-            the one before did left room. Cancelling one only stops it from waiting.
+            handshake failed with. Several fire in the order of their calls, each only if what the one before did left
+            room. Cancelling one only stops it from waiting.
         """
         if self._phase == LOST:
             return fail(self._reason())
