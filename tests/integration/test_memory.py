@@ -125,11 +125,13 @@ def ping_flood(target: Target) -> None:
     ping = frame(0x89, bytes(125), ZEROS)
     pings = ping * 500
     total = MUCH // len(ping) * len(ping)
+    # One call's Pongs wait at the most. About as much makes a server under "wait" stop reading: it may, or not.
     sent = peer.stream(pings, total, read=False, patience=patience(target))
     if target.policy == "wait":
-        assert sent < TAKEN, f"{sent} bytes were taken from a peer that reads nothing"
         # It goes on where it stood, reads now, and ends with a whole Ping.
         total = (sent + BOUND) // len(ping) * len(ping)
+    else:
+        assert sent == total
     assert peer.stream(pings, total, start=sent) == total
     # The last Ping of all has its Pong.
     last = frame(0x89, b"last")
