@@ -520,6 +520,9 @@ KEEPALIVE = [
     ),
     Mutant("keepalive: but not for good", "                self._grace = None\n"),
     Mutant(
+        "keepalive: nor the reactor's own lateness", " or (self._grace is not None and now >= deadline + _MOMENT):", ":"
+    ),
+    Mutant(
         "keepalive: a look is made up for", "                self._watch.again(self, now)\n", "                pass\n"
     ),
     Mutant("keepalive: once", "            self._overdue = False\n"),

@@ -478,7 +478,8 @@ def test_two_that_produce_for_each_other_end() -> None:
     assert first.wire._paused
     assert second.wire._paused
     first.clock.advance(20)
-    first.clock.advance(10.1)
+    first.clock.advance(10)
+    first.clock.advance(0.1)
     assert first.transport.told[-1] == "abort"
     # Nothing is produced for it any more, and so it closes.
     assert second.wire.closeSent == (1000, "")
@@ -512,3 +513,20 @@ def test_a_pong_that_came_in_a_pause_is_heard_before_it_is_judged() -> None:
     served.feed(pong(ping))
     served.clock.advance(15)
     assert "abort" not in served.transport.told
+
+
+def test_a_reactor_that_was_held_up_reads_before_it_judges() -> None:
+    served = alive()
+    ping = served.advance(20)
+    # A callback of another connection's takes long. Timers come first, then what lies in the system.
+    served.clock.advance(60)
+    assert served.transport.told == []
+    served.feed(pong(ping))
+    served.clock.advance(0.1)
+    assert served.transport.told == []
+    # There is no second time for one Ping.
+    assert served.advance(20)[:1] == b"\x89"
+    served.clock.advance(60)
+    assert served.transport.told == []
+    served.clock.advance(60)
+    assert served.transport.told == ["abort"]

@@ -28,7 +28,8 @@ from .watch import Watch, watchOf
 
 #: What a Ping of ours begins with; after it comes a number.
 _MARK: Final = os.urandom(8)
-#: How much longer a peer is waited for whose time was interrupted, in seconds.
+#: How much longer a peer is waited for whose time was interrupted, in seconds; and how late a look is that tells of an
+#: interruption of the reactor's.
 _MOMENT: Final = 0.1
 
 
@@ -171,10 +172,12 @@ class Keepalive(Sending):
             self._life = now
         self._taken, self._wasFull = taken, full
         if timeout is not None and self._asked is not None and self._life < self._asked:
-            if now < self._asked + timeout:
-                return self._asked + timeout
-            if self._grace:
-                # What came meanwhile lies in the system, and is to be read first. Once: the next pause may be near.
+            deadline = self._asked + timeout
+            if now < deadline:
+                return deadline
+            if self._grace or (self._grace is not None and now >= deadline + _MOMENT):
+                # Reading was paused, or the reactor was held up. What came meanwhile lies in the system, and is to be
+                # read first. Once: the next pause may be near.
                 self._grace = None
                 return now + _MOMENT
             self._peerGone(timeout)
