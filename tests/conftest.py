@@ -2,6 +2,7 @@
 
 import os
 import platform
+import signal
 
 import hypothesis
 import pytest
@@ -15,6 +16,11 @@ _DRAWN = {"deadline": None, "derandomize": os.environ.get("CI") == "true", "prin
 hypothesis.settings.register_profile("wsock", max_examples=1000, **_DRAWN)
 hypothesis.settings.register_profile("quick", max_examples=50, **_DRAWN)
 hypothesis.settings.load_profile("wsock")
+
+
+# A shell has what it starts in the background ignore this one, and with it all that is started here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def describe() -> str:

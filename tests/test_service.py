@@ -15,7 +15,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from integration.peer import Peer, frame, make_certificate, request, within
+from integration.peer import PATIENCE, Peer, frame, make_certificate, request, within
 from integration.process import ENVIRONMENT, TWIST, TWISTD, Twistd, run
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IProtocol
@@ -224,7 +224,7 @@ def test_a_daemon_that_can_not_listen(taken: int, tmp_path: Path) -> None:
     log = (tmp_path / "log").read_text()
     assert f"can't listen: Address already in use ({port})" in log
     assert "Traceback" not in log
-    within(10, lambda: not (tmp_path / "pid").exists(), "the pidfile is gone")
+    within(PATIENCE, lambda: not (tmp_path / "pid").exists(), "the pidfile is gone")
 
 
 def test_a_daemon(tmp_path: Path) -> None:
@@ -508,7 +508,7 @@ def test_behind_a_proxy() -> None:
         peer.expect_close(1002)
         peer.expect_end()
         peer.close()
-        within(5, lambda: "192.0.2.1" in twistd.log(), "the log names the peer that the proxy told of")
+        within(PATIENCE, lambda: "192.0.2.1" in twistd.log(), "the log names the peer that the proxy told of")
 
 
 def test_the_log_keeps_secrets(twistd: Twistd) -> None:

@@ -1,7 +1,9 @@
 """The programs of others that tests talk to."""
 
 import os
+import random
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
@@ -33,3 +35,17 @@ def require(name: str) -> str:
             pytest.fail(f"{name} is missing", pytrace=False)
         pytest.skip(f"{name} is missing", allow_module_level=True)
     return path
+
+
+def free_port() -> int:
+    """A port of this machine at which nothing listens.
+
+    It is none of those that systems give to who asks for any: another suite beside this one may be given hundreds.
+    """
+    while True:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", random.randrange(10000, 30000)))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])

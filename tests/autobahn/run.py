@@ -15,6 +15,7 @@ and `behaviorClose`, but for the three that the suite itself calls informational
 
 import argparse
 import json
+import random
 import shutil
 import socket
 import subprocess
@@ -68,9 +69,14 @@ def make_certificate(folder):
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port at which nothing listens, and that no system gives to who asks for any."""
+    while True:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", random.randrange(10000, 30000)))
+            except OSError:
+                continue
+            return probe.getsockname()[1]
 
 
 def wait_for(port, process):

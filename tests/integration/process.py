@@ -27,7 +27,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(wsock.__file__).parents[1])}
 TWISTD = [sys.executable, "-c", "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"]
 TWIST = [sys.executable, "-m", "twisted"]
 #: How long a process may take to start, and to end, in seconds.
-PATIENCE = 20
+PATIENCE = 60
 
 
 def run(*arguments: object, command: list[str] = TWISTD, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -147,7 +147,9 @@ class Inspector:
             message = json.loads(self._connection.recv(PATIENCE))
             if message.get("id") == self._number:
                 return dict(message.get("result", {}))
-            self._heard(message["method"], message["params"])
+            # An answer that nobody waits for any more has none.
+            if "method" in message:
+                self._heard(message["method"], message["params"])
 
     def _heard(self, event: str, parameters: Any) -> None:
         if event == "Log.entryAdded":

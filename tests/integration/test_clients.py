@@ -20,8 +20,8 @@ from websockets.sync.client import connect
 
 from wsock import Accept, Refuse
 
-#: How long a client may take for its task, in seconds.
-PATIENCE = 60
+#: How long a client may take for its task, in seconds; one of them sends more than a gigabyte.
+PATIENCE = 200
 OVER_IP = [kind for kind in KINDS if kind != "unix"]
 
 

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from integration.peer import request, within
+from integration.peer import PATIENCE, request, within
 from integration.servers import Echo, Serve
 from integration.streams import Client, Listen, Stream, call, connecting, connectingBy
 from twisted.internet.defer import CancelledError, Deferred
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.parametrize("kind", ["tcp", "tls"])
 
 KIB, MIB = 2**10, 2**20
 #: What two connections and the system may hold of what nobody reads: far less than is sent if nobody is held up.
-HELD, TOO_MUCH = 32 * MIB, 128 * MIB
+HELD, TOO_MUCH = 64 * MIB, 128 * MIB
 
 
 class Pouring:
@@ -69,7 +69,7 @@ def pour_both_ways(serve: Serve, client: Client, kind: str, **settings: Any) -> 
     stream = client.connect(server, **settings)
     here = Pouring(stream.stream)
     call(lambda: Deferred.fromCoroutine(here.run()) and None)
-    within(15, lambda: there, "the server sends")
+    within(PATIENCE, lambda: there, "the server sends")
     come_to_rest(here, there[0])
     return here, there[0]
 
@@ -77,7 +77,7 @@ def pour_both_ways(serve: Serve, client: Client, kind: str, **settings: Any) -> 
 def test_two_that_only_send_are_bounded_and_end_by_an_abort(serve: Serve, client: Client, kind: str) -> None:
     here, there = pour_both_ways(serve, client, kind)
     call(here._stream.transport.abortConnection)
-    within(15, lambda: here.ended and there.ended, "both are ended")
+    within(PATIENCE, lambda: here.ended and there.ended, "both are ended")
     assert [type(one.ended) for one in (here, there)] == [WebSocketDropped] * 2
 
 
@@ -89,7 +89,7 @@ def test_two_that_only_send_and_one_is_cancelled(serve: Serve, client: Client, k
     assert not there.ended
     # Its Close waits behind what the other does not take.
     call(here._stream.close)
-    within(15, lambda: there.ended, "the other is ended, too")
+    within(PATIENCE, lambda: there.ended, "the other is ended, too")
 
 
 def test_two_that_only_send_and_one_receives_at_last(serve: Serve, client: Client, kind: str) -> None:
@@ -101,9 +101,9 @@ def test_two_that_only_send_and_one_receives_at_last(serve: Serve, client: Clien
         message = stream.receive()
         assert message == bytes(60000)
         received += len(message)
-    within(15, lambda: there.sent > before, "the other goes on")
+    within(PATIENCE, lambda: there.sent > before, "the other goes on")
     call(here._stream.transport.abortConnection)
-    within(15, lambda: there.ended, "the other is ended")
+    within(PATIENCE, lambda: there.ended, "the other is ended")
 
 
 class Slow(Echo):
@@ -121,7 +121,7 @@ def test_two_that_echo_without_end(serve: Serve, client: Client, kind: str) -> N
     time.sleep(1)
     call(here.transport.loseConnection)
     call(here.transport.whenClosed)
-    within(15, lambda: here.reasons and server.applications[0].reasons, "both hear of it")
+    within(PATIENCE, lambda: here.reasons and server.applications[0].reasons, "both hear of it")
 
 
 # Closing
@@ -153,7 +153,7 @@ def test_a_close_behind_a_full_queue_of_a_client(client: Client, listen: Listen,
     caller.send(b"\x88\x02\x0b\xb8")
     # It is the server that drops the connection.
     caller.close()
-    within(15, lambda: here.reasons, "connectionLost")
+    within(PATIENCE, lambda: here.reasons, "connectionLost")
     (reason,) = here.reasons
     assert isinstance(reason, WebSocketClosed)
     assert (reason.closeSent, reason.closeReceived) == ((3000, "done"), (3000, ""))
@@ -169,7 +169,7 @@ def test_a_close_behind_a_full_queue_of_a_server(serve: Serve, client: Client, k
     error = stream.end()
     assert isinstance(error, WebSocketClosed)
     assert error.closeReceived == (3000, "done")
-    within(15, lambda: server.applications[0].reasons, "connectionLost")
+    within(PATIENCE, lambda: server.applications[0].reasons, "connectionLost")
     assert isinstance(server.applications[0].reasons[0], WebSocketClosed)
 
 
@@ -199,26 +199,26 @@ def test_a_close_of_a_paused_client(serve: Serve, client: Client, kind: str) -> 
         await sender[0].run()
 
     server = serve(kind, streamApplication(handler))
-    here = client.begin(server, connecting(Paused()), closeTimeout=0.5).result()
-    within(15, lambda: sender, "the server sends")
+    here = client.begin(server, connecting(Paused()), closeTimeout=3).result()
+    within(PATIENCE, lambda: sender, "the server sends")
     come_to_rest(*sender)
     assert here.received == []
     call(here.transport.loseConnection, 3000)
     call(here.transport.whenClosed)
-    within(15, lambda: here.reasons, "connectionLost")
+    within(PATIENCE, lambda: here.reasons, "connectionLost")
     assert isinstance(here.reasons[0], WebSocketClosed)
     assert here.reasons[0].closeSent == (3000, "")
     assert here.transport.counters.receivedDiscarded > 0
-    within(15, lambda: sender[0].ended, "the server hears of it")
+    within(PATIENCE, lambda: sender[0].ended, "the server hears of it")
 
 
 def test_a_close_to_a_paused_client(serve: Serve, client: Client, kind: str) -> None:
     """The peer's patience ends it; what came before is delivered when it resumes."""
     server = serve(kind, lambda request: Filler(), pingTimeout=1, closeTimeout=1)
     here = client.begin(server, connecting(Paused()), pingTimeout=1, closeTimeout=5).result()
-    within(15, lambda: server.applications[0].reasons, "the server gives up")
+    within(PATIENCE, lambda: server.applications[0].reasons, "the server gives up")
     call(here.transport.resumeProducing)
-    within(15, lambda: here.reasons, "connectionLost")
+    within(PATIENCE, lambda: here.reasons, "connectionLost")
     assert [len(one) for one in here.received] == list(SIZES[: len(here.received)])
 
 
@@ -252,12 +252,12 @@ def test_a_callback_that_never_ends_is_bounded(serve: Serve, client: Client, kin
 
     server = serve(kind, streamApplication(handler))
     here = client.begin(server, connecting(Stuck()), closeTimeout=0.5).result()
-    within(15, lambda: sender, "the server sends")
+    within(PATIENCE, lambda: sender, "the server sends")
     come_to_rest(*sender)
     assert here.received == 1
     call(getattr(here.transport, how))
     call(here.transport.whenClosed)
-    within(15, lambda: here.reasons and sender[0].ended, "both hear of it")
+    within(PATIENCE, lambda: here.reasons and sender[0].ended, "both hear of it")
     assert here.received == 1
     (failure,) = here.failures
     assert failure.check(CancelledError)
@@ -277,15 +277,15 @@ def test_a_callback_that_never_ends_and_the_peer_leaves(serve: Serve, client: Cl
             getattr(self.transport, how)()
 
     server = serve(kind, lambda request: Leaving())
-    here = client.begin(server, connecting(Stuck()), closeTimeout=0.5).result()
-    within(15, lambda: here.received, "the first message came")
+    here = client.begin(server, connecting(Stuck()), closeTimeout=2).result()
+    within(PATIENCE, lambda: here.received, "the first message came")
     # So that all have come.
     time.sleep(0.2)
     call(here.transport.sendTextMessage, "leave")
     call(here.transport.whenClosed)
     assert not here.failures
     assert not here.reasons
-    within(15, lambda: here.reasons, "connectionLost")
+    within(PATIENCE, lambda: here.reasons, "connectionLost")
     assert here.received == 1
     (failure,) = here.failures
     assert failure.check(CancelledError)
@@ -339,17 +339,19 @@ def test_an_exception_in_a_callback(
     attempt = client.begin(server, connecting(failing if whose == "the client's" else other))
     if name == "negotiationStarted" and whose == "the client's":
         # It is opened, or not, by what comes first.
-        within(15, lambda: failing.reasons, "the client has lost it")
+        within(PATIENCE, lambda: failing.reasons, "the client has lost it")
     else:
         if name == "negotiationFinished" and whose == "the client's" and how != "Deferred":
             assert str(attempt.error(WebSocketDropped).__cause__) == "on purpose"
         else:
             attempt.result()
-        within(15, lambda: server.call(lambda: len(server.factory.connections)) or other.reasons, "the server's side")
+        within(
+            PATIENCE, lambda: server.call(lambda: len(server.factory.connections)) or other.reasons, "the server's side"
+        )
         if name not in ("negotiationFinished", "negotiationStarted"):
             call(provoke, other.transport, failing)
-        within(15, lambda: failing.reasons and other.reasons, "both have lost it")
-    within(15, lambda: logged, "it is logged")
+        within(PATIENCE, lambda: failing.reasons and other.reasons, "both have lost it")
+    within(PATIENCE, lambda: logged, "it is logged")
     (event,) = logged
     assert str(event["log_failure"].value) == "on purpose"
     logged.clear()
@@ -386,11 +388,11 @@ def test_a_client_that_leaves_a_server_that_has_not_decided(serve: Serve, kind: 
     server = serve(kind, build)
     peer = server.connect()
     peer.send(request())
-    within(15, lambda: deciding, "the server is asked")
+    within(PATIENCE, lambda: deciding, "the server is asked")
     if how == "reset":
         peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     peer.close()
-    within(15, lambda: cancelled, "it is cancelled")
+    within(PATIENCE, lambda: cancelled, "it is cancelled")
     assert cancelled == deciding
 
 
@@ -403,9 +405,9 @@ def test_a_stream_that_leaves_a_server_that_has_not_decided(serve: Serve, client
         return deciding[0]
 
     attempt = client.begin(serve(kind, build))
-    within(15, lambda: deciding, "the server is asked")
+    within(PATIENCE, lambda: deciding, "the server is asked")
     call(attempt.deferred.cancel)
-    within(15, lambda: cancelled, "it is cancelled")
+    within(PATIENCE, lambda: cancelled, "it is cancelled")
     attempt.error(CancelledError)
 
 

@@ -38,9 +38,11 @@ INTERVAL, TIMEOUT = 1, 2
 KEEN = ("--ping-interval", INTERVAL, "--ping-timeout", TIMEOUT)
 #: What a busy machine may add to a deadline, in seconds.
 SLACK = 5
-#: `twistd`, and a route that echoes and says at once, past the log, how each connection ended.
+#: `twistd`, and a route that echoes and says at once, past the log, how each connection ended. It says too when the
+#: reactor runs: it listens a little earlier, and has not all its descriptors then.
 PROGRAM = """
 import os, resource, sys
+from twisted.internet import reactor
 from twisted.scripts.twistd import run
 from wsock import Accept
 from wsock.service import routes
@@ -53,6 +55,7 @@ routes.KINDS["report"] = lambda: lambda request: Accept(Report())
 files = FILES or resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 sys.argv[0] = "twistd"
+reactor.callWhenRunning(reactor.callLater, 0, os.write, 1, b"runs\\n")
 run()
 """
 
@@ -90,6 +93,7 @@ class Server(Twistd):
         routes = ("--route", "/echo=report", "--route", "/=report")
         super().__init__("--port", port, *routes, *options, command=command)
         self.where = self.address(certificate=certificate and certificate[1])
+        within(PATIENCE, lambda: "\nruns\n" in self.log(), "the reactor runs")
 
     def lost(self) -> list[int]:
         """The codes of the connections that were lost so far."""

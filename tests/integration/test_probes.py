@@ -10,7 +10,7 @@ from dataclasses import field as dataclass_field
 from typing import Any
 
 import pytest
-from integration.peer import KEY, Answer, Peer, frame, request, within
+from integration.peer import KEY, PATIENCE, Answer, Peer, frame, request, within
 from integration.servers import Serve
 
 import wsock
@@ -209,7 +209,7 @@ def test_fault(serve: Serve, probe: Fault, sending: bool) -> None:
     peer.expect_end(2)
     peer.close()
     (application,) = server.applications
-    within(5, lambda: application.reasons, "connectionLost")
+    within(PATIENCE, lambda: application.reasons, "connectionLost")
     (reason,) = application.reasons
     assert reason.code == probe.code
     assert reason.closeSent[0] == probe.code
@@ -299,7 +299,7 @@ def test_F25_peer_closes_and_keeps_its_side_open(serve: Serve) -> None:
     peer.expect_close(3000, "")
     peer.expect_end(3)
     (application,) = server.applications
-    within(5, lambda: application.reasons, "connectionLost")
+    within(PATIENCE, lambda: application.reasons, "connectionLost")
     assert application.reasons[0].closeReceived == (3000, "bye")
 
 
@@ -316,5 +316,5 @@ def test_F26_peer_never_answers_our_close(serve: Serve, kind: str) -> None:
         # An abort: the peer had its chance.
         pass
     assert 0.4 < time.monotonic() - began < 8
-    within(5, lambda: server.applications[0].reasons, "connectionLost")
+    within(PATIENCE, lambda: server.applications[0].reasons, "connectionLost")
     assert server.applications[0].reasons[0].closeSent == (1000, "enough")
