@@ -448,6 +448,24 @@ PROTOCOL = [
         "overflow: closes", '        self.loseConnection(CloseCode.TRY_AGAIN_LATER, "too much unsent")', "        pass"
     ),
     Mutant("fault of the application: 1011", "        self.loseConnection(CloseCode.INTERNAL_ERROR)", "        pass"),
+    Mutant("pipes: taken for lost", "            self._startTimer(0, self._takenForLost)\n", "            pass\n"),
+    Mutant("pipes: told to close", "        below.loseConnection()\n"),
+    Mutant("pipes: without a producer", "        self._outgoing.unregister()\n        below.", "        below."),
+    Mutant(
+        "pipes: below TLS",
+        '    while (below := getattr(transport, "transport", None)) is not None:',
+        "    while (below := None):",
+    ),
+    Mutant(
+        "loss: a peer that has no name",
+        '        except Exception:\n            return "a peer"',
+        '        except TypeError:\n            return "a peer"',
+    ),
+    Mutant(
+        "close: a queue has its time",
+        "            seconds = self._settings.closeTimeout\n        if",
+        "            pass\n        if",
+    ),
 ]
 
 DELIVERY = [
@@ -496,6 +514,11 @@ DELIVERY = [
     ),
     Mutant("gap: nothing behind it", "                self._skipping = True\n"),
     Mutant("pongs: by their own way", "self._outgoing.writePongs(replies)", "self._outgoing.writeControl(replies)"),
+    Mutant(
+        "delivery: what was resumed is paused again",
+        "        if not self._reading and self._held is not None",
+        "        if False and self._held is not None",
+    ),
 ]
 
 KEEPALIVE = [
@@ -536,6 +559,16 @@ KEEPALIVE = [
     Mutant("latency: and not the later ones", "self._questions[0].number <= number:", "True:"),
     Mutant("latency: times out", "question.timer = self._reactor.callLater", "self._reactor.callLater"),
     Mutant("latency: ours alone", "return payload.startswith(_MARK)", "return True"),
+    Mutant(
+        "keepalive: a policy over TLS",
+        "            self.loseConnection(CloseCode.GOING_AWAY)\n            return None\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "keepalive: a policy over TLS only",
+        "        if ISSLTransport.providedBy(self._transport) and getattr",
+        "        if getattr",
+    ),
 ]
 
 WATCH = [
@@ -621,11 +654,20 @@ STREAM = [
 
 SERVER = [
     Mutant("refusal: its farewell", "        self._leave()\n", "        self._transport.loseConnection()\n"),
-    Mutant("opening: asyncio cancels", "except CAUGHT:", "except Exception:"),
+    Mutant(
+        "opening: asyncio cancels",
+        "except CAUGHT:\n            self._decisionFailed",
+        "except Exception:\n            self._decisionFailed",
+    ),
     Mutant(
         "opening: who leaves cancels",
         "            self._cancel(deciding)\n        forwarded",
         "            pass\n        forwarded",
+    ),
+    Mutant(
+        "others: they may fail",
+        '            except CAUGHT:\n                self._log.failure("what got',
+        '            except TypeError:\n                self._log.failure("what got',
     ),
 ]
 

@@ -41,6 +41,8 @@ CASES = [
     ([CHUNKED], b"11111111111111111\r\nHello", b"", True),
     ([CHUNKED], b"1" * 1024, b"", False),
     ([CHUNKED], b"1" * 1025, b"", True),
+    ([CHUNKED], b"5;" + b"x" * 1022 + b"\nHello", b"Hello", False),
+    ([CHUNKED], b"5;" + b"x" * 1023 + b"\nHello", b"", True),
 ]
 
 

@@ -12,6 +12,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRef
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IPushProducer, ISSLTransport, IStreamClientEndpoint
 from twisted.internet.protocol import ClientFactory
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from wire import (
     CLOSE_SENT,
@@ -1147,3 +1148,13 @@ def test_an_endpoint_that_makes_two() -> None:
     assert [transport.told for transport in transports] == [[], ["abort"]]
     attempt.deferred.cancel()
     assert [transport.told for transport in transports] == [["abort"], ["abort"]]
+
+
+@pytest.mark.parametrize("name", ["my_service", "-a.example", "a-.example"])
+def test_names_that_are_no_host_names(name: str) -> None:
+    """Resolvers know them: those of containers."""
+    reactor = MemoryReactorClock()
+    attempt = connect(reactor, f"ws://{name}:81/")
+    assert [one[:2] for one in reactor.tcpClients] == [(name, 81)]
+    attempt.addErrback(lambda failure: failure.trap(CancelledError))
+    attempt.cancel()

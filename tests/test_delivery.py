@@ -120,6 +120,19 @@ def test_a_pause_stops_within_a_segment_and_reading() -> None:
     assert served.transport.told == ["pause"]
 
 
+def test_what_somebody_else_resumes_is_paused_again() -> None:
+    """`ThrottlingFactory` resumes all its connections when its time is over, those that we paused too."""
+    served = opened()
+    served.wire.pauseProducing()
+    served.feed(bytes(65535))
+    assert served.transport.told == ["pause"]
+    for count in range(2, 10):
+        served.feed(b"a")
+        assert served.transport.told == ["pause"] * count
+    assert served.application.messages == []
+    served.lose(clean=False)
+
+
 def test_resuming_delivers_in_the_next_turn_only() -> None:
     served = opened()
     served.wire.pauseProducing()

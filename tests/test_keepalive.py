@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionLost, TimeoutError
+from twisted.internet.interfaces import ISSLTransport
 from wire import CLOSE, HELLO, PONG, Application, Asked, Producer, Served, Slow, Transport, text
+from zope.interface import directlyProvides
 
 from wsock import WebSocketDropped, WebSocketEnded, WebSocketStream, keepalive, streamApplication
 
@@ -530,3 +532,20 @@ def test_a_reactor_that_was_held_up_reads_before_it_judges() -> None:
     assert served.transport.told == []
     served.clock.advance(60)
     assert served.transport.told == ["abort"]
+
+
+@pytest.mark.parametrize("secure", [True, False])
+def test_a_policy_that_closes_is_heard_of_over_tls(secure: bool) -> None:
+    """As `TimeoutFactory`: TLS waits for its producer, which we are; any other transport just closes."""
+    transport = Transport()
+    if secure:
+        directlyProvides(transport, ISSLTransport)
+    served = alive(transport=transport, closeTimeout=3)
+    transport.disconnecting = True
+    sent = served.advance(20)
+    assert sent[:1] == (b"\x88" if secure else b"\x89")
+    if secure:
+        assert served.wire.closeSent == (1001, "")
+        served.advance(3)
+        assert transport.told[-1] == "abort"
+    served.lose()

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import (
     INegotiated,
     IProtocol,
     IPushProducer,
+    ISSLTransport,
     ITCPTransport,
     IUNIXTransport,
 )
@@ -355,8 +356,19 @@ def test_a_peer_that_stops_taking_never_gets_our_close() -> None:
     assert served.transport.told[-1] == "abort"
 
 
-def test_without_a_ping_timeout_a_full_queue_is_waited_for() -> None:
-    served = opened(settings={"pingTimeout": None})
+def test_without_a_ping_timeout_a_full_queue_has_the_time_of_a_close() -> None:
+    served = opened(settings={"pingTimeout": None, "closeTimeout": 5})
+    fill(served)
+    served.wire.loseConnection()
+    served.clock.advance(4.9)
+    assert "abort" not in served.transport.told
+    served.clock.advance(0.1)
+    assert served.transport.told[-1] == "abort"
+    served.lose()
+
+
+def test_without_either_a_full_queue_is_waited_for() -> None:
+    served = opened(settings={"pingTimeout": None, "closeTimeout": None})
     fill(served)
     served.wire.loseConnection()
     assert served.clock.getDelayedCalls() == []
@@ -430,6 +442,67 @@ def test_a_clean_end_is_not_logged() -> None:
 
 
 # Aborting
+
+
+class Pipes(Transport):
+    """What is only an `ITransport`, as the pipes of a process: it can't be aborted, and may never close."""
+
+    abortConnection: Any = property()
+    setTcpNoDelay: Any = property()
+    knowsPeer = True
+
+    def getPeer(self) -> Any:
+        if not self.knowsPeer:
+            raise NotImplementedError
+        return super().getPeer()
+
+
+@pytest.mark.parametrize("ends", ["at once", "later", "never"])
+@pytest.mark.parametrize("secure", [False, True])
+def test_a_transport_that_can_not_abort_is_told_to_close_and_taken_for_lost(secure: bool, ends: str) -> None:
+    pipes = Pipes()
+    wrapper: Any = Transport() if secure else pipes
+    if secure:
+        wrapper.transport = pipes
+    served = Served(transport=wrapper).open()
+    if ends == "at once":
+        pipes.loseConnection = lambda: served.lose(clean=False)  # type: ignore[method-assign]
+    served.wire.abortConnection()
+    assert wrapper.producer is None
+    if ends == "later":
+        assert pipes.told == ["lose"]
+        served.lose()
+    served.clock.advance(0)
+    assert served.application.told == ["started", "finished", "lost"]
+    assert served.clock.getDelayedCalls() == []
+    assert "abort" not in wrapper.told
+    # Whatever it does then is of no concern.
+    served.feed(HELLO)
+    served.lose()
+    assert served.application.told == ["started", "finished", "lost"]
+    assert list(served.factory.connections) == []
+
+
+def test_a_peer_that_can_not_be_named_is_dropped_all_the_same() -> None:
+    served = Served(transport=Pipes()).open()
+    served.transport.knowsPeer = False  # type: ignore[attr-defined]
+    closed = served.wire.whenClosed()
+    with logged() as events:
+        served.lose()
+    assert [event["peer"] for event in events] == ["a peer"]
+    assert closed.called
+    assert served.application.told[-1] == "lost"
+
+
+@implementer(ISSLTransport)
+class Tls(Transport):
+    """It says that it is TCP, since `ISSLTransport` does."""
+
+
+def test_tls_over_what_is_no_tcp() -> None:
+    served = Served(transport=Tls()).open()
+    assert served.feed(HELLO) == b""
+    assert served.application.messages == ["Hello"]
 
 
 @pytest.mark.parametrize("state", ["open", "closing", "both closed", "failed", "full", "paused"])

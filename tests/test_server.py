@@ -370,10 +370,11 @@ def test_while_undecided_64_kib_are_held(size: int) -> None:
         assert served.transport.told == []
         served.feed(message[place : place + size])
     assert served.transport.told == ["pause"]
-    served.feed(HELLO)  # as TLS does
-    assert served.transport.told == ["pause"]
+    # As TLS does; or somebody has resumed it.
+    served.feed(HELLO)
+    assert served.transport.told == ["pause", "pause"]
     undecided.deferred.callback(served.application)
-    assert served.transport.told == ["pause", "resume"]
+    assert served.transport.told == ["pause", "pause", "resume"]
     assert served.application.messages == [bytes(65_528), "Hello"]
 
 
@@ -732,6 +733,24 @@ def test_others_get_every_byte_as_it_came(size: int) -> None:
     served.lose()
     assert len(other.lost) == 1
     assert served.requests == []
+
+
+def test_others_that_fail_when_they_lose_their_connection() -> None:
+    def fail(reason: Failure) -> None:
+        raise RuntimeError("others")
+
+    others = Others()
+    served = Served(otherwise=others)
+    served.feed(GET)
+    others.made[0].connectionLost = fail
+    stopped: list[object] = []
+    closed: list[object] = []
+    served.wire.whenClosed().addCallback(closed.append)
+    served.factory.stop().addCallback(stopped.append)
+    with logged() as events:
+        served.lose()
+    assert failures(events) == ["others"]
+    assert closed == stopped == [None]
 
 
 def test_there_may_be_no_protocol_for_others() -> None:

@@ -313,6 +313,21 @@ def test_its_return_closes() -> None:
     served.lose()
 
 
+def test_a_handler_that_fails_to_cancel_does_not_hold_up_the_end() -> None:
+    def canceller(deferred: Deferred[None]) -> None:
+        raise Expected("canceller")
+
+    served = handled(lambda stream: Deferred(canceller))
+    other = Served(factory=served.factory).open()
+    stopped: list[object] = []
+    served.factory.stop().addCallback(stopped.append)
+    with logged() as events:
+        other.lose(clean=False)
+        served.lose()
+    assert failures(events) == ["canceller"] * 2
+    assert stopped == [None]
+
+
 def test_what_comes_when_it_has_returned_is_let_go() -> None:
     go: Deferred[None] = Deferred()
 

@@ -6,10 +6,11 @@ ended.
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeAlias
+import re
+from typing import Any, Final, Protocol, TypeAlias
 
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IDelayedCall, IProtocolFactory, IStreamClientEndpoint
 from twisted.python.failure import Failure
 
@@ -28,6 +29,9 @@ class _Connects(Protocol):
 #: An ``IStreamClientEndpoint``, also for type checkers that do not know what implements one: those without mypy-zope.
 #: In quotes: before zope.interface 6.2 an interface had no ``|``.
 Endpoint: TypeAlias = "IStreamClientEndpoint | _Connects"
+
+#: What is in a name that IDNA 2008 does not have (RFC 5891 section 4.2.3.1), and that resolvers know all the same.
+_NO_HOSTNAME: Final = re.compile(r"_|(?:^|\.)-|-(?:\.|$)")
 
 
 def tooLong() -> WebSocketDropped:
@@ -151,7 +155,9 @@ def endpointFor(reactor: Any, url: URL, endpoint: Endpoint | None, trustRoot: An
         ImportError: the packages for TLS are missing.
     """
     if endpoint is None:
-        endpoint = HostnameEndpoint(reactor, url.host, url.port)
+        # `HostnameEndpoint` refuses the names of some containers: my_service.
+        kind = TCP4ClientEndpoint if _NO_HOSTNAME.search(url.host) else HostnameEndpoint
+        endpoint = kind(reactor, url.host, url.port)
     if not url.secure:
         if trustRoot is not None or clientCertificate is not None:
             raise LocalProtocolError("trustRoot and clientCertificate are for TLS, and so for a wss:// URL")

@@ -166,7 +166,7 @@ class Settings:
         closeTimeout: seconds from our Close to the loss of the connection; then it is aborted.
         pingInterval: seconds without a sign of life from the peer before it is sent a Ping.
         pingTimeout: seconds after that Ping before a peer that still gives none is aborted; also how long it may take
-            nothing of our last bytes.
+            nothing of our last bytes, which is ``closeTimeout`` where this is None.
         receiveQueue: how many messages are taken in while a callback is not done.
         highWaterMark: how many bytes may be unsent before the connection counts as not writable; it does so with more
             messages, too, than one for each 256 bytes of it, or 256 where that is less. Over TLS nothing is known of

@@ -40,6 +40,8 @@ ENDING: Final = 2
 ABORTED: Final = 3
 #: The transport is lost.
 LOST: Final = 4
+#: A transport that was paused, and has given us more bytes since than TLS had in hand, was resumed behind our back.
+_MUCH: Final = 65536
 
 
 def asDeferred(result: object) -> Deferred[Any] | None:
@@ -163,6 +165,9 @@ class Delivery:
             or ((self._paused or self._serving is not None or self._discarding or outgoing.paused) and self._isHeldUp())
         ):
             self._hold(data)
+            if not self._reading and self._held is not None and len(self._held) >= _MUCH:
+                # Somebody else has it read on: `ThrottlingFactory` of Twisted's, for all its connections at once.
+                self._transport.pauseProducing()
             if not self._delivering:
                 self._readAhead()
                 self._updateReading()

@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from . import __version__
 from .contract import Settings
+from .log import ClassLogger
 from .protocol import WireProtocol
 from .request import Request
 from .sansio.constants import DEFAULT_MAX_MESSAGE_SIZE, CloseCode, is_sendable_close_code
@@ -60,6 +61,7 @@ class ConnectionFactory(Generic[Wire]):
     """
 
     noisy = False
+    _log = ClassLogger()
 
     def __init__(
         self, buildApplication: Callable[[Request], Any], reactor: IReactorTime | None, settings: Settings
@@ -123,7 +125,11 @@ class ConnectionFactory(Generic[Wire]):
             # Each once: it may still be cleaning up when the next connection is lost.
             handlers, self._handlers = self._handlers, set()
             for handler in list(handlers):
-                handler.cancel()
+                try:
+                    handler.cancel()
+                except Exception:
+                    # Its canceller is not ours to trust; the others have no part in it.
+                    self._log.failure("a stream's handler failed to cancel")
             stopped, self._stopped = self._stopped, []
             for deferred in stopped:
                 deferred.callback(None)

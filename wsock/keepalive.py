@@ -18,11 +18,12 @@ from typing import Final
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import TimeoutError as TimedOut
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, ISSLTransport
 from twisted.python.failure import Failure
 
 from .contract import Settings, WebSocketEnded
 from .delivery import LOST, OPEN
+from .sansio.constants import CloseCode
 from .sending import Sending
 from .watch import Watch, watchOf
 
@@ -161,6 +162,10 @@ class Keepalive(Sending):
         if interval is None or self._phase != OPEN or self._isClosing():
             # From its Close on a connection is watched by other means.
             return None
+        if ISSLTransport.providedBy(self._transport) and getattr(self._transport, "disconnecting", False):
+            # A policy around us, such as `TimeoutFactory`, has closed it: TLS waits for its producer, which we are.
+            self.loseConnection(CloseCode.GOING_AWAY)
+            return None
         # What nobody has told of is seen now.
         self._updateReading()
         if self._exemptSince is not None:
@@ -212,4 +217,8 @@ class Keepalive(Sending):
 
     def _peerGone(self, seconds: float) -> None:
         """The peer gave no sign of life."""
+        raise NotImplementedError
+
+    def loseConnection(self, code: int | None = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
+        """Closes the connection."""
         raise NotImplementedError

@@ -12,9 +12,11 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
+from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
@@ -48,6 +50,13 @@ if TYPE_CHECKING:
 def _canHalfClose(transport: Any) -> bool:
     """Whether the transport's end is a socket's: behind TLS, half a close would cut off what ends TLS."""
     return IHalfCloseableDescriptor.providedBy(transport) and not ISSLTransport.providedBy(transport)
+
+
+def _lowest(transport: Any) -> Any:
+    """The transport below all that wrap one, as TLS does."""
+    while (below := getattr(transport, "transport", None)) is not None:
+        transport = below
+    return transport
 
 
 def _nothing() -> None:
@@ -125,8 +134,10 @@ class WireProtocol(Keepalive):
             settings.slowConsumer == "drop",
         )
         if ITCPTransport.providedBy(transport) and not IUNIXTransport.providedBy(transport):
-            # A message is a whole thing: waiting for more to fill a segment only delays it.
-            transport.setTcpNoDelay(True)
+            # A message is a whole thing: waiting for more to fill a segment only delays it. TLS says that it is TCP,
+            # whatever is below it.
+            with suppress(AttributeError):
+                transport.setTcpNoDelay(True)
         self.connectionMade()
 
     def connectionLost(self, reason: Failure) -> None:
@@ -215,7 +226,20 @@ class WireProtocol(Keepalive):
         self._stopTimer()
         self._outgoing.abort()
         self._stopProducer()
-        self._transport.abortConnection()
+        below = _lowest(self._transport)
+        if hasattr(below, "abortConnection"):
+            self._transport.abortConnection()
+            return
+        # An ITransport has no such thing: the pipes of a process, standard input and output. It is told to close, and
+        # may wait for good until it has written what it has.
+        self._outgoing.unregister()
+        below.loseConnection()
+        if self._phase != LOST:
+            self._startTimer(0, self._takenForLost)
+
+    def _takenForLost(self) -> None:
+        self._timer = None
+        self.connectionLost(Failure(ConnectionAborted()))
 
     def stopProducing(self) -> None:
         """Closes the connection; for those who hold us for a producer."""
@@ -358,8 +382,12 @@ class WireProtocol(Keepalive):
         self._outgoing.whenDrained(then)
 
     def _watchQueue(self) -> None:
-        if self._settings.pingTimeout is not None:
-            self._startTimer(self._settings.pingTimeout, self._queueWatched, self._outgoing.untaken)
+        seconds = self._settings.pingTimeout
+        if seconds is None:
+            # Nobody is dropped for its silence; but a closing handshake has its time.
+            seconds = self._settings.closeTimeout
+        if seconds is not None:
+            self._startTimer(seconds, self._queueWatched, self._outgoing.untaken)
 
     def _queueWatched(self, untaken: int) -> None:
         self._timer = None
@@ -439,7 +467,14 @@ class WireProtocol(Keepalive):
 
     def _logLoss(self, reason: BaseException) -> None:
         if isinstance(reason, WebSocketDropped):
-            self._log.info("{peer} dropped: {reason}", peer=self.getPeer(), reason=str(reason))
+            self._log.info("{peer} dropped: {reason}", peer=self._peerForLog(), reason=str(reason))
+
+    def _peerForLog(self) -> object:
+        """The peer's address; a transport that is lost may not know it any more, as that of a process."""
+        try:
+            return self.getPeer()
+        except Exception:
+            return "a peer"
 
     def _reason(self) -> BaseException:
         connection = self._connection

@@ -98,7 +98,7 @@ class WebSocketServerProtocol(WireProtocol):
     def _holdUndecided(self, data: bytes) -> None:
         """Holds what comes while ``buildApplication`` decides; a peer that sends much is made to wait."""
         self._hold(data)
-        if self._reading and self._held is not None and len(self._held) >= _UNDECIDED:
+        if self._held is not None and len(self._held) >= _UNDECIDED:
             self._reading = False
             self._transport.pauseProducing()
 
@@ -201,7 +201,9 @@ class WebSocketServerProtocol(WireProtocol):
     def _refuse(self, answer: Response, why: str | None = None) -> None:
         """Answers with HTTP and ends the connection."""
         if why is not None:
-            self._log.info("{peer} refused with {status}: {why}", peer=self.getPeer(), status=answer.status, why=why)
+            self._log.info(
+                "{peer} refused with {status}: {why}", peer=self._peerForLog(), status=answer.status, why=why
+            )
         self._phase = ENDING
         self._held = None
         self._stopTimer()
@@ -248,7 +250,10 @@ class WebSocketServerProtocol(WireProtocol):
             self._cancel(deciding)
         forwarded, self._forwarded = self._forwarded, None
         if forwarded is not None:
-            forwarded.connectionLost(reason)
+            try:
+                forwarded.connectionLost(reason)
+            except CAUGHT:
+                self._log.failure("what got a connection without a WebSocket failed in connectionLost")
 
     def _bothClosed(self) -> None:
         # The transport has done its work, and the server drops it first (RFC 6455 §7.1.1).

@@ -128,7 +128,7 @@ class Attempt:
         assert isinstance(result, Failure), f"connected, {result}"
         assert type(result.value) is kind, repr(result.value)
         # Less than any timer's time.
-        within(PATIENCE, lambda: not call(self._traces.left), "nothing is left of a connection that failed")
+        within(5, lambda: not call(self._traces.left), "nothing is left of a connection that failed")
         assert len(self.results) == 1
         return result.value
 

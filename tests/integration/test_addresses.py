@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from integration.servers import Echo, Serve, Server
 from integration.streams import Client, Stream, call, trust
 from twisted.application.internet import ClientService
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import (
     AdoptedStreamServerEndpoint,
+    ProcessEndpoint,
     TCP4ClientEndpoint,
     UNIXClientEndpoint,
     UNIXServerEndpoint,
@@ -478,3 +480,45 @@ def test_ClientService_stops(
         is (WebSocketClosed if politely or kind == "tls" else WebSocketDropped)
     )
     assert len(server.applications) == 1
+
+
+#: A program between a socket and its own input and output, as ``nc`` is.
+CAT = """
+import os, socket, sys, threading
+with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as there:
+    def forth():
+        while data := os.read(0, 65536):
+            there.sendall(data)
+        there.shutdown(socket.SHUT_WR)
+    threading.Thread(target=forth, daemon=True).start()
+    while data := there.recv(65536):
+        os.write(1, data)
+"""
+
+
+@pytest.mark.parametrize("kind", ["tcp", "tls"])
+def test_by_the_pipes_of_a_process(serve: Serve, client: Client, reactor: Any, kind: str) -> None:
+    """They can't be aborted, and do not know their peer any more when the process has ended."""
+    server = serve(kind, lambda request: Deferred() if request.path == "/never" else Echo())
+
+    def through() -> ProcessEndpoint:
+        return ProcessEndpoint(reactor, sys.executable, [sys.executable, "-c", CAT, str(server.port)])
+
+    converse(client.connect(server, endpoint=through()), server)
+    dropped = client.connect(server, endpoint=through())
+    server.call(server.applications[-1].transport.abortConnection)
+    assert isinstance(dropped.end(), WebSocketDropped)
+    dropping = client.connect(server, endpoint=through())
+    call(dropping.stream.transport.abortConnection)
+    assert isinstance(dropping.end(), WebSocketDropped)
+    within(PATIENCE, lambda: server.applications[-1].reasons, "the server hears of it")
+    count = len(server.applications)
+    trusted = {} if server.certificate is None else {"trustRoot": trust(server.certificate)}
+    cancelled, late = (
+        client.begin(server.url("/never"), endpoint=through(), openTimeout=seconds, **trusted) for seconds in (60, 3)
+    )
+    within(PATIENCE, lambda: len(server.applications) == count + 2, "the server has their requests")
+    call(cancelled.deferred.cancel)
+    cancelled.error(CancelledError)
+    late.error(WebSocketDropped)
+    within(PATIENCE, lambda: server.call(lambda: not server.factory._wires), "the server has lost all")

@@ -73,8 +73,10 @@ class BodyDecoder:
             self.has_ended = len(self._body) == self._limit
             return not self._in_chunk
         end = unread.find(b"\n")
+        if (len(unread) if end < 0 else end) > _MAX_SIZE_LINE:
+            self.has_ended = True
+            return False
         if end < 0:
-            self.has_ended = len(unread) > _MAX_SIZE_LINE
             return False
         size = bytes(unread[:end]).split(b";")[0].strip(b" \t\r")
         del unread[: end + 1]

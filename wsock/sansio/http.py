@@ -7,7 +7,7 @@ Rules this module keeps:
 - limited: a head costs at most 16 KiB and time linear in its size, in whatever chunks it comes;
 - the same verdict for every way to split the same bytes, as soon as it is known: at the latest with the line's end;
 - a head stays one bytes object; its fields are parsed when they are asked for and not kept;
-- nothing is encoded that this module would not decode.
+- nothing is encoded that this module would not decode, but for its limits: those of others may be higher.
 
 It reads no bodies: what follows a head is left in ``unread``.
 """
