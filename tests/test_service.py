@@ -1,8 +1,10 @@
 """`twistd wsock`: its options, its pages, how it starts, and how it ends."""
 
+import contextlib
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -511,7 +513,7 @@ def test_behind_a_proxy() -> None:
         within(PATIENCE, lambda: "192.0.2.1" in twistd.log(), "the log names the peer that the proxy told of")
 
 
-def test_the_log_keeps_secrets(twistd: Twistd) -> None:
+def test_the_log_keeps_secrets() -> None:
     """No query string, no credentials, whatever becomes of the request."""
     inside = {"authorization": f"Basic {SECRET}", "cookie": f"session={SECRET}"}
     requests = [
@@ -530,19 +532,21 @@ def test_the_log_keeps_secrets(twistd: Twistd) -> None:
         request(f"POST /echo?token={SECRET} HTTP/1.1", content_length="7") + SECRET.encode(),
         request(f"POST /?token={SECRET} HTTP/1.1", upgrade=None, content_length="7") + SECRET.encode(),
     ]
-    for one in requests:
+    # A process of its own, since other tests have such lines too; the log is whole when it has ended.
+    with Twistd("--port", LOOPBACK) as twistd:
+        # A peer that sends less than it said, and leaves. It comes first: what answers the others has seen it go.
         peer = twistd.address().connect()
-        peer.send(one)
-        if peer.answer().status == 101:
-            peer.send(frame(0x83, SECRET.encode()))
-        peer.rest()
+        peer.send(request(f"PUT /?token={SECRET} HTTP/1.1", upgrade=None, content_length="99") + SECRET.encode())
         peer.close()
-    # A peer that sends less than it said, and leaves.
-    peer = twistd.address().connect()
-    peer.send(request(f"PUT /?token={SECRET} HTTP/1.1", upgrade=None, content_length="99") + SECRET.encode())
-    peer.close()
-    time.sleep(0.1)
-    log = twistd.log()
+        for one in requests:
+            peer = twistd.address().connect()
+            peer.send(one)
+            if peer.answer().status == 101:
+                peer.send(frame(0x83, SECRET.encode()))
+            peer.rest()
+            peer.close()
+        twistd.terminate()
+        log = twistd.log()
     assert "'POST' '/' 405" in log
     assert "refused with 400" in log
     assert SECRET not in log
@@ -560,6 +564,31 @@ def test_ends_at_once_when_nobody_is_there(command: list[str]) -> None:
         assert peer.frame() == (0x81, b"Hello")
         peer.close()
         assert twistd.terminate() < 2
+
+
+def test_standard_input_and_output(tmp_path: Path) -> None:
+    """They can't be aborted: the end does not wait for who is silent."""
+    log = tmp_path / "log"
+    line = [*TWISTD, "-n", "--pidfile=", f"--logfile={log}", "wsock", "--port", "stdio:"]
+    with (
+        subprocess.Popen(line, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process,
+        contextlib.ExitStack() as stack,
+    ):
+        stack.callback(process.kill)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(request() + frame(0x81, b"Hello"))
+        process.stdin.flush()
+        answer = iter(process.stdout.readline, b"\r\n")
+        assert b"101" in next(answer)
+        list(answer)
+        assert process.stdout.read(7) == b"\x81\x05Hello"
+        began = time.monotonic()
+        process.terminate()
+        assert process.wait(PATIENCE) in (0, -signal.SIGTERM)
+        assert time.monotonic() - began < 9
+        assert process.stdout.read() == b"\x88\x02\x03\xe9"
+    assert "Traceback" not in log.read_text()
 
 
 def test_sigterm(certificate: tuple[Path, Path]) -> None:

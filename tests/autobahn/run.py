@@ -38,7 +38,7 @@ def judge(report, expected):
     index = report / "index.json"
     agents = json.loads(index.read_text()) if index.exists() else {}
     if list(agents) != ["wsock"]:
-        print(f"no result: agents {sorted(agents)} instead of wsock; see {report.parent / 'wstest.log'}")
+        print(f"no result: agents {sorted(agents)} instead of wsock")
         return 1
     cases = agents["wsock"]
     bad = 0
@@ -99,14 +99,15 @@ def logged(folder):
         yield {"cwd": folder, "stdout": log, "stderr": log, "stdin": subprocess.DEVNULL}
 
 
-def test_server(url, wstest, spec, out):
+def test_server(url, wstest, spec, out, limit):
     spec["servers"] = [{"agent": "wsock", "url": url}]
     (out / "spec.json").write_text(json.dumps(spec))
     with logged(out) as output:
-        return subprocess.run([wstest, "-m", "fuzzingclient", "-s", out / "spec.json"], **output).returncode
+        client = [wstest, "-m", "fuzzingclient", "-s", out / "spec.json"]
+        return subprocess.run(client, timeout=limit, **output).returncode
 
 
-def test_client(command, wstest, spec, out, tls):
+def test_client(command, wstest, spec, out, tls, limit):
     port = free_port()
     spec["url"] = f"{'wss' if tls else 'ws'}://127.0.0.1:{port}"
     ca = ""
@@ -119,7 +120,7 @@ def test_client(command, wstest, spec, out, tls):
     try:
         wait_for(port, server)
         words = [word.replace("{url}", spec["url"]).replace("{ca}", str(ca)) for word in command]
-        return subprocess.run(words, timeout=5400).returncode
+        return subprocess.run(words, timeout=limit).returncode
     finally:
         server.kill()
         server.wait()
@@ -134,6 +135,7 @@ def parse_arguments():
     parser.add_argument("--cases", help="comma-separated patterns, such as 9.*, in place of a tier; any number may run")
     parser.add_argument("--out", help="where specification, log and report go; a temporary folder by default")
     parser.add_argument("--tls", action="store_true")
+    parser.add_argument("--limit", type=float, default=5400, help="how long the cases may take, in seconds")
     own, command = split_at(sys.argv[1:], "--")
     arguments = parser.parse_args(own)
     if arguments.side == "server" and not arguments.url:
@@ -160,13 +162,21 @@ def main():
     if arguments.cases:
         cases, excluded, expected = arguments.cases.split(","), [], None
     spec = {"outdir": str(report), "cases": cases, "exclude-cases": excluded, "exclude-agent-cases": {}}
-    if arguments.side == "server":
-        status = test_server(arguments.url, arguments.wstest, spec, out)
-    else:
-        status = test_client(command, arguments.wstest, spec, out, arguments.tls)
+    try:
+        if arguments.side == "server":
+            status = test_server(arguments.url, arguments.wstest, spec, out, arguments.limit)
+        else:
+            status = test_client(command, arguments.wstest, spec, out, arguments.tls, arguments.limit)
+    except subprocess.TimeoutExpired:
+        print(f"stopped after {arguments.limit:.0f} s")
+        status = 124
     if status:
         print(f"exit status {status}")
-    sys.exit(1 if judge(report, expected) or status else 0)
+    if judge(report, expected) or status:
+        sys.exit(f"specification, log and report are in {out}")
+    # Nobody looks into it any more, unless it was asked for.
+    if not arguments.out:
+        shutil.rmtree(out)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,9 @@ from websockets.sync.client import ClientConnection, connect
 
 import wsock
 
-#: Where wsock and its plugin are imported from: the present folder and `twistd`'s are of no concern.
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(wsock.__file__).parents[1])}
+#: Where wsock and its plugin are imported from: the present folder and `twistd`'s are of no concern; and how wide the
+#: help is, which twistd asks COLUMNS.
+ENVIRONMENT = {**os.environ, "COLUMNS": "80", "PYTHONPATH": str(Path(wsock.__file__).parents[1])}
 TWISTD = [sys.executable, "-c", "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"]
 TWIST = [sys.executable, "-m", "twisted"]
 #: How long a process may take to start, and to end, in seconds.
