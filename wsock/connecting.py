@@ -42,8 +42,8 @@ def connectProtocol(
         headers: more fields for the request, such as Origin, Cookie and Authorization.
         subprotocols: offered, the preferred first.
         endpoint: how to reach the server, in place of the URL's host and port: through Tor, by a UNIX socket. Any
-            ``IStreamClientEndpoint`` whose transports can pause and be told to, as all of Twisted's can but SSH's
-            channels; TLS is added to it for a ``wss:`` URL.
+            ``IStreamClientEndpoint`` whose transports are producers and consumers, as all of Twisted's are but the
+            channels of SSH; TLS is added to it for a ``wss:`` URL.
         trustRoot: whom to trust in place of the platform's roots: a certificate, or what
             ``twisted.internet.ssl.trustRootFromCertificates`` returns.
         clientCertificate: who we are, a ``twisted.internet.ssl.PrivateCertificate``.
