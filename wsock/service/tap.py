@@ -170,7 +170,8 @@ class ListeningService(Service):
         if listening is None:
             return None
         listening.cancel()
-        return listening.addCallback(lambda port: None if port is None else port.stopListening())
+        # None if it was cancelled; and standard input and output are a connection, and no port.
+        return listening.addCallback(lambda port: port.stopListening() if hasattr(port, "stopListening") else None)
 
 
 class WebSocketService(MultiService):
