@@ -14,7 +14,7 @@ import pytest_twisted
 
 pytest.register_assert_rewrite("integration.peer")
 
-from integration.peer import PATIENCE, Listener, make_certificate  # noqa: E402
+from integration.peer import Listener, make_certificate  # noqa: E402
 from integration.servers import Echo, Serve, Server, settings_among  # noqa: E402
 from integration.streams import Client, Listen, Traces  # noqa: E402
 from twisted.internet.address import UNIXAddress  # noqa: E402
@@ -117,7 +117,7 @@ def serve(
         pytest_twisted.blockon(server.listening.stopListening())
     for server in servers:
         # All peers have left, so this is no farewell: it only tells that nobody is left.
-        pytest_twisted.blockon(server.factory.stop().addTimeout(PATIENCE, reactor))
+        pytest_twisted.blockon(server.factory.stop().addTimeout(8, reactor))
         assert not server.factory.connections
     left = [call for call in reactor.getDelayedCalls() if call not in before and "wsock" in str(call)]
     assert not left, f"delayed calls are left: {left}"
@@ -150,7 +150,7 @@ def client(logged: list[Any]) -> Iterator[Client]:
     traces = Traces()
     client = Client()
     yield client
-    pytest_twisted.blockon(client.close().addTimeout(PATIENCE, reactor))
+    pytest_twisted.blockon(client.close().addTimeout(8, reactor))
     for _ in range(500):
         left = traces.left()
         if not left:

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.parametrize("kind", ["tcp", "tls"])
 
 KIB, MIB = 2**10, 2**20
 #: What two connections and the system may hold of what nobody reads: far less than is sent if nobody is held up.
-HELD, TOO_MUCH = 64 * MIB, 128 * MIB
+HELD, TOO_MUCH = 32 * MIB, 128 * MIB
 
 
 class Pouring:

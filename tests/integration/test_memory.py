@@ -24,7 +24,7 @@ BOUND = MIB
 #: What is sent, if it is let.
 MUCH = 100 * BOUND
 #: What the systems of both sides may hold of what is not read, in all.
-TAKEN = 64 * MIB
+TAKEN = 16 * MIB
 #: The receive buffer of a peer that reads nothing.
 SMALL = 2**16
 #: The masking key that leaves a payload as it is.

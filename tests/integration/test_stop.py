@@ -9,9 +9,6 @@ from integration.peer import Peer, frame, request
 from integration.servers import KINDS, Echo, Serve, Server
 from twisted.internet.defer import Deferred
 
-#: How late it may be on a busy machine, in seconds.
-SLACK = 5
-
 
 def decide(request: Any) -> Any:
     """Accepts, but for /later: there it never decides."""
@@ -60,13 +57,13 @@ class Stopped:
         self.polite.expect_end()
         self.polite.close()
         self.silent.expect_close(1001, "")
-        assert time.monotonic() - began < 3.5
+        assert time.monotonic() - began < 2
         assert not self.fired
         # What it was sent before is still on its way to it when its time is up.
         assert ends(self.silent, reset=True)
-        assert 3.5 < time.monotonic() - began < 4 + SLACK
+        assert 3.5 < time.monotonic() - began < 5.5
         while len(self.fired) < 2:
-            assert time.monotonic() - began < 4 + SLACK
+            assert time.monotonic() - began < 6
             time.sleep(0.01)
         assert len(self.fired) == 2
         assert self.server.call(lambda: len(self.server.factory.connections)) == 0

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from integration.peer import PATIENCE, Peer, frame, request, within
+from integration.peer import Peer, frame, request, within
 from integration.servers import KINDS, Echo, Serve
 
 from wsock import Refuse
@@ -18,6 +18,9 @@ SIZES = [0, 1, 125, 126, 65535, 65536, 2**20]
 PATTERN = bytes(range(256)) * 2**12
 
 pytestmark = pytest.mark.parametrize("kind", KINDS)
+
+#: In seconds: less than any timer's time, which would hide that nobody else ended it.
+SOON = 8
 
 
 def echoes(peer: Peer, sent: bytes, *expected: tuple[int, bytes]) -> None:
@@ -170,7 +173,7 @@ def test_loseConnection_with_a_full_queue(serve: Serve, kind: str) -> None:
     peer.expect_end()
     # TLS has a farewell of its own, for which the other side waits.
     peer.close()
-    within(PATIENCE, lambda: server.applications[0].reasons, "connectionLost")
+    within(SOON, lambda: server.applications[0].reasons, "connectionLost")
     assert server.applications[0].reasons[0].closeReceived == (3000, "")
 
 
@@ -234,7 +237,7 @@ def test_peer_leaves_without_a_word(serve: Serve, kind: str) -> None:
         peer = server.open()
         peer.send(frame(0x81, b"unread") * 100)
         peer.close()
-    within(PATIENCE, lambda: [one.reasons for one in server.applications if one.reasons][1:], "connectionLost of both")
+    within(SOON, lambda: [one.reasons for one in server.applications if one.reasons][1:], "connectionLost of both")
     assert {reason.code for one in server.applications for reason in one.reasons} == {1006}
     assert server.call(lambda: len(server.factory.connections)) == 0
 
