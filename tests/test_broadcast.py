@@ -115,7 +115,7 @@ def test_a_slow_peer_hurts_nobody(policy: str) -> None:
             got += len(good.transport.take())
             good.clock.advance(0)
             got += len(good.transport.take())
-            assert bad.wire._outgoing.unsent <= limit + size + 65536 + 8
+            assert bad.wire._outgoing.unsent <= limit + 2 * (size + 4) + 65537
     assert failures(events) == ["producer"]
     assert got == count * (size + 4)
     sent, dropped, closed = outcomes
@@ -171,8 +171,8 @@ def test_what_the_protocol_has_to_say_is_not_dropped() -> None:
     data += served.transport.take()
     assert data.startswith(b"\x8a\x00")
     assert data.endswith(bytes.fromhex("88020bb8"))
-    assert data.count(b"dropped too") <= 1
-    assert len(data) < 1000
+    assert data.count(b"dropped too") <= 2
+    assert len(data) < 1000 + 2 * 504 + 2 * 13
 
 
 def test_its_memory_is_that_of_one_message() -> None:
@@ -193,8 +193,9 @@ def test_its_memory_is_that_of_one_message() -> None:
 
 def test_one_that_leaves_while_it_is_sent() -> None:
     """A message closes a connection, whose producer then takes another out of the group."""
-    group, (bad, other, third) = members(3, sendLimit=100_000)
+    group, (bad, other, third) = members(3, sendLimit=50_000)
     bad.transport.producer.pauseProducing()
+    bad.wire.sendTextMessage("first")
     bad.wire.attachProducer(Producer(stop=lambda: group.discard(other.wire)))
     outcomes = [group.sendBytesMessage(bytes(60_000)) for _ in range(3)]
     assert outcomes[0] == (3, 0, 0)

@@ -191,9 +191,11 @@ def test_before_the_answer_the_send_limit_holds() -> None:
     asked = Asked(settings={"sendLimit": 1000, "highWaterMark": 500, "closeTimeout": None})
     answer = asked.answer()
     asked.transport.clear()
-    for _ in range(5):
+    for _ in range(4):
         asked.wire.sendBytesMessage(bytes(400))
-    assert asked.wire.counters.sendsDropped == 4
+        assert asked.wire.closeSent is None
+    asked.wire.sendTextMessage("one too many")
+    assert asked.wire.counters.sendsDropped == 5
     sent = asked.feed(answer)
     assert sent.startswith(b"\x88")
     assert sent[2:4] == (1013).to_bytes(2, "big")

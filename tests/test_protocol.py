@@ -123,9 +123,11 @@ def test_once_it_ends_sending_and_closing_do_nothing(state: str) -> None:
 
 def test_what_is_sent_past_the_limit_closes_with_1013() -> None:
     served = opened(settings={"sendLimit": 100_000})
-    served.wire.sendBytesMessage(bytes(70_000))
     served.transport.producer.pauseProducing()
     served.wire.sendBytesMessage(bytes(70_000))
+    served.wire.sendBytesMessage(bytes(99_990))
+    served.wire.sendTextMessage("one more")
+    assert served.wire.closeSent is None
     served.wire.sendTextMessage("one too many")
     served.wire.sendTextMessage("Hello")
     assert served.wire.closeSent == (1013, "too much unsent")
@@ -139,10 +141,27 @@ def test_what_is_sent_past_the_limit_closes_with_1013() -> None:
 @pytest.mark.parametrize("name", ["sendBytesMessage", "ping"])
 def test_every_way_to_send_has_the_limit(name: str) -> None:
     served = opened(settings={"sendLimit": 10})
-    served.wire.sendBytesMessage(bytes(70_000))
     served.transport.producer.pauseProducing()
+    for _ in range(2):
+        served.wire.sendBytesMessage(bytes(70_000))
+        assert served.wire.closeSent is None
     getattr(served.wire, name)(b"x")
     assert served.wire.closeSent == (1013, "too much unsent")
+
+
+@pytest.mark.parametrize("policy", ["wait", "close", "drop"])
+@pytest.mark.parametrize("before", [0, 70_000])
+def test_a_snapshot_larger_than_the_limit_and_what_follows_it_arrive(policy: str, before: int) -> None:
+    served = opened(settings={"slowConsumer": policy})
+    served.wire.sendBytesMessage(bytes(before))
+    served.transport.producer.pauseProducing()
+    served.wire.sendBytesMessage(bytes(5 * 2**20))
+    served.wire.sendTextMessage("done")
+    served.wire.ping()
+    served.wire.loseConnection(3000, "our own")
+    served.transport.producer.resumeProducing()
+    assert served.transport.taken().endswith(bytes(5 * 2**20) + b"\x81\x04done\x89\x00\x88\x09\x0b\xb8our own")
+    assert served.wire.counters == (0, 0, 0)
 
 
 def test_what_it_is_for_others() -> None:

@@ -171,8 +171,10 @@ class Settings:
         highWaterMark: how many bytes may be unsent before the connection counts as not writable; it does so with more
             messages, too, than one for each 256 bytes of it, or 256 where that is less. Over TLS nothing is known of
             what is unsent before that is about 64 KiB.
-        sendLimit: how many bytes may be unsent when a message is sent: with more, ``slowConsumer`` says what happens;
-            and with more messages than one for each 256 bytes of it, or 4,096 where that is less.
+        sendLimit: how many bytes may wait when a message is sent: with more, ``slowConsumer`` says what happens. The
+            message that is about to leave, or has begun to, does not count: a large message and small ones behind it
+            always fit, a third large one does not. With more messages than one for each 256 bytes of the limit, or
+            4,096 where that is less, ``slowConsumer`` says what happens, too.
         slowConsumer: what becomes of a peer that does not take what it is sent. ``"wait"``: while the connection is
             not writable it is not read either; past ``sendLimit`` it is closed with 1013. ``"close"``: it is read on;
             past ``sendLimit`` it is closed with 1013. ``"drop"``: it is read on; past ``sendLimit`` the oldest messages

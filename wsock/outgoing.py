@@ -210,8 +210,16 @@ class Outgoing:
 
     @property
     def isOverLimit(self) -> bool:
-        """Whether more is unsent than ``sendLimit``, or tiny messages take as much memory beside their bytes."""
-        return self.unsent > self._sendLimit or len(self._queue or ()) > self._countLimit
+        """Whether more waits behind the first message than ``sendLimit``, or so many that they take as much memory.
+
+        The first is the message that has begun to leave, or else the next one. It does not count: a large message, and
+        small ones behind it, are no sign of a slow peer.
+        """
+        queue = self._queue
+        if queue is None:
+            return False
+        first = sum(map(len, self._begun or queue[0]))
+        return self.size - first > self._sendLimit or len(queue) > self._countLimit
 
     @property
     def untaken(self) -> int:
@@ -247,8 +255,8 @@ class Outgoing:
             message: the buffers of one whole frame, or of several that may only be dropped together.
 
         Returns:
-            False, and nothing was sent, if more than ``sendLimit`` is unsent already; never after `abort`, nor
-            where the oldest are dropped for it.
+            False, and nothing was sent, if more than ``sendLimit`` waits already, see `isOverLimit`; never after
+            `abort`, nor where the oldest are dropped for it.
         """
         if self._aborted:
             return True
@@ -330,7 +338,7 @@ class Outgoing:
         return dropped
 
     def _dropOldest(self) -> None:
-        """Drops the oldest messages that have not begun to leave, until no more is unsent than may be."""
+        """Drops the oldest messages that have not begun to leave, until no more waits than may be."""
         queue = self._queue
         kept: list[list[bytes]] = []
         while queue and self.isOverLimit:
