@@ -51,7 +51,20 @@ def test_each_ping_is_another() -> None:
     served.feed(pong(first))
     second = served.advance(20)
     assert first != second
-    assert first[:10] == second[:10]
+    # A mark of 16 characters, and a number: there are peers that decode it.
+    assert first[2:].decode("ascii").isalnum()
+    assert first[2:18] == second[2:18]
+    assert (first[18:], second[18:]) == (b"1", b"2")
+
+
+@pytest.mark.parametrize("number", [b"", b"x", b"\xff", b"-1", b"1.", "\u0661".encode()])
+def test_a_forged_answer_to_a_ping_of_ours_answers_none(number: bytes) -> None:
+    served = alive()
+    ping = served.advance(20)
+    mark = ping[2:18]
+    assert served.feed(pong(bytes((0x89, 16 + len(number))) + mark + number)) == b""
+    assert served.wire.latency is None
+    assert served.application.messages == []
 
 
 @pytest.mark.parametrize("life", [HELLO, PONG, HELLO[:3], text("x") * 3])
@@ -348,7 +361,7 @@ def test_a_latency_that_a_callback_waits_for_leaves_messages_in_order() -> None:
 
     served = alive(Application(message=ask), pingInterval=None)
     served.feed(text("m0"))
-    answer = pong(b"\x89\x10" + keepalive._MARK + (1).to_bytes(8, "big"))
+    answer = pong(b"\x89\x11" + keepalive._MARK + b"1")
     served.feed(b"".join(text(f"m{one}") for one in range(1, 10)) + answer + text("m10"))
     served.feed(text("m11"))
     assert served.application.messages == [f"m{one}" for one in range(12)]

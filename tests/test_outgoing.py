@@ -23,6 +23,7 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 
 from wsock import outgoing as module
+from wsock import transports
 from wsock.outgoing import Outgoing, isStock
 
 #: One byte more than Twisted's transports hold before they pause their producer.
@@ -822,7 +823,7 @@ def test_what_a_wrapped_transport_holds_is_not_taken(link: Callable[..., Link]) 
 
 
 def test_a_system_that_does_not_say_what_it_holds(link: Callable[..., Link], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_OUTQ", 0)
+    monkeypatch.setattr(transports, "_OUTQ", 0)
     it = link(sendBuffer=4096)
     it.outgoing.write([bytes(50_000)])
     assert it.outgoing.untaken == it.outgoing.unsent > 0

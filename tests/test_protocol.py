@@ -26,6 +26,7 @@ from wire import (
     PING,
     REQUEST,
     Application,
+    Asked,
     HalfCloseable,
     Served,
     Transport,
@@ -615,6 +616,89 @@ def test_a_fault_of_a_peer_that_takes_nothing() -> None:
     served.feed(FAULT)
     served.advance(7)
     assert served.transport.told == ["abort"]
+
+
+# Floods behind the end: what nobody gets is read up to 16 MiB
+
+
+def flood(served: Any, data: bytes, most: int = 2**24) -> None:
+    """Feeds it until it is aborted, which must be soon after so many bytes."""
+    fed = 0
+    while "abort" not in served.transport.told:
+        assert fed <= most
+        served.wire.dataReceived(data)
+        fed += len(data)
+    # Less the few bytes that it was ended by.
+    assert most - 64 < fed <= most + len(data)
+    served.transport.clear()
+    served.lose()
+
+
+def masked(first: int, size: int) -> bytes:
+    """A client's frame of zeros, with a mask of zeros."""
+    length = bytes((0x80 | size,)) if size < 126 else b"\xfe" + size.to_bytes(2, "big")
+    return bytes((first,)) + length + bytes(4 + size)
+
+
+FLOODS = [bytes(65536), masked(0x82, 65528), masked(0x89, 125) * 500]
+
+
+@pytest.mark.parametrize("data", FLOODS)
+@pytest.mark.parametrize("transport", [HalfCloseable, TLS])
+def test_a_flood_behind_a_refusal(transport: Any, data: bytes) -> None:
+    served = Served(transport=transport())
+    served.feed(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    flood(served, data)
+
+
+@pytest.mark.parametrize("data", FLOODS)
+@pytest.mark.parametrize("transport", [HalfCloseable, TLS])
+def test_a_flood_behind_a_fault(transport: Any, data: bytes) -> None:
+    served = opened(transport=transport())
+    served.feed(FAULT)
+    flood(served, data)
+
+
+@pytest.mark.parametrize("data", FLOODS[1:])
+@pytest.mark.parametrize("how", ["pauseProducing", "exception", "nothing"])
+def test_a_flood_behind_our_close(how: str, data: bytes) -> None:
+    def act(application: Application) -> None:
+        if how == "exception":
+            raise ValueError
+        getattr(application.transport, how)()
+
+    served = opened(Application(message=act if how != "nothing" else lambda application: None))
+    with logged():
+        served.feed(text("a"))
+    if how == "nothing" and data[0] == 0x82:
+        # It gets what comes.
+        return
+    served.wire.loseConnection()
+    # Behind the messages that find room in the receive queue.
+    before = 16 * len(data) if how == "pauseProducing" and data[0] == 0x82 else 0
+    for _ in range(before // len(data)):
+        served.wire.dataReceived(data)
+    flood(served, data)
+
+
+def test_a_flood_to_a_client_behind_a_fault() -> None:
+    asked = Asked(transport=HalfCloseable()).open()
+    asked.feed(bytes.fromhex("c100"))
+    flood(asked, bytes(65536))
+
+
+def test_a_large_message_that_was_under_way_when_we_closed_is_delivered() -> None:
+    served = opened(settings={"maxMessageSize": 2**25})
+    size = 2**25 - 10
+    message = b"\x82\xff" + size.to_bytes(8, "big") + bytes(4 + size)
+    served.feed(message[:1000])
+    served.wire.loseConnection()
+    for start in range(1000, len(message), 65536):
+        served.wire.dataReceived(message[start : start + 65536])
+    assert [len(one) for one in served.application.messages] == [size]
+    served.feed(CLOSE)
+    served.lose()
+    assert isinstance(served.application.reasons[0], WebSocketClosed)
 
 
 # An exception of the application's

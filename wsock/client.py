@@ -143,6 +143,8 @@ class WebSocketClientProtocol(WireProtocol):
 
     def _unopenedReceived(self, data: bytes) -> None:
         if self._phase != OPENING:
+            if self._phase == ENDING:
+                self._countUndelivered(len(data))
             return
         if self._body is not None:
             self._readBody(self._body, data)
@@ -192,7 +194,7 @@ class WebSocketClientProtocol(WireProtocol):
         outgoing.cork()
         self._delivering = True
         try:
-            outgoing.register()
+            self._register()
             self._negotiate(application.negotiationFinished, pending=started)
             self.factory._opened(self, application)
             if unread:

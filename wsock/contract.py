@@ -169,8 +169,8 @@ class Settings:
             nothing of our last bytes, which is ``closeTimeout`` where this is None.
         receiveQueue: how many messages are taken in while a callback is not done.
         highWaterMark: how many bytes may be unsent before the connection counts as not writable; it does so with more
-            messages, too, than one for each 256 bytes of it, or 256 where that is less. Over TLS nothing is known of
-            what is unsent before that is about 64 KiB.
+            messages, too, than one for each 256 bytes of it, or 256 where that is less. Over transports
+            other than Twisted's TCP, UNIX and TLS nothing is known of what is unsent before that is about 64 KiB.
         sendLimit: how many bytes may wait when a message is sent: with more, ``slowConsumer`` says what happens. The
             message that is about to leave, or has begun to, does not count: a large message and small ones behind it
             always fit, a third large one does not. With more messages than one for each 256 bytes of the limit, or

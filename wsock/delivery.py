@@ -42,6 +42,9 @@ ABORTED: Final = 3
 LOST: Final = 4
 #: A transport that was paused, and has given us more bytes since than TLS had in hand, was resumed behind our back.
 _MUCH: Final = 65536
+#: How many bytes are read, after a refusal or our Close, that nobody gets; a peer that sends more is aborted. As much
+#: as systems have under way by default, twice.
+_UNDELIVERED: Final = 2**24
 
 
 def asDeferred(result: object) -> Deferred[Any] | None:
@@ -75,6 +78,7 @@ class Delivery:
         "_settings",
         "_skipping",
         "_transport",
+        "_undelivered",
     )
 
     _transport: Any
@@ -109,6 +113,8 @@ class Delivery:
         self._exemptSince: float | None = None
         #: How many messages were received and never delivered.
         self._receivedDiscarded = 0
+        #: How many bytes came after a refusal or our Close that nobody got.
+        self._undelivered = 0
 
     # What the rest of the connection does
 
@@ -130,6 +136,10 @@ class Delivery:
 
     def _answered(self, payload: bytes) -> None:
         """Such a Pong came."""
+        raise NotImplementedError
+
+    def abortConnection(self) -> None:
+        """Drops the connection at once."""
         raise NotImplementedError
 
     def _tell(self) -> None:
@@ -178,9 +188,13 @@ class Delivery:
             events = connection.receive_data(data)
             if len(events) == 1 and isinstance(events[0], (BinaryReceived, TextReceived)) and not self._skipping:
                 # What most often comes: a message, which no reply goes before, and which ends nothing.
+                if self._undelivered:
+                    self._undelivered = 0
                 self._dispatch(events[0])
             else:
                 self._deliver(self._received(events))
+                if connection.close_sent is not None:
+                    self._countUndelivered(len(data), events)
             if connection.has_unread_data or self._held is not None:
                 self._deliverWaiting()
         finally:
@@ -291,6 +305,16 @@ class Delivery:
                 self._held = bytearray(self._held)
             self._held += data
 
+    def _countUndelivered(self, size: int, events: Iterable[Event] = ()) -> None:
+        """Bytes came after a refusal or our Close, with these messages to deliver; a peer that floods us is aborted."""
+        if not self._skipping and any(isinstance(event, (BinaryReceived, TextReceived)) for event in events):
+            self._undelivered = 0
+            return
+        self._undelivered += size
+        # A large message may be under way.
+        if self._undelivered > max(_UNDELIVERED, self._settings.maxMessageSize or 0):
+            self.abortConnection()
+
     def _takeHeld(self) -> bytes:
         held, self._held = self._held, None
         return b"" if held is None else bytes(held)
@@ -310,7 +334,10 @@ class Delivery:
             room = self._room()
             if not room and not closing:
                 return
-            events = self._receive(self._takeHeld(), room or None)
+            data = self._takeHeld()
+            events = self._receive(data, room or None)
+            if closing:
+                self._countUndelivered(len(data), events if room and not self._discarding else ())
             if room:
                 self._enqueue(events)
             elif events:

@@ -28,7 +28,8 @@ from .sending import Sending
 from .watch import Watch, watchOf
 
 #: What a Ping of ours begins with; after it comes a number.
-_MARK: Final = os.urandom(8)
+#: Both are ASCII: there are peers that take the payload of a Ping for text.
+_MARK: Final = os.urandom(8).hex().encode()
 #: How much longer a peer is waited for whose time was interrupted, in seconds; and how late a look is that tells of an
 #: interruption of the reactor's.
 _MOMENT: Final = 0.1
@@ -100,7 +101,7 @@ class Keepalive(Sending):
         if self._questions is None:
             self._questions = []
         self._questions.append(question)
-        self.ping(_MARK + self._number.to_bytes(8, "big"))
+        self.ping(_MARK + b"%d" % self._number)
         return question
 
     def _forgetQuestion(self, question: _Question) -> None:
@@ -122,7 +123,9 @@ class Keepalive(Sending):
         return payload.startswith(_MARK)
 
     def _answered(self, payload: bytes) -> None:
-        number = int.from_bytes(payload[len(_MARK) :], "big")
+        digits = payload[len(_MARK) :]
+        # It is the peer's to say; by default it answers none.
+        number = int(digits) if digits.isdigit() else 0
         now = self._reactor.seconds()
         # The first until there is none: who hears of one may cancel another.
         while self._questions is not None and self._questions[0].number <= number:

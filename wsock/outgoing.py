@@ -15,24 +15,16 @@ wrappers forward attributes, and a TLS wrapper's socket would take plain text.
 from __future__ import annotations
 
 import socket
-import sys
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Final
 
-from twisted.internet import tcp
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from zope.interface import implementer
 
 from .sansio.constants import CLOSE, PING
+from .transports import held, isStock, isTLS, mayTrySocket, push, queuedBySystem, stockBelow, writeTLS
 from .turn import turnOf
-
-_STOCK: set[type] = {tcp.Server, tcp.Client}
-with suppress(ImportError):  # on a platform without UNIX sockets
-    from twisted.internet import unix
-
-    _STOCK |= {unix.Server, unix.Client}
 
 #: What a transport is given at a time. One byte more than `FileDescriptor.bufferSize`, because a transport pauses its
 #: producer, and so resumes it later, only when it holds more than that.
@@ -51,30 +43,11 @@ _SMALL: Final = 512
 #: How many buffers one attempt takes: as many as Linux lets ``sendmsg`` have; Windows has none.
 _BUFFERS: Final = 1024
 _SENDMSG: Final = hasattr(socket.socket, "sendmsg")
-try:
-    import fcntl
-    import termios
-except ImportError:  # pragma: no cover - Windows
-    _OUTQ: int | None = None
-else:
-    #: SIOCOUTQ, under its older name.
-    _OUTQ = termios.TIOCOUTQ
-
-
-def isStock(transport: object) -> bool:
-    """Whether ``transport`` is one of Twisted's own, over a plain socket, and not a class derived from it."""
-    return type(transport) in _STOCK and not transport.TLS  # type: ignore[attr-defined]
-
-
-def _held(transport: Any) -> int:
-    """How many bytes a stock transport holds, that the system was not given."""
-    held: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
-    return held
 
 
 def _isData(message: list[bytes]) -> bool:
     """Whether it is a message of the application's, and no control frame."""
-    return message[0][0] & 0x0F < CLOSE
+    return bool(message and message[0]) and message[0][0] & 0x0F < CLOSE
 
 
 def _mayBeDropped(message: list[bytes]) -> bool:
@@ -98,12 +71,15 @@ class Outgoing:
     __slots__ = (
         "_aborted",
         "_begun",
+        "_begunIsData",
+        "_below",
         "_corkLimit",
         "_corked",
         "_countLimit",
         "_countMark",
         "_drained",
         "_dropsOldest",
+        "_ended",
         "_handing",
         "_highWaterMark",
         "_pongs",
@@ -111,6 +87,7 @@ class Outgoing:
         "_registered",
         "_sendLimit",
         "_stock",
+        "_tls",
         "_transport",
         "_turn",
         "_turnNumber",
@@ -134,6 +111,11 @@ class Outgoing:
     ) -> None:
         self._transport = transport
         self._stock = isStock(transport)
+        #: Twisted's TLS, and the stock transport below it, where they are these exactly; else None.
+        self._tls = transport if isTLS(transport) else None
+        self._below: Any = None
+        if self._tls is not None and isStock(transport.transport):
+            self._below = transport.transport
         self._turn = turnOf(reactor)
         self._turnNumber = -1
         self._highWaterMark = float("inf") if highWaterMark is None else highWaterMark
@@ -147,6 +129,7 @@ class Outgoing:
         self._queue: deque[list[bytes]] | None = None
         #: What is left of the message that has begun to leave.
         self._begun: list[bytes | memoryview] = []
+        self._begunIsData = False
         #: The Pongs among the queue, which newer ones may replace.
         self._pongs: list[bytes] | None = None
         self.size = 0
@@ -159,6 +142,8 @@ class Outgoing:
         self._corked = False
         self._registered = False
         self._aborted = False
+        #: The transport takes nothing any more, and has not said so by a loss yet.
+        self._ended = False
         self._drained: Callable[[], None] | None = None
 
     # What the connection asks for
@@ -170,7 +155,7 @@ class Outgoing:
     def writeAhead(self, data: bytes) -> None:
         """Sends what goes before all that `hold` holds back: a client's request."""
         if not self._aborted:
-            self._transport.write(data)
+            self._give(data)
 
     def register(self) -> None:
         """Becomes the transport's producer, from the end of the opening handshake on; lets go what was held back."""
@@ -184,29 +169,32 @@ class Outgoing:
         """Is the transport's producer no longer, so that it can close; what waits is handed over."""
         if self._registered:
             self._registered = False
-            self.paused = False
+            self.paused = self._ended
             self._transport.unregisterProducer()
         self.flush()
+
+    def end(self) -> None:
+        """The transport takes nothing any more: what waits, and what is still to be written, is not going to leave."""
+        self._ended = self.paused = True
+
+    @property
+    def registered(self) -> bool:
+        """Whether this is the transport's producer, so that the transport does not close by itself."""
+        return self._registered
 
     @property
     def unsent(self) -> int:
         """How many bytes the system was not given: those here, and those in the transport."""
         if self._stock:
-            return self.size + _held(self._transport)
+            return self.size + held(self._transport)
+        if self._below is not None:
+            return self.size + held(self._below)
         if not self.paused or not self._registered:
             return self.size
         # A transport that wraps another, as TLS does, has handed on what it was given. Of any other one thing is known:
         # it pauses us when it holds more than 64 KiB.
-        inner = self._inner
-        return self.size + (_HANDOVER if inner is None else _held(inner))
-
-    @property
-    def _inner(self) -> Any:
-        """The stock transport that ours is, or at the end wraps; None where there is none. It is only looked at."""
-        transport = self._transport
-        while transport is not None and type(transport) not in _STOCK:
-            transport = getattr(transport, "transport", None)
-        return transport
+        inner = stockBelow(self._transport)
+        return self.size + (_HANDOVER if inner is None else held(inner))
 
     @property
     def isOverLimit(self) -> bool:
@@ -228,15 +216,9 @@ class Outgoing:
         The system says that a socket is writable when a third of its buffer is free, and that may be a megabyte: a
         slow reader can be seen to take bytes long before.
         """
-        inner = self._inner
-        if inner is None or _OUTQ is None or not inner.connected:
-            return self.unsent
-        try:
-            queued: bytes = fcntl.ioctl(inner.fileno(), _OUTQ, bytes(4))
-        except OSError:
-            # Not every system knows it of a socket.
-            return self.unsent
-        return self.size + _held(inner) + int.from_bytes(queued, sys.byteorder)
+        inner = stockBelow(self._transport)
+        queued = None if inner is None else queuedBySystem(inner)
+        return self.unsent if queued is None else self.size + held(inner) + queued
 
     @property
     def taken(self) -> int:
@@ -265,7 +247,7 @@ class Outgoing:
             and self._stock
             and self._turnNumber != self._turn.number
             and len(message) == 1
-            and self._mayTrySocket()
+            and mayTrySocket(self._transport)
         ):
             # What most messages outside of a cork meet: nothing waits, and nothing need be made to wait.
             self._turnNumber = self._turn.begin()
@@ -287,7 +269,7 @@ class Outgoing:
             self.flush()
         elif self._corked or self.paused:
             pass
-        elif not self._stock:
+        elif not self._stock and self._tls is None:
             self.flush()
         elif self._turnNumber != self._turn.number:
             self._turnNumber = self._turn.begin()
@@ -365,11 +347,13 @@ class Outgoing:
             self.flush()
 
     def abort(self) -> None:
-        """Drops all that waits; nothing leaves any more."""
+        """Drops all that waits, and counts it; nothing leaves any more."""
         self._aborted = True
         self._drained = None
+        # What has begun to leave has not arrived.
+        self.dropped += bool(self._begun and self._begunIsData)
         self._begun = []
-        self.dropQueue()
+        self.dropped += self.dropQueue()
         self._turn.leave(self)
 
     # IPushProducer, for the transport
@@ -377,10 +361,13 @@ class Outgoing:
     def pauseProducing(self) -> None:
         """The transport takes no more for now."""
         self.paused = True
-        self.blocked()
+        if not self._handing or self._below is None:
+            self.blocked()
 
     def resumeProducing(self) -> None:
         """The transport has sent what it had."""
+        if self._ended:
+            return
         self.paused = False
         if not self._corked:
             self.flush()
@@ -406,7 +393,7 @@ class Outgoing:
             # What is on its way must not be overtaken; who called first goes on.
             return
         while self.size and not self.paused:
-            if not self._mayTrySocket():
+            if not self._stock or not mayTrySocket(self._transport):
                 self._handOver()
             elif not self._trySocket():
                 self._handOver()
@@ -418,25 +405,12 @@ class Outgoing:
             drained, self._drained = self._drained, None
             drained()
 
-    def _mayTrySocket(self) -> bool:
-        """Whether the socket can be written to past its transport, and no byte overtakes another."""
-        transport = self._transport
-        return (
-            self._stock
-            and transport.connected
-            and not transport.TLS
-            and not transport.disconnecting
-            and not transport._writeDisconnecting
-            and not transport.dataBuffer
-            and not transport._tempDataBuffer
-            and (transport.producer is None or transport.streamingProducer)
-        )
-
     def _keepRest(self, message: list[bytes], sent: int) -> None:
         """Has a frame, of which the socket did not take all, go the usual way."""
         if sent:
             frame = message[0]
             self._begun = [memoryview(frame)[sent:]]
+            self._begunIsData = _isData(message)
             self.size = len(frame) - sent
         else:
             self._append(message)
@@ -486,14 +460,37 @@ class Outgoing:
         return stream.sendmsg(buffers) if _SENDMSG else stream.send(buffers[0]), given
 
     def _handOver(self) -> None:
-        """Gives the transport its next portion."""
+        """Gives the transport its next portion; of what TLS makes of it, the socket gets at once what it takes.
+
+        What stays in the transport below TLS is lost when the peer ends its stream: perhaps the next thing to be read.
+        """
+        below = self._below
         portion = b"".join(self._take(_HANDOVER))
         self.handed += len(portion)
+        left = 0
         self._handing = True
         try:
-            self._transport.write(portion)
+            self._give(portion)
+            if below is not None:
+                left = push(below)
         finally:
             self._handing = False
+        if below is None:
+            return
+        if self.paused:
+            self.blocked()
+        elif left and self._registered:
+            # Else it would pause us only past its own mark. Its producer stands between TLS and us, and is told, too:
+            # it passes on the end of a pause that it knows of, and no other.
+            below.producerPaused = True
+            below.producer.pauseProducing()
+
+    def _give(self, data: bytes) -> None:
+        if self._tls is None:
+            self._transport.write(data)
+        else:
+            # All bytes of a connection go this one way, or they would overtake each other.
+            writeTLS(self._tls, data)
 
     def _take(self, count: int) -> list[bytes | memoryview]:
         """Takes the next ``count`` bytes, or all there are, from what waits."""
@@ -516,6 +513,7 @@ class Outgoing:
         queue = self._queue
         assert queue is not None
         message = queue.popleft()
+        self._begunIsData = _isData(message)
         if message is self._pongs:
             self._pongs = None
         self._queue = queue or None

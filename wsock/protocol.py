@@ -13,19 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
 from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
-    IHalfCloseableDescriptor,
     ILoggingContext,
     IProtocol,
     IPushProducer,
     IReactorTime,
-    ISSLTransport,
     ITCPTransport,
     IUNIXTransport,
 )
@@ -41,22 +39,25 @@ from .request import Request, Response, getPeerCertificate
 from .sansio.connection import Connection
 from .sansio.constants import CloseCode, Role
 from .sansio.extensions import Extension
+from .transports import (
+    canHalfClose,
+    forgetTLSEnd,
+    isTLS,
+    lose,
+    lowest,
+    push,
+    stockBelowTLS,
+    tellTLSEnd,
+    tlsBelow,
+)
 
 if TYPE_CHECKING:
     from .broadcast import Group
     from .factory import ConnectionFactory
 
 
-def _canHalfClose(transport: Any) -> bool:
-    """Whether the transport's end is a socket's: behind TLS, half a close would cut off what ends TLS."""
-    return IHalfCloseableDescriptor.providedBy(transport) and not ISSLTransport.providedBy(transport)
-
-
-def _lowest(transport: Any) -> Any:
-    """The transport below all that wrap one, as TLS does."""
-    while (below := getattr(transport, "transport", None)) is not None:
-        transport = below
-    return transport
+#: How long a peer that has ended TLS may take nothing of what the transport still holds, in seconds.
+_DRAIN_SECONDS: Final = 0.1
 
 
 def _nothing() -> None:
@@ -144,6 +145,9 @@ class WireProtocol(Keepalive):
         """The transport is lost; the application hears of it after what it has still to get."""
         phase, self._phase = self._phase, LOST
         self._stopTimer()
+        tls = tlsBelow(self._transport)
+        if tls is not None:
+            forgetTLSEnd(tls)
         self._outgoing.abort()
         # Else the two would hold each other until the garbage collector comes.
         self._outgoing.writabilityChanged = self._outgoing.blocked = _nothing
@@ -226,7 +230,7 @@ class WireProtocol(Keepalive):
         self._stopTimer()
         self._outgoing.abort()
         self._stopProducer()
-        below = _lowest(self._transport)
+        below = lowest(self._transport)
         if hasattr(below, "abortConnection"):
             self._transport.abortConnection()
             return
@@ -331,7 +335,54 @@ class WireProtocol(Keepalive):
             self._groups.remove(group)
             self._groups = self._groups or None
 
+    def _register(self) -> None:
+        """Becomes the transport's producer, from the end of the opening handshake on."""
+        self._outgoing.register()
+        tls = tlsBelow(self._transport)
+        if tls is not None:
+            tellTLSEnd(tls, self._tlsEnded)
+
     # The end
+
+    def _tlsEnded(self) -> None:
+        """TLS has ended, by the peer or by an error: what is unsent can't be sent any more, and nothing will come.
+
+        It has the transport below close, which waits for its producer: that is us. This is called in the middle of
+        TLS's own work, so that all but the facts waits for the reactor's next turn.
+        """
+        outgoing = self._outgoing
+        if self._phase >= ABORTED or not outgoing.registered:
+            return
+        self._connection.eof = True
+        outgoing.end()
+        if self._lastSent:
+            # Our last bytes are with the transport below, and have until the closing timeout.
+            outgoing.unregister()
+        else:
+            self._startTimer(0, self._loseEnded)
+
+    def _loseEnded(self) -> None:
+        self._timer = None
+        self._outgoing.abort()
+        # The transport below closes now, once it has written what it holds.
+        self._outgoing.unregister()
+        seconds = self._settings.closeTimeout
+        below = stockBelowTLS(tlsBelow(self._transport))
+        if below is None:
+            if seconds is not None:
+                self._startTimer(seconds, self._closeTimedOut)
+        else:
+            self._drainEnded(below, None, None if seconds is None else self._reactor.seconds() + seconds)
+
+    def _drainEnded(self, below: Any, before: int | None, deadline: float | None) -> None:
+        """Gives a peer that still reads the last whole messages, and waits for no other."""
+        self._timer = None
+        left = push(below)
+        late = deadline is not None and self._reactor.seconds() >= deadline
+        if left and not late and (before is None or left < before):
+            self._startTimer(_DRAIN_SECONDS, self._drainEnded, below, left, deadline)
+        else:
+            lose(below)
 
     def _peerGone(self, seconds: float) -> None:
         self._gone = f"no sign of life for {seconds} s after it was asked"
@@ -372,7 +423,7 @@ class WireProtocol(Keepalive):
         has not read: it would see 1006 in place of our code. So we close our half, and discard what comes until the
         peer's. A TLS connection discards by itself until the peer's farewell.
         """
-        self._whenSent(self._halfClose if _canHalfClose(self._transport) else self._loseTransport)
+        self._whenSent(self._halfClose if canHalfClose(self._transport) else self._loseTransport)
 
     def _whenSent(self, then: Callable[[], None]) -> None:
         """Calls ``then`` when our last bytes have left the queue; a peer that takes none of them is aborted."""
@@ -405,6 +456,11 @@ class WireProtocol(Keepalive):
         self._startCloseTimer()
         self._outgoing.unregister()
         self._transport.loseConnection()
+        if isTLS(self._transport):
+            # What TLS says last is to leave before the peer's end is read.
+            below = stockBelowTLS(self._transport)
+            if below is not None:
+                push(below)
 
     def _startCloseTimer(self) -> None:
         """From here on the connection has ``closeTimeout`` to be lost, whatever the peer and TLS wait for."""

@@ -76,6 +76,8 @@ class WebSocketServerProtocol(WireProtocol):
                 self._holdUndecided(data)
             else:
                 self._decode(self._decoder, data)
+        elif self._phase == ENDING:
+            self._countUndelivered(len(data))
 
     def _decode(self, decoder: RequestDecoder, data: bytes) -> None:
         try:
@@ -172,7 +174,7 @@ class WebSocketServerProtocol(WireProtocol):
         try:
             # First in the queue, so that whatever the application sends from here on leaves after it.
             outgoing.writeControl([answer])
-            outgoing.register()
+            self._register()
             self._negotiate(partial(application.negotiationStarted, self), application.negotiationFinished)
         finally:
             self._delivering = False

@@ -334,6 +334,7 @@ class Peer:
         start: int = 0,
         read: bool = True,
         ends: bool = True,
+        cut: bool = False,
         patience: float | None = None,
     ) -> int:
         """Sends bytes over and over.
@@ -344,6 +345,7 @@ class Peer:
             start: how many of them were sent by earlier calls.
             read: whether to read what comes meanwhile.
             ends: whether to stop when the other half of the stream ends.
+            cut: whether the other side may cut the connection off; then it ends here.
             patience: how long to wait, in seconds, when nothing moves; by default long only where we read, since a
                 peer that is not read may well have stopped for good.
 
@@ -363,11 +365,19 @@ class Peer:
                     moved = True
                 except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
                     pass
+                except (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
+                    if not cut:
+                        raise
+                    break
                 if read and not self.ended:
                     try:
                         moved = self._receive() or moved
                     except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
                         pass
+                    except (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
+                        if not cut:
+                            raise
+                        break
                 if not moved:
                     ready = select.select([self.socket] if read and not self.ended else [], [self.socket], [], patience)
                     if not any(ready):

@@ -23,6 +23,8 @@ MIB = 2**20
 BOUND = MIB
 #: What is sent, if it is let.
 MUCH = 100 * BOUND
+#: What is read, and let go, after a refusal or a Close.
+DRAINED = 16 * MIB
 #: What the systems of both sides may hold of what is not read, in all.
 TAKEN = 16 * MIB
 #: The receive buffer of a peer that reads nothing.
@@ -98,13 +100,13 @@ Attack = Callable[[Target], None]
 
 
 def cut_off(data: bytes, code: int | None, opening: bytes = b"") -> Attack:
-    """Peers that read, and send what is too much; and go on when they were told so."""
+    """Peers that read, and send what is too much; and go on when they were told so, until they are cut off."""
 
     def attack(target: Target) -> None:
         peer = target.connect() if code is None else target.open()
         peer.send(opening)
-        sent = peer.stream(data, MUCH, ends=False)
-        assert sent == MUCH
+        sent = peer.stream(data, MUCH, ends=False, cut=True)
+        assert sent <= DRAINED + 2 * BOUND + TAKEN
         if code is None:
             assert peer.answer().status in (414, 431)
         else:
@@ -192,7 +194,7 @@ def fragments_of_a_byte(target: Target) -> None:
     peer.send(frame(0x80))
     assert peer.frame() == (0x82, b"a" * (count + 1))
     peer.send(frame(0x02))
-    assert peer.stream(frame(0x00, b"a", ZEROS) * 1000, MUCH, ends=False) == MUCH
+    assert peer.stream(frame(0x00, b"a", ZEROS) * 1000, MUCH, ends=False, cut=True) <= DRAINED + 8 * BOUND + TAKEN
     peer.expect_close(1009)
     peer.close()
 
@@ -360,7 +362,8 @@ def test_F27_silent_peers(targets: Targets, transport: str) -> None:
         group.send(2**14, MUCH // 2**14, 4)
         for peer in silent:
             first, payload = peer.frame()
-            assert (first, len(payload)) == (0x89, 16)
+            assert first == 0x89
+            assert payload.isalnum()
         while not all(map(is_lost, [group.slow, *silent])):
             group.send(64, 1, 1)
             time.sleep(0.05)

@@ -1,0 +1,246 @@
+"""Every way in which TLS can end, crossed with what a connection is about.
+
+The application is told at once, and nothing is lost silently. No timer can end these connections: each has ten minutes.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from integration.peer import PATIENCE, within
+from integration.servers import Echo, Serve
+from integration.streams import Client, Listen, call, connecting
+from integration.tls import TLSPeer, answer_tls, call_tls
+
+from wsock import WebSocketDropped, WebSocketEnded, WebSocketStream
+
+#: No timer is to help.
+SETTINGS = {"pingInterval": None, "pingTimeout": 600, "closeTimeout": 600, "slowConsumer": "close", "sendLimit": None}
+KIB = 2**10
+
+
+def close_of(peer: TLSPeer, code: int) -> bytes:
+    return peer.encrypted(peer.frame_of(0x88, code.to_bytes(2, "big")))
+
+
+def notify(peer: TLSPeer) -> None:
+    peer.put(peer.close_notify())
+
+
+def close_and_notify(peer: TLSPeer) -> None:
+    peer.put(close_of(peer, 1009), peer.close_notify())
+
+
+def notify_and_finish(peer: TLSPeer) -> None:
+    peer.put(peer.close_notify())
+    peer.shutdown()
+
+
+def half_a_message(peer: TLSPeer) -> None:
+    whole = peer.frame_of(0x82, bytes(5000))
+    peer.put(peer.encrypted(whole[:3000]), peer.close_notify())
+
+
+def finish(peer: TLSPeer) -> None:
+    peer.shutdown()
+
+
+def close_and_finish(peer: TLSPeer) -> None:
+    peer.put(close_of(peer, 1001))
+    peer.shutdown()
+
+
+def break_a_record(peer: TLSPeer) -> None:
+    peer.put(b"\x17\x03\x03\x00\x20" + bytes(32))
+
+
+def reset(peer: TLSPeer) -> None:
+    peer.drop()
+
+
+ENDS = [
+    notify,
+    close_and_notify,
+    notify_and_finish,
+    half_a_message,
+    finish,
+    close_and_finish,
+    break_a_record,
+    reset,
+]
+#: Those after which all that was handed to the transport still leaves, if the peer reads.
+NOTIFIED = [notify, close_and_notify, notify_and_finish, half_a_message]
+
+
+class Side:
+    """One connection over TLS, our end of it and the peer's."""
+
+    def __init__(self, role: str, serve: Serve, client: Client, listen: Listen, application: Any) -> None:
+        self.application = application
+        if role == "server":
+            server = serve("tls", lambda request: application, **SETTINGS)
+            self.peer = call_tls(server, receive_buffer=2**14)
+            within(PATIENCE, lambda: server.call(lambda: len(server.factory.connections)), "it is open")
+            server.peers.append(self.peer)
+        else:
+            listener = listen("tls", receive_buffer=2**14)
+            attempt = client.begin(listener, connecting(application), **SETTINGS)
+            self.peer = answer_tls(listener)
+            listener.callers.append(self.peer)  # type: ignore[arg-type]
+            attempt.result()
+
+    def fill(self, size: int = 1000) -> int:
+        """Sends numbered messages to a peer that does not read, until much waits; returns how many."""
+
+        def send() -> int:
+            transport = self.application.transport
+            number = 0
+            while transport._outgoing.size < 300 * KIB:
+                transport.sendBytesMessage(number.to_bytes(4, "big") + bytes(size - 4))
+                number += 1
+            return number
+
+        return call(send)
+
+    def expect_told(self) -> Any:
+        """The application hears of the loss, once, and why."""
+        within(PATIENCE, lambda: self.application.reasons, "it is told")
+        (reason,) = self.application.reasons
+        assert isinstance(reason, WebSocketEnded)
+        call(self.application.transport.whenClosed)
+        return reason
+
+
+@pytest.fixture(params=["server", "client"])
+def side(request: pytest.FixtureRequest, serve: Serve, client: Client, listen: Listen) -> Callable[..., Side]:
+    def connected(application: Any = None) -> Side:
+        return Side(request.param, serve, client, listen, Echo() if application is None else application)
+
+    return connected
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_an_end_of_an_idle_connection(side: Callable[..., Side], end: Callable[[TLSPeer], None]) -> None:
+    it = side()
+    end(it.peer)
+    it.expect_told()
+
+
+@pytest.mark.parametrize("reads", [True, False])
+@pytest.mark.parametrize("end", ENDS)
+def test_an_end_while_much_is_unsent(side: Callable[..., Side], end: Callable[[TLSPeer], None], reads: bool) -> None:
+    it = side()
+    given = it.fill()
+    end(it.peer)
+    if reads and end not in (reset, break_a_record):
+        frames = it.peer.frames()
+    it.expect_told()
+    counters = call(lambda: it.application.transport.counters)
+    if not reads:
+        assert counters.sendsDropped > 0
+    elif end in NOTIFIED:
+        numbers = [int.from_bytes(payload[:4], "big") for first, payload in frames if first == 0x82]
+        assert numbers == list(range(len(numbers)))
+        assert len(numbers) + counters.sendsDropped == given
+
+
+@pytest.mark.parametrize("size", [1000, 200 * KIB])
+@pytest.mark.parametrize("end", ENDS)
+def test_an_end_behind_our_own_close(side: Callable[..., Side], end: Callable[[TLSPeer], None], size: int) -> None:
+    """It waits behind what the peer has not read."""
+    it = side()
+    it.fill(size)
+    call(it.application.transport.loseConnection, 3000)
+    end(it.peer)
+    it.expect_told()
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_an_end_that_comes_for_our_close(side: Callable[..., Side], end: Callable[[TLSPeer], None]) -> None:
+    it = side()
+    call(it.application.transport.loseConnection, 3000)
+    it.peer.expect_close(3000)
+    end(it.peer)
+    it.expect_told()
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_an_end_while_the_application_pauses(side: Callable[..., Side], end: Callable[[TLSPeer], None]) -> None:
+    """It is told as soon as the connection is read again."""
+    it = side()
+    call(it.application.transport.pauseProducing)
+    end(it.peer)
+    call(it.application.transport.resumeProducing)
+    it.expect_told()
+
+
+@pytest.mark.parametrize("end", NOTIFIED)
+def test_sends_fail_after_the_end(side: Callable[..., Side], end: Callable[[TLSPeer], None]) -> None:
+    """No send succeeds whose message is neither sent nor counted."""
+
+    class Stream(WebSocketStream):
+        reasons: list[Any]
+
+        def connectionLost(self, reason: Any) -> None:
+            self.reasons.append(reason.value)
+            super().connectionLost(reason)
+
+    stream = Stream()
+    stream.reasons = []
+    it = side(stream)
+    outcome: list[Any] = []
+    done: list[bool] = []
+
+    async def pour() -> None:
+        try:
+            while True:
+                await stream.send(len(outcome).to_bytes(4, "big") + bytes(996))
+                outcome.append(True)
+        except WebSocketEnded as error:
+            outcome.append(error)
+            done.append(True)
+
+    from twisted.internet.defer import Deferred
+
+    call(lambda: Deferred.fromCoroutine(pour()) and None)
+    end(it.peer)
+    frames = it.peer.frames()
+    it.expect_told()
+    within(PATIENCE, lambda: done, "the send fails")
+    counters = call(lambda: stream.transport.counters)
+    got = sum(first == 0x82 for first, _ in frames)
+    # Each was given once; the last send failed.
+    assert got + counters.sendsDropped + counters.sendsIgnored == len(outcome)
+
+
+@pytest.mark.parametrize("notified", [True, False])
+def test_the_answer_to_data_with_the_end_right_behind_it(side: Callable[..., Side], notified: bool) -> None:
+    """The echo of a message and of the Close reach a peer that has ended its stream already."""
+    for _ in range(20):
+        it = side()
+        message = it.peer.encrypted(it.peer.frame_of(0x81, b"Hello"))
+        it.peer.put(message, close_of(it.peer, 1000), it.peer.close_notify() if notified else b"")
+        it.peer.shutdown()
+        assert it.peer.frames() == [(0x81, b"Hello"), (0x88, b"\x03\xe8")]
+        assert not it.peer.reset
+        it.expect_told()
+
+
+def test_a_refusal_to_a_peer_that_has_ended_its_stream(serve: Serve) -> None:
+    server = serve("tls", lambda request: Echo())
+    for _ in range(20):
+        peer = call_tls(server, opened=False)
+        peer.put(peer.encrypted(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"))
+        peer.shutdown()
+        assert peer.rest().startswith(b"HTTP/1.1 426 ")
+
+
+def test_our_close_and_a_fault_reach_a_peer_that_has_ended_its_stream(side: Callable[..., Side]) -> None:
+    for _ in range(20):
+        it = side()
+        # An RSV bit that nothing was agreed for.
+        it.peer.put(it.peer.encrypted(it.peer.frame_of(0xC1, b"")))
+        it.peer.shutdown()
+        ((first, payload),) = it.peer.frames()
+        assert (first, payload[:2]) == (0x88, b"\x03\xea")
+        assert isinstance(it.expect_told(), WebSocketDropped)
