@@ -5,7 +5,7 @@ import pytest
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 from typed.for_twisted import ForTwisted
-from wire import ANSWER, CLOSE, HELLO, HELLO_SENT, PONG, REQUEST, Asked, Served, opened
+from wire import ANSWER, CLOSE, HELLO, HELLO_SENT, PONG, REQUEST, Application, Asked, Served, opened
 
 from wsock import (
     Accept,
@@ -17,7 +17,9 @@ from wsock import (
     WebSocketEnded,
     WebSocketError,
     WebSocketProtocol,
+    WebSocketServerFactory,
 )
+from wsock.testing import MemoryAgent
 
 
 def test_the_defaults() -> None:
@@ -150,3 +152,33 @@ def test_an_application_for_twisteds_own_module_as_a_client() -> None:
     assert application.pongs == [b"ab"]
     [reason] = application.lost
     assert reason.check(ConnectionDone)
+
+
+def says(*messages: str) -> Application:
+    """An application that sends these messages when the connection is open."""
+    return Application(finished=lambda application: [*map(application.transport.sendTextMessage, messages)] and None)
+
+
+def fail(application: Application) -> None:
+    raise RuntimeError("expected")
+
+
+@pytest.mark.parametrize(
+    ("code", "client", "server", "sent"),
+    [
+        (1009, says("longer than 10"), Application(), 1),
+        (1011, says("1", "2", "3"), Application(message=fail), 3),
+        (1013, Application(), says(*map(str, range(100))), 100),
+    ],
+)
+def test_both_closes_do_not_mean_that_every_message_was_delivered(
+    code: int, client: Application, server: Application, sent: int
+) -> None:
+    settings = Settings(maxMessageSize=10, highWaterMark=10, sendLimit=10)
+    agent = MemoryAgent(WebSocketServerFactory(lambda request: server, settings=settings), capacity=10)
+    agent.connectProtocol(lambda request: client)
+    agent.flush()
+    (reason,) = client.reasons
+    assert isinstance(reason, WebSocketClosed)
+    assert reason.closeReceived[0] == code
+    assert len(client.messages + server.messages) < sent

@@ -17,6 +17,7 @@ from wire import (
     SERVER_HELLO,
     Asked,
     Served,
+    Slow,
     failures,
     logged,
 )
@@ -246,6 +247,27 @@ def test_a_send_that_waits_hears_of_the_loss() -> None:
     seen = results(asked.application.send(bytes(70000)))
     asked.lose()
     assert isinstance(seen[0].value, WebSocketDropped)
+
+
+def test_a_send_that_failed_while_it_waited_may_have_been_sent() -> None:
+    asked = Asked(WebSocketStream(), {"highWaterMark": 1000}, Slow()).open()
+    assert results(asked.application.send("x" * 65522)) == [None]
+    waiting = asked.application.send("Hello")
+    # The transport has all of it, and is lost before it says that it takes more.
+    assert asked.sent().endswith(HELLO_SENT)
+    asked.lose()
+    assert isinstance(failed(waiting), WebSocketDropped)
+
+
+def test_closing_discards_what_finds_no_room() -> None:
+    asked = streaming(receiveQueue=2)
+    asked.application.close()
+    # One is the next to be received, two more wait behind it.
+    asked.feed(b"\x81\x011\x81\x012\x81\x013\x81\x014\x81\x015" + SERVER_CLOSE)
+    asked.lose()
+    assert [results(asked.application.receive()) for _ in range(3)] == [["1"], ["2"], ["3"]]
+    assert isinstance(failed(asked.application.receive()), WebSocketClosed)
+    assert asked.wire.counters.receivedDiscarded == 2
 
 
 def test_it_receives_while_it_is_not_writable() -> None:

@@ -48,7 +48,7 @@ class Application(Protocol):
         """The peer answered a `ping`, or sent a Pong of its own accord."""
 
     def connectionLost(self, reason: Failure, /) -> object:
-        """The connection is over; exactly once, and after all messages."""
+        """The connection is over; exactly once, and the last callback."""
 
 
 class WebSocketProtocol:
@@ -95,7 +95,7 @@ class WebSocketProtocol:
         """
 
     def connectionLost(self, reason: Failure) -> None:
-        """The connection is over: exactly once, after all messages, iff `negotiationStarted` was called.
+        """The connection is over: exactly once, as the last callback, iff `negotiationStarted` was called.
 
         Args:
             reason: wraps a `WebSocketClosed` or a `WebSocketDropped`; on a client that was never open, whatever
@@ -233,7 +233,12 @@ class WebSocketEnded(WebSocketError):
 
 
 class WebSocketClosed(WebSocketEnded, ConnectionDone):
-    """Both sides sent a Close: nothing was lost on the way (RFC 6455 section 7.1.4, "closed cleanly")."""
+    """Both sides sent a Close (RFC 6455 section 7.1.4, "closed cleanly").
+
+    It does not mean that every message was delivered. The codes tell more: with 1009 a message was too large, with 1011
+    an application failed and what waited for it was discarded, with 1013 what was unsent was dropped. With any code, a
+    message that was sent while the other side was closing may have been discarded there.
+    """
 
 
 class WebSocketDropped(WebSocketEnded, ConnectionLost):

@@ -204,7 +204,8 @@ class WireProtocol(Keepalive):
     def loseConnection(self, code: int | None = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
         """Closes the connection, after all that was sent; does nothing once it is closing.
 
-        The peer's messages are delivered until its own Close. `Settings.closeTimeout` after ours has left, the
+        The peer's messages are delivered until its own Close. While they can't be, those for which ``receiveQueue``
+        has no room are discarded, and counted in `counters`. `Settings.closeTimeout` after ours has left, the
         connection is aborted.
 
         Args:

@@ -29,7 +29,9 @@ _PATIENCE: Final = 1
 
 
 class Counters(NamedTuple):
-    """What did not reach its end, as numbers of messages.
+    """What is known not to have reached its end, as numbers of messages.
+
+    A message that has left, and was lost with the connection, is counted nowhere.
 
     Attributes:
         sendsIgnored: sent when the connection was closing or lost; Pings too.
@@ -175,7 +177,7 @@ class Sending(Delivery):
 
     @property
     def counters(self) -> Counters:
-        """What did not reach its end, so far."""
+        """What is known not to have reached its end, so far."""
         return Counters(self._sendsIgnored, self._outgoing.dropped, self._receivedDiscarded)
 
     # Backpressure

@@ -62,9 +62,10 @@ class WebSocketStream(SelfRegulating):
             message: a str makes a text message, bytes a binary one.
 
         Returns:
-            a Deferred that fires when no more than ``highWaterMark`` bytes are unsent, often at once: wait for it,
-            and no more is in memory than that. It fails with the reason of the loss when the connection is lost, with
-            `WebSocketEnded` when it is closing: the message was not sent. Cancelling it only stops it from waiting.
+            a Deferred that fires when no more than ``highWaterMark`` bytes are unsent, often at once. Wait for it, and
+            no more is in memory than that. It fails with the reason of the loss when the connection is lost, with
+            `WebSocketEnded` when it is closing. On a connection that was so before, the message was not sent; with one
+            that is lost meanwhile, it may have arrived or not. Cancelling it only stops it from waiting.
 
         Raises:
             LocalProtocolError: what can't be sent; nothing was, and the connection stays.
@@ -103,7 +104,10 @@ class WebSocketStream(SelfRegulating):
         return self._receiver
 
     def close(self, code: int | None = CloseCode.NORMAL_CLOSURE, reason: str = "") -> Deferred[None]:
-        """Closes the connection; what the peer sent before its own Close can still be received.
+        """Closes the connection.
+
+        What the peer sent before its own Close can still be received, as far as ``receiveQueue`` has room for it; more
+        is discarded, and counted in ``transport.counters``.
 
         Args:
             code: a close code that may travel; None for none.
