@@ -40,6 +40,18 @@ def hide_constructor(
     return ("", "") if what == "class" and isinstance(obj, type) and issubclass(obj, Keepalive) else None
 
 
+def find_object(app: Any, env: Any, node: Any, contnode: Any) -> Any:
+    """Finds what a name means that is not of the module or the class where it stands, if only one object has it."""
+    if node.get("refdomain") != "py":
+        return None
+    domain = env.domains["py"]
+    found = [name for name, it in domain.objects.items() if name.endswith(f".{node['reftarget']}") and not it.aliased]
+    if len(found) != 1:
+        return None
+    return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", found[0], node, contnode)
+
+
 def setup(app: Any) -> None:
+    app.connect("missing-reference", find_object)
     app.connect("autodoc-process-docstring", indent_arguments, priority=400)
     app.connect("autodoc-process-signature", hide_constructor)

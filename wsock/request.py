@@ -86,7 +86,7 @@ class Request:
 
     @property
     def path(self) -> str:
-        """The path, decoded: ``%2F`` has become ``/``, so compare `rawPath` where that matters."""
+        """The decoded path. In it ``%2F`` has become ``/``, so compare `rawPath` where that matters."""
         return unquote(self._head.path)
 
     @property
@@ -112,12 +112,12 @@ class Request:
 
     @property
     def origin(self) -> str | None:
-        """The Origin field: of browsers, the page's; of other clients, often none."""
+        """The Origin field. A browser's names the page's origin; other clients often send none."""
         return self._head.headers.get("origin")
 
     @property
     def host(self) -> str:
-        """The host that is meant, with its port where that was written: of the target, or else the Host field.
+        """The host that the client means, from the target or else the Host field, with the port where one was written.
 
         RFC 9112 section 3.2.2: where the target is a whole URL, its host replaces the field.
         """

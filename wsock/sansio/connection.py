@@ -9,8 +9,8 @@ Rules:
 * A call ends before a Close or a fault that stands behind messages: their receiver can still answer them, since our
   own Close is made by the call after.
 * State is derived from four facts, each kept once: `close_sent`, `close_received`, `eof` and `failed`.
-* What is given to be sent is checked here, so it is annotated as `object`: for a narrower type a compiled method would
-  raise TypeError before it could raise `LocalProtocolError`.
+* What is given to be sent is checked here, so it is annotated as ``object``: for a narrower type a compiled method
+  would raise TypeError before it could raise `LocalProtocolError`.
 
 There is no clock here: timeouts, and what to do when a transport does not take bytes, are the host's.
 """
@@ -100,12 +100,12 @@ class Connection:
 
     @property
     def has_unread_data(self) -> bool:
-        """Whether bytes wait to be decoded: `receive_data` with nothing new goes on with them."""
+        """Whether bytes wait to be decoded; `receive_data` with nothing new goes on with them."""
         return self._is_to_come() or self._reader.has_unread_data
 
     @property
     def is_open(self) -> bool:
-        """Whether messages can be sent: no Close went either way, and the peer is there and behaves."""
+        """Whether messages can be sent. No Close went either way, and the peer is there and behaves."""
         return self.close_sent is None and self.close_received is None and self.failed is None and not self.eof
 
     def receive_data(self, data: bytes | bytearray | memoryview, max_messages: int | None = None) -> list[Event]:
@@ -211,7 +211,7 @@ class Connection:
             text: a str without lone surrogates.
 
         Returns:
-            the buffers of its frame: one, or head and payload. None at all if the connection is not open any more.
+            its frame as one buffer, or as head and payload; an empty list if the connection is not open any more.
 
         Raises:
             LocalProtocolError: not a str, or one that has no UTF-8.

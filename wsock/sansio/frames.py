@@ -24,7 +24,7 @@ from .masking import unmask
 if TYPE_CHECKING:
     from mypy_extensions import i64
 
-#: What stands for "no limit": no frame announces more (RFC 6455 section 5.2, the top bit must be 0).
+#: A number for "no limit", since no frame announces more (RFC 6455 section 5.2, the top bit must be 0).
 NO_LIMIT: Final = 2**63 - 1
 #: From here on a payload is handed out apart from its head: copying it would cost more than a second buffer.
 _APART: Final = 16384
@@ -66,7 +66,7 @@ class FrameReader:
             room: the largest payload that a data frame may announce, in bytes.
 
         Returns:
-            where the payload begins, or -1 where the head does not end in ``data``: then the same bytes are to be
+            where the payload begins, or -1 where the head does not end in ``data``; then the same bytes are to be
             given again, with more behind them.
 
         Raises:
@@ -161,7 +161,7 @@ def encode(opcode: int, payload: bytes, final: bool = True) -> list[bytes]:
         final: whether its message ends with it.
 
     Returns:
-        the buffers that make the frame: one, or head and payload for a large one.
+        the frame as one buffer, or as head and payload where the payload is large.
     """
     length = len(payload)
     if length < 126 and final:

@@ -56,7 +56,7 @@ class URL:
 
     @property
     def host_header(self) -> str:
-        """The value of the Host field: the port only where it isn't the scheme's own (RFC 6455 section 4.1)."""
+        """The value of the Host field, with the port only where it isn't the scheme's own (RFC 6455 section 4.1)."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.secure else 80) else f"{host}:{self.port}"
 

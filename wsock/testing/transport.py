@@ -113,7 +113,7 @@ class MemoryTransport:
 
     * Up to ``capacity`` bytes are on their way, as in a system's buffers. A push producer is paused when there are
       more, and resumed when there are not. A peer that is paused takes nothing, and so pauses this side's producer.
-    * `loseConnection` waits for what was written, and for a registered producer to be unregistered, as with TLS. If
+    * ``loseConnection`` waits for what was written, and for a registered producer to be unregistered, as with TLS. If
       the peer sent what was not read by then, the peer sees a reset in place of an end, and loses what it had not read.
     * The end of the peer's stream is the end of the connection, unless the protocol is an ``IHalfCloseableProtocol``.
     * While it neither reads nor has anything to write, it does not hear that the peer has gone.
@@ -122,7 +122,7 @@ class MemoryTransport:
         protocol: who is told of what comes in.
         connected: until the connection is lost.
         disconnected: from then on.
-        disconnecting: from `loseConnection` on.
+        disconnecting: from ``loseConnection`` on.
         producer: the one that is registered, or None.
     """
 
