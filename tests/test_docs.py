@@ -1,0 +1,217 @@
+"""What pages show, as readers use it: commands in a new folder, one after the other; programs; units of systemd."""
+
+import ast
+import contextlib
+import importlib
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+from test_examples import PATIENCE, ROOT, talk
+from tools import find, free_port, require
+from websockets.exceptions import ConnectionClosed
+
+import wsock
+
+DOCS = ROOT / "docs"
+PAGES = sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md") if "_build" not in page.parts)
+#: Benchmarks and the Autobahn TestSuite, on two other pages, take minutes.
+WITH_COMMANDS = [
+    page
+    for page in PAGES
+    if "```console" in (DOCS / page).read_text() and page not in ("performance.md", "conformance.md")
+]
+#: Only wsock is on the path: a program of a reader's finds other modules beside itself.
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(wsock.__file__).parents[1])}
+#: Like the command twistd, this does not look for modules in the present folder.
+TWISTD = "import sys\nfrom twisted.scripts.twistd import run\nsys.exit(run())\n"
+
+
+class Reader:
+    """Somebody with a page and a new folder, in which are the files that the page shows.
+
+    Attributes:
+        text: the page, with a port of this test's in the place of 8080 and 8443.
+        commands: what it has behind a `$`, in order, each with the output that it shows.
+    """
+
+    def __init__(self, page: str, folder: Path) -> None:
+        self.port = free_port()
+        self.folder = folder / "reader"
+        self.folder.mkdir()
+        self.twistd = folder / "twistd.py"
+        self.twistd.write_text(TWISTD)
+        self.text = self._with_port((DOCS / page).read_text())
+        for source, name in re.findall(r"^```\{literalinclude\} (\S+)\n:caption: (\S+)$", self.text, re.MULTILINE):
+            (self.folder / name).write_text(self._with_port((DOCS / page).parent.joinpath(source).read_text()))
+        # `NAME`: and its program.
+        for name, program in re.findall(r"`([\w.]+)`:\n\n^```python\n(.*?)^```$", self.text, re.MULTILINE | re.DOTALL):
+            (self.folder / name).write_text(program)
+        self.commands: list[tuple[str, str]] = []
+        for session in self.blocks("console"):
+            for part in re.split(r"^\$ ", session, flags=re.MULTILINE)[1:]:
+                command, _, output = part.partition("\n")
+                self.commands.append((command, output))
+        self.server: subprocess.Popen[str] | None = None
+
+    def blocks(self, language: str) -> list[str]:
+        return re.findall(rf"^```{language}\n(.*?)^```$", self.text, re.MULTILINE | re.DOTALL)
+
+    def _with_port(self, text: str) -> str:
+        return re.sub(r"\b(8080|8443)\b", str(self.port), text)
+
+    def start(self, command: str) -> subprocess.Popen[str]:
+        words = shlex.split(command)
+        program = {"python": [], "twistd": [str(self.twistd)]}[words[0]]
+        if words[0] == "twistd" and "wsock" in words and "--port" not in words:
+            words += ["--port", str(self.port)]
+        return subprocess.Popen(
+            [sys.executable, *program, *words[1:]],
+            cwd=self.folder,
+            env=ENVIRONMENT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, command: str, output: str) -> None:
+        """Runs a command that ends by itself, and compares what it says; a line of dots stands for any lines."""
+        process = self.start(command)
+        try:
+            said, _ = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
+            process.wait()
+        lines = [".*" if line == "..." else re.escape(line) for line in output.splitlines()]
+        assert re.fullmatch("\n".join(lines) + "\n", said, re.DOTALL), said
+
+    def serve(self, command: str, output: str) -> None:
+        """Starts a server in the place of an earlier one, and waits until it has said what it should, and answers."""
+        self.stop()
+        self.server = self.start(command)
+        assert self.server.stdout is not None
+        for line in output.splitlines():
+            assert self.server.stdout.readline() == line + "\n"
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), PATIENCE) as peer:
+                    peer.settimeout(PATIENCE)
+                    peer.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                    # An answer, or over TLS the end.
+                    peer.recv(1)
+                    return
+            except OSError:
+                assert self.server.poll() is None, self.server.communicate()[0]
+                assert time.monotonic() < end, "nothing listens"
+                time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Ends the server that runs; it has to end well."""
+        server, self.server = self.server, None
+        if server is not None:
+            server.terminate()
+            said, _ = server.communicate(timeout=PATIENCE)
+            assert server.returncode in (0, -signal.SIGTERM)
+            assert "Traceback" not in said
+            assert "Unhandled" not in said
+
+
+@contextlib.contextmanager
+def reading(page: str, folder: Path) -> Iterator[Reader]:
+    reader = Reader(page, folder)
+    try:
+        yield reader
+        reader.stop()
+    finally:
+        if reader.server is not None:
+            reader.server.kill()
+            reader.server.communicate()
+
+
+def test_pages_with_commands() -> None:
+    assert {"howto/tls.md", "service.md", "tutorial.md"} <= set(WITH_COMMANDS)
+
+
+@pytest.mark.parametrize("page", WITH_COMMANDS)
+def test_commands(page: str, tmp_path: Path) -> None:
+    """Each does what the page shows below it; a server runs until the next one is started."""
+    with reading(page, tmp_path) as reader:
+        for block in reader.blocks("sh"):
+            if block.startswith("openssl "):
+                line = [require("openssl"), *shlex.split(block.replace("\\\n", ""))[1:]]
+                subprocess.run(line, cwd=reader.folder, check=True, capture_output=True, timeout=PATIENCE)
+        assert reader.commands
+        for command, output in reader.commands:
+            words = shlex.split(command)
+            if words[0] == "twistd":
+                # Two can't be in one folder.
+                reader.stop()
+            if words[1].endswith("_server.py") or (words[0] == "twistd" and not output):
+                reader.serve(command, output)
+            else:
+                reader.run(command, output)
+
+
+def test_a_service_of_ones_own(tmp_path: Path) -> None:
+    with reading("service.md", tmp_path) as reader:
+        (command,) = [command for command, _ in reader.commands if ".tac" in command]
+        reader.serve(command, "")
+        with talk(f"ws://127.0.0.1:{reader.port}/") as client:
+            client.send("Hello")
+            assert client.recv(PATIENCE) == "Hello"
+            reader.stop()
+            with pytest.raises(ConnectionClosed) as closed:
+                client.recv(PATIENCE)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1001
+
+
+def test_units(tmp_path: Path) -> None:
+    """systemd takes them, where it is there; and the command of the service starts a server."""
+    with reading("service.md", tmp_path) as reader:
+        units = reader.blocks("ini")
+        parsed = [ConfigParser(interpolation=None) for _ in units]
+        for parser, unit in zip(parsed, units, strict=True):
+            parser.optionxform = str  # type: ignore[assignment,method-assign]
+            parser.read_string(unit)
+        (command,) = [parser["Service"]["ExecStart"] for parser in parsed if "Service" in parser]
+        program, _, options = command.partition(" ")
+        assert Path(program).name == "twistd"
+        reader.serve(f"twistd {options}", "")
+    systemd = find("systemd-analyze")
+    if systemd is not None:
+        files = []
+        for parser, unit in zip(parsed, units, strict=True):
+            kind = "service" if "Service" in parser else "socket"
+            files.append(tmp_path / f"wsock.{kind}")
+            # It looks whether the program is there.
+            files[-1].write_text(unit.replace(program, shutil.which("true") or program))
+        result = subprocess.run(
+            [systemd, "verify", *files], capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+        assert [line for line in (result.stdout + result.stderr).splitlines() if "wsock" in line] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_programs(page: str) -> None:
+    """Each is Python, if not all of a program, and imports what is there."""
+    for block in re.findall(r"^```python\n(.*?)^```$", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL):
+        compile(block, page, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in ("twisted", "wsock"):
+                module = importlib.import_module(node.module)
+                for alias in node.names:
+                    # To import the reactor installs one.
+                    assert alias.name == "reactor" or hasattr(module, alias.name), f"{node.module} has no {alias.name}"
