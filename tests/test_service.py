@@ -25,12 +25,13 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
+from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 import wsock.service
 from wsock import Settings
-from wsock.service import console
-from wsock.service.console import Page, readConsole
+from wsock.service import console, consoleResource
+from wsock.service.console import readConsole
 from wsock.service.routes import PageRequest, Pages
 from wsock.service.tap import Options
 
@@ -64,12 +65,12 @@ def test_options() -> None:
     options.parseOptions(
         [
             *("--port", "0080", "-p", "unix:/run/a", "--port=ssl:1"),
-            *("--route", "/a=b=echo", "--route=/=echo"),
+            *("--route", "/a=b=echo", "--route=/=echo", "--route=/console=console", "--route=/a/=console"),
             *("--max-message-size", "1", "--ping-interval=0.5", "--slow-consumer", "drop"),
         ]
     )
     assert options.ports == ["tcp:80", "unix:/run/a", "ssl:1"]
-    assert list(options.routes) == ["/a=b", "/"]
+    assert (list(options.routes), options.consoles) == (["/a=b", "/"], ["/console", "/a/"])
     assert options.settings == {"maxMessageSize": 1, "pingInterval": 0.5, "slowConsumer": "drop"}
     options = Options()
     options.parseOptions(["--max-message-size", "none"])
@@ -106,13 +107,16 @@ BAD_OPTIONS = [
     (["--port", "65536"], "65535"),
     (["--route", "/a"], "/path=KIND"),
     (["--route", "a=echo"], "/path=KIND"),
-    (["--route", "/a=nonesuch"], "one of broadcast, echo"),
-    (["--route", "/a="], "one of broadcast, echo"),
+    (["--route", "/a=nonesuch"], "one of broadcast, console, echo"),
+    (["--route", "/a="], "one of broadcast, console, echo"),
     (["--route", "/a b=echo"], "percent-encoded"),
     (["--route", "/a?b=echo"], "without a query"),
     (["--route", "/a#b=echo"], "percent-encoded"),
     (["--route", "/\u00e9=echo"], "percent-encoded"),
     (["--route", "/a=echo", "--route", "/a=echo"], "already"),
+    (["--route", "/a=echo", "--route", "/a=console"], "already"),
+    (["--route", "/a=console", "--route", "/a=echo"], "already"),
+    (["--route", "/a=console", "--route", "/a=console"], "already"),
     (["--max-message-size", "0"], "above 0"),
     (["--max-message-size", "-1"], "above 0"),
     (["--max-message-size", "1e6"], "above 0"),
@@ -296,8 +300,7 @@ class Parsed(HTMLParser):
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.texts: dict[str, list[str]] = {}
         self._inside: list[str] | None = None
-        # With LF, whatever ends lines on this system.
-        self.feed(Path(wsock.service.__file__).with_name("console.html").read_text("utf-8"))
+        self.feed(readConsole(["/echo"]).html.decode())
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -321,7 +324,7 @@ class Parsed(HTMLParser):
 PARSED = Parsed()
 POLICY = (
     f"default-src 'none'; style-src {PARSED.hash('style')}; script-src {PARSED.hash('script')}; img-src data:; "
-    "connect-src ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 PAGE = {
     "Content-Security-Policy": POLICY,
@@ -392,26 +395,124 @@ def test_the_console_is_one_file() -> None:
 
 
 def test_what_the_console_does_without() -> None:
-    """Data becomes text alone; nothing is stored, and nothing sent but by a WebSocket."""
+    """Data becomes text alone. What is stored ends with the tab; what is sent goes by a WebSocket, but for one GET."""
     (script,) = PARSED.texts["script"]
-    assert script.startswith('\n  "use strict";')
+    assert script.startswith('\n"use strict";')
+    assert re.findall(r"fetch\(([^,]*),", script) == ["location.origin + url.pathname + url.search"]
     for word in [
         *("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "DOMParser", "createContextualFragment"),
         *("eval(", "Function(", "import(", "setAttribute"),
-        *("fetch(", "XMLHttpRequest", "sendBeacon", "EventSource", "Worker", "window.open", "location.href"),
-        *("location.search", "location.hash", "localStorage", "sessionStorage", "indexedDB", "cookie"),
+        *("XMLHttpRequest", "sendBeacon", "EventSource", "Worker", "window.open", "location.href"),
+        *("localStorage", "indexedDB", "cookie"),
     ]:
         assert word not in script
-    assert re.findall('https?:[^"]*|\\w*:?//\\S+', script) == ["https:", "//${location.host}`;"]
+    # A comment that shows how a link is written.
+    assert re.findall(r"(?:http|ws)s?://\w+", script) == ["ws://host"]
 
 
 def test_a_console_with_other_ends_of_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as a checkout may have on Windows. A browser hashes lines that end in LF."""
     page = readConsole()
     assert page.policy == POLICY
-    (tmp_path / "console.html").write_bytes(page.html.replace(b"\n", b"\r\n"))
+    (tmp_path / "page").mkdir()
+    for file in Path(wsock.service.__file__).with_name("page").iterdir():
+        # Whatever ends lines on this system.
+        text = file.read_bytes().replace(b"\r\n", b"\n")
+        (tmp_path / "page" / file.name).write_bytes(text.replace(b"\n", b"\r\n"))
     monkeypatch.setattr(console, "files", lambda package: tmp_path)
     assert readConsole() == page
+
+
+def test_every_file_of_the_console_is_in_it() -> None:
+    html = readConsole().html
+    files = list(Path(wsock.service.__file__).with_name("page").iterdir())
+    assert {file.suffix for file in files} == {".css", ".html", ".js"}
+    for file in files:
+        if file.suffix != ".html":
+            assert html.count(file.read_bytes().replace(b"\r\n", b"\n")) == 1
+
+
+# The console, at a site of one's own
+
+
+def answer(resource: Resource, line: str) -> tuple[bytes, bytes]:
+    """The head and the body that a site with the console gives."""
+    protocol = Site(resource, reactor=Clock()).buildProtocol(None)
+    assert protocol is not None
+    transport = StringTransport()
+    protocol.makeConnection(transport)
+    protocol.dataReceived(f"{line} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+    head, _, body = transport.value().partition(b"\r\n\r\n")
+    return head, body
+
+
+def test_a_console_in_a_site() -> None:
+    console = consoleResource()
+    root = Resource()
+    root.putChild(b"tools", Resource())
+    root.children[b"tools"].putChild(b"console", console)
+    page = readConsole().html
+    fields = [f"{name}: {value}".encode() for name, value in PAGE.items()]
+    for site, target in [
+        (root, "/tools/console"),
+        (root, "/tools/console/"),
+        (root, "/tools/console?a=/b"),
+        (console, "/"),
+        (console, "/?a"),
+    ]:
+        for method, body in [("GET", page), ("HEAD", b"")]:
+            head, got = answer(site, f"{method} {target}")
+            assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+            assert got == body
+            assert set(fields) < set(head.split(b"\r\n"))
+            assert f"Content-Length: {len(page)}".encode() in head
+        head, got = answer(site, f"PUT {target}")
+        assert head.startswith(b"HTTP/1.1 405 Method Not Allowed\r\n")
+        assert b"\r\nAllow: GET, HEAD\r\n" in head
+        assert got == b"Method Not Allowed"
+    for site, target in [(root, "/tools/console/a"), (root, "/tools/console//"), (console, "/a")]:
+        assert answer(site, f"GET {target}")[0].startswith(b"HTTP/1.1 404 ")
+
+
+def test_the_paths_that_a_console_offers() -> None:
+    """They are text, whatever they are."""
+    html = readConsole(["/echo", "/a'&\"<script>"]).html
+    offered = (
+        b'<button class="plain" type="button">/echo</button> '
+        b'<button class="plain" type="button">/a&#x27;&amp;&quot;&lt;script&gt;</button></div>'
+    )
+    assert html.count(offered) == 1
+    assert answer(consoleResource(["/echo"]), "GET /")[1] == readConsole(["/echo"]).html
+    assert b'type="button">/' not in readConsole().html
+
+
+def test_the_console_is_imported_without_a_reactor() -> None:
+    code = "import sys, wsock.service; print(wsock.service.consoleResource, 'twisted.internet.reactor' in sys.modules)"
+    line = [sys.executable, "-c", code]
+    result = subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    assert result.stdout.endswith(" False\n")
+
+
+def test_routes_with_a_console() -> None:
+    options = ["--route", "/a/console=console", "--route", "/room=broadcast", "--route", "/=console"]
+    with Twistd("--port", LOOPBACK, *options) as twistd:
+        page = readConsole(["/room"]).html
+        for target, status, body in [
+            ("/", 200, page),
+            ("/a/console?b", 200, page),
+            ("/a/console/", 404, b"Not Found"),
+            ("/room", 426, b"Upgrade Required: this is a WebSocket endpoint"),
+            ("/echo", 404, b"Not Found"),
+        ]:
+            peer = twistd.address().connect()
+            peer.send(request(f"GET {target} HTTP/1.1", upgrade=None))
+            assert peer.answer().status == status
+            assert peer.rest() == body
+        # A page is no WebSocket.
+        for target, status in [("/", 404), ("/a/console", 404), ("/room", 101)]:
+            peer = twistd.address().connect()
+            peer.send(request(f"GET {target} HTTP/1.1"))
+            assert peer.answer().status == status
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
@@ -436,7 +537,7 @@ def test_bodies_are_discarded(twistd: Twistd, chunked: bool) -> None:
 
 
 def page_connection(clock: Clock) -> tuple[IProtocol, StringTransport]:
-    site = Site(Pages({}, Page(b"page", "")), reactor=clock)
+    site = Site(Pages({}, {"/": consoleResource()}), reactor=clock)
     site.requestFactory = PageRequest
     protocol = site.buildProtocol(None)
     assert protocol is not None

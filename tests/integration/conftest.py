@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import pytest_twisted
 
-pytest.register_assert_rewrite("integration.peer")
+pytest.register_assert_rewrite("integration.peer", "integration.console")
 
+from integration.console import browser, console, twistd  # noqa: E402, F401 - fixtures
 from integration.peer import Listener, make_certificate  # noqa: E402
 from integration.servers import Echo, Serve, Server, settings_among  # noqa: E402
 from integration.streams import Client, Listen, Traces  # noqa: E402

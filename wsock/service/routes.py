@@ -12,7 +12,7 @@ from ..contract import Accept, Refuse, WebSocketProtocol
 from ..request import Request
 from ..sansio.constants import VERSION
 from ..sansio.http import REASONS, split_target
-from .console import Page
+from .console import withoutBody
 
 #: How long the body of a request for a page may take, in seconds.
 _BODY_TIMEOUT = 10
@@ -115,14 +115,14 @@ class Pages(Resource):
 
     isLeaf = True
 
-    def __init__(self, routes: Mapping[str, Route], page: Page | None) -> None:
+    def __init__(self, routes: Mapping[str, Route], consoles: Mapping[str, Resource]) -> None:
         """Args:
         routes: by path; asking there for a page is answered with 426.
-        page: what ``/`` shows, or None.
+        consoles: by path.
         """
         super().__init__()
         self._routes = routes
-        self._page = page
+        self._consoles = consoles
 
     def render(self, request: HTTPRequest) -> bytes:
         """Answers with the page, 426 or 404, and lets the connection end: a proxy may not use it for a WebSocket."""
@@ -131,20 +131,15 @@ class Pages(Resource):
             channel.persistent = False
         # A target may be a whole URL (RFC 9112 section 3.2.2).
         path = split_target(request.uri.decode("latin-1"))[1]
+        console = self._consoles.get(path)
+        if console is not None:
+            request.setHeader("Connection", "close")
+            page: bytes = console.render(request)
+            return page
         headers = {"Connection": "close", "Content-Type": "text/plain; charset=utf-8"}
         body = b"Not Found"
         status = 404
-        if path == "/" and self._page is not None:
-            if request.method in (b"GET", b"HEAD"):
-                status, body = 200, self._page.html
-                headers["Content-Type"] = "text/html; charset=utf-8"
-                headers["Content-Security-Policy"] = self._page.policy
-                headers["X-Content-Type-Options"] = "nosniff"
-                headers["Referrer-Policy"] = "no-referrer"
-            else:
-                status, body = 405, b"Method Not Allowed"
-                headers["Allow"] = "GET, HEAD"
-        elif path in self._routes:
+        if path in self._routes:
             # RFC 9110 §15.5.22: a 426 MUST carry Upgrade.
             status, body = 426, b"Upgrade Required: this is a WebSocket endpoint"
             headers["Connection"] = "close, Upgrade"
@@ -154,8 +149,4 @@ class Pages(Resource):
         request.setResponseCode(status, REASONS[status].encode())
         for name, value in headers.items():
             request.setHeader(name, value)
-        if request.method == b"HEAD":
-            # Given a body, Twisted would leave it out too, but log the target, and people put tokens in queries.
-            request.setHeader("Content-Length", str(len(body)))
-            return b""
-        return body
+        return withoutBody(request, body) if request.method == b"HEAD" else body

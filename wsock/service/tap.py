@@ -21,11 +21,13 @@ from twisted.web.server import Site
 from ..contract import Settings
 from ..sansio.http import split_target
 from ..server import WebSocketServerFactory
-from .console import readConsole
+from .console import consoleResource
 from .routes import KINDS, PageRequest, Pages, Route, Routes
 from .settings import settingOptions
 
 _DEFAULT_PORT = "8080"
+#: The kind of route that is a page, and no WebSocket.
+_CONSOLE = "console"
 
 _log = Logger()
 
@@ -43,6 +45,8 @@ class Options(BaseOptions):
         super().__init__()
         self.ports: list[str] = []
         self.routes: dict[str, Route] = {}
+        #: The paths of the console.
+        self.consoles: list[str] = []
         #: The fields of `Settings` that were given.
         self.settings: dict[str, Any] = {}
 
@@ -75,17 +79,22 @@ class Options(BaseOptions):
     opt_p = opt_port
 
     def opt_route(self, route: str) -> None:
-        """What to serve where: /path=echo, or /path=broadcast (to all who are there). May be given several times."""
+        """What to serve where: /path=echo, /path=broadcast (to all who are there), or /path=console (a page to try
+        the others in a browser). May be given several times.
+        """
         path, separator, kind = route.rpartition("=")
         if not separator or not path.startswith("/"):
             raise UsageError(f"--route {route}: write /path=KIND")
         if any(not "!" <= character <= "~" or character in "?#" for character in path):
             raise UsageError(f"--route {route}: a path is written percent-encoded, without a query")
-        if kind not in KINDS:
-            raise UsageError(f"--route {route}: a kind is one of {', '.join(sorted(KINDS))}")
-        if path in self.routes:
+        if kind not in KINDS and kind != _CONSOLE:
+            raise UsageError(f"--route {route}: a kind is one of {', '.join(sorted([*KINDS, _CONSOLE]))}")
+        if path in self.routes or path in self.consoles:
             raise UsageError(f"--route {route}: the path has a route already")
-        self.routes[path] = KINDS[kind]()
+        if kind == _CONSOLE:
+            self.consoles.append(path)
+        else:
+            self.routes[path] = KINDS[kind]()
 
     def parseArgs(self, *arguments: str) -> None:
         """Takes no arguments."""
@@ -235,8 +244,10 @@ def makeService(options: Options, reactor: Any = None) -> WebSocketService:
     """
     if reactor is None:
         from twisted.internet import reactor
-    routes = options.routes or {"/echo": KINDS["echo"]()}
-    site = Site(Pages(routes, None if options.routes else readConsole()), logFormatter=_accessLine)
+    routes, consoles = options.routes, options.consoles
+    if not routes and not consoles:
+        routes, consoles = {"/echo": KINDS["echo"]()}, ["/"]
+    site = Site(Pages(routes, {path: consoleResource([*routes]) for path in consoles}), logFormatter=_accessLine)
     site.requestFactory = PageRequest
     site.noisy = False
     factory = WebSocketServerFactory(
