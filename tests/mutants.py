@@ -643,6 +643,23 @@ ATTEMPT = [
     Mutant("attempt: leaves nothing", "        self._connecting = self._wire = None\n", "        pass\n"),
 ]
 
+LOOKUP = [
+    Mutant(
+        "lookup: the reactor's resolver", "self._resolver.resolveHostName(", "GAIResolver(reactor).resolveHostName("
+    ),
+    Mutant(
+        "lookup: the name", "resolutionReceiver, self._host, portNumber", "resolutionReceiver, hostName, portNumber"
+    ),
+    Mutant("lookup: which names are taken", "(?:-[a-z0-9]+)*", "(?:-+[a-z0-9]+)*"),
+    Mutant("lookup: the error", "        if failure.check(DNSLookupError):", "        if False:"),
+]
+
+VERIFICATION = [
+    Mutant("verification: no top-level wildcard", '"." in domain and ', ""),
+    Mutant("verification: the whole label", 'wildcard == "*"', '"*" in wildcard'),
+    Mutant("verification: the server's name", "        if self._serverName is not None:", "        if False:"),
+]
+
 STREAM = [
     Mutant("stream: a browser's close is usual", ", CloseCode.NO_STATUS_RECEIVED)", ")"),
     Mutant(
@@ -688,6 +705,8 @@ PARTS = [
     ("wsock/watch.py", WATCH, ["tests/test_watch.py"]),
     ("wsock/client.py", CLIENT, CLIENT_TESTS),
     ("wsock/attempt.py", ATTEMPT, CLIENT_TESTS),
+    ("wsock/lookup.py", LOOKUP, ["tests/test_lookup.py"]),
+    ("wsock/verification.py", VERIFICATION, ["tests/test_verification.py", "tests/integration/test_verification.py"]),
     ("wsock/stream.py", STREAM, ["tests/test_stream.py"]),
     ("wsock/testing/transport.py", TRANSPORT, ["tests/test_testing.py"]),
 ]

@@ -12,7 +12,6 @@ from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRef
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IPushProducer, ISSLTransport, IStreamClientEndpoint
 from twisted.internet.protocol import ClientFactory
 from twisted.internet.task import Clock
-from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from wire import (
     CLOSE_SENT,
@@ -48,6 +47,7 @@ from wsock import (
     connect,
     connectProtocol,
 )
+from wsock.sansio.url import URL
 
 SERVER_PING = bytes.fromhex("890548656c6c6f")
 REFUSAL = b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic\r\nContent-Length: 2\r\n\r\nno"
@@ -1010,10 +1010,17 @@ def test_a_reason_is_no_terminal_sequence() -> None:
     assert str(asked.application.reasons[0]) == "the server answered 401 ?31mred"
 
 
-@pytest.mark.parametrize("host", ["my_host", "xn--a", "-a.com"])
-def test_a_host_that_no_certificate_can_name(host: str) -> None:
+@pytest.mark.parametrize("host", ["my_host", "ab--cd.example", "xn--a", "-a.com", "1_0", "i\u2764.ws"])
+def test_any_name_may_be_one_of_a_certificate(host: str) -> None:
+    endpoint = Endpoint()
+    connect(Clock(), f"wss://{host}/", endpoint=endpoint)
+    assert len(endpoint.factories) == 1
+
+
+def test_a_host_that_no_certificate_can_name() -> None:
+    """A URL is made by `parse`, which knows A-labels."""
     with pytest.raises(InvalidURL):
-        connect(Clock(), f"wss://{host}/", endpoint=Endpoint())
+        connect(Clock(), URL(True, "b\u00fccher.example", 443, "/"), endpoint=Endpoint())
 
 
 @pytest.mark.parametrize("arguments", [{"subprotocols": [1]}, {"buildApplication": None}])
@@ -1150,13 +1157,3 @@ def test_an_endpoint_that_makes_two() -> None:
     assert [transport.told for transport in transports] == [[], ["abort"]]
     attempt.deferred.cancel()
     assert [transport.told for transport in transports] == [["abort"], ["abort"]]
-
-
-@pytest.mark.parametrize("name", ["my_service", "-a.example", "a-.example"])
-def test_names_that_are_no_host_names(name: str) -> None:
-    """Resolvers know them: those of containers."""
-    reactor = MemoryReactorClock()
-    attempt = connect(reactor, f"ws://{name}:81/")
-    assert [one[:2] for one in reactor.tcpClients] == [(name, 81)]
-    attempt.addErrback(lambda failure: failure.trap(CancelledError))
-    attempt.cancel()

@@ -6,16 +6,16 @@ ended.
 
 from __future__ import annotations
 
-import re
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, wrapClientTLS
+from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.interfaces import IDelayedCall, IProtocolFactory, IStreamClientEndpoint
 from twisted.python.failure import Failure
 
 from .contract import WebSocketDropped
 from .log import ClassLogger
+from .lookup import hostEndpoint
 from .protocol import WireProtocol
 from .sansio.errors import InvalidURL, LocalProtocolError
 from .sansio.url import URL
@@ -29,9 +29,6 @@ class _Connects(Protocol):
 #: An ``IStreamClientEndpoint``, also for type checkers that do not know what implements one: those without mypy-zope.
 #: In quotes: before zope.interface 6.2 an interface had no ``|``.
 Endpoint: TypeAlias = "IStreamClientEndpoint | _Connects"
-
-#: What is in a name that IDNA 2008 does not have (RFC 5891 section 4.2.3.1), and that resolvers know all the same.
-_NO_HOSTNAME: Final = re.compile(r"_|(?:^|\.)-|-(?:\.|$)")
 
 
 def tooLong() -> WebSocketDropped:
@@ -150,14 +147,12 @@ def endpointFor(reactor: Any, url: URL, endpoint: Endpoint | None, trustRoot: An
         clientCertificate: who we are, or None.
 
     Raises:
-        InvalidURL: a host that can't be compared with a certificate.
+        InvalidURL: the host of a `URL` that `parse` did not make.
         LocalProtocolError: a trust root or a certificate that is none, or for a URL without TLS.
         ImportError: the packages for TLS are missing.
     """
     if endpoint is None:
-        # `HostnameEndpoint` refuses the names of some containers: my_service.
-        kind = TCP4ClientEndpoint if _NO_HOSTNAME.search(url.host) else HostnameEndpoint
-        endpoint = kind(reactor, url.host, url.port)
+        endpoint = hostEndpoint(reactor, url.host, url.port)
     if not url.secure:
         if trustRoot is not None or clientCertificate is not None:
             raise LocalProtocolError("trustRoot and clientCertificate are for TLS, and so for a wss:// URL")
@@ -173,8 +168,8 @@ def endpointFor(reactor: Any, url: URL, endpoint: Endpoint | None, trustRoot: An
     try:
         # Certificates have no dot at the end of a name.
         creator = VerifiedHost(url.host.rstrip("."), trustRoot, clientCertificate)
-    except ValueError as error:
-        raise InvalidURL("a host that can't be compared with a certificate, in a wss:// URL") from error
+    except UnicodeError as error:
+        raise InvalidURL("a host that is not in A-labels (xn--...): wsock.sansio.url.parse makes them") from error
     except TypeError as error:
         raise LocalProtocolError("trustRoot is a certificate or a trust root of twisted.internet.ssl") from error
     wrapped: IStreamClientEndpoint = wrapClientTLS(creator, endpoint)  # type: ignore[arg-type]

@@ -1,7 +1,9 @@
-"""Whether a TLS server is the one that a URL names (RFC 9110 section 4.3.4).
+"""Whether a TLS server is the one that a URL names (RFC 9110 section 4.3.4, RFC 9525).
 
-Twisted asks service_identity that, but takes a certificate for which it has no answer, since the certificate names
-nobody at all or is malformed, for a good one (26.10, ``_sslverify``). Here all that is not a clear yes is a no.
+All that is not a clear yes is a no. Twisted takes a certificate that names nobody at all, or is malformed, for a good
+one (26.10, ``_sslverify``). It and service_identity also refuse names that resolvers know and certificates are made
+for, such as ``my_service`` and ``ab--cd.example``. So the comparison is made here, in OpenSSL's own callback; its
+errors are service_identity's.
 
 It is imported for ``wss:`` alone: it needs the packages of the extra ``tls``.
 """
@@ -12,14 +14,17 @@ from ipaddress import ip_address
 from typing import Any
 from weakref import ref
 
+from cryptography.x509 import DNSName, ExtensionNotFound, IPAddress, SubjectAlternativeName
 from OpenSSL.crypto import X509
 from OpenSSL.SSL import VERIFY_FAIL_IF_NO_PEER_CERT, VERIFY_PEER, Connection
-from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
-from service_identity.pyopenssl import extract_patterns
+from service_identity import CertificateError, VerificationError
+from service_identity.exceptions import DNSMismatch, IPAddressMismatch
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
-from twisted.internet.ssl import optionsForClientTLS
+from twisted.internet.ssl import CertificateOptions, platformTrust
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from .lookup import isAddress
 
 
 @implementer(IOpenSSLClientConnectionCreator)
@@ -28,30 +33,37 @@ class VerifiedHost:
 
     def __init__(self, host: str, trustRoot: Any, clientCertificate: Any) -> None:
         """Args:
-        host: a name, in A-labels, or an address.
+        host: a name, in A-labels and without a dot at its end, or an address.
         trustRoot: whom to trust; None for the platform's roots.
         clientCertificate: who we are, or None.
 
         Raises:
             TypeError: a trust root that is none.
+            UnicodeError: a host that is not in ASCII.
         """
-        self._options = optionsForClientTLS(host, trustRoot=trustRoot, clientCertificate=clientCertificate)
-        try:
-            ip_address(host)
-        except ValueError:
-            self._identity: Any = DNS_ID(host)
-        else:
-            self._identity = IPAddress_ID(host)
+        own = {}
+        if clientCertificate is not None:
+            own = {"privateKey": clientCertificate.privateKey.original, "certificate": clientCertificate.original}
+        self._options = CertificateOptions(trustRoot=platformTrust() if trustRoot is None else trustRoot, **own)
+        self._host = host.lower()
+        #: What the server is told that it is taken for (RFC 6066 section 3: names alone).
+        self._serverName = None if isAddress(host) else self._host.encode("ascii")
 
     def clientConnectionForTLS(self, tlsProtocol: Any) -> Any:
-        """Returns the connection of a TLS protocol: as Twisted makes it, but for what verifies."""
-        connection = self._options.clientConnectionForTLS(tlsProtocol)
-        identity, protocol = self._identity, ref(tlsProtocol)
+        """Returns the connection of a TLS protocol."""
+        if IOpenSSLClientConnectionCreator.providedBy(self._options):
+            connection = self._options.clientConnectionForTLS(tlsProtocol)
+        else:
+            # Twisted 24.7.
+            connection = Connection(self._options.getContext(), None)
+        host, protocol = self._host, ref(tlsProtocol)
+        if self._serverName is not None:
+            connection.set_tlsext_host_name(self._serverName)
 
         def verify(_: Connection, certificate: X509, error: int, depth: int, trusted: int) -> bool:
             if trusted and depth == 0:
                 try:
-                    verify_service_identity(extract_patterns(certificate), [identity], [])
+                    checkHost(certificate, host)
                 except Exception:
                     # Else its reason would be lost: an exception does not get through OpenSSL.
                     failing = protocol()
@@ -62,3 +74,39 @@ class VerifiedHost:
 
         connection.set_verify(VERIFY_PEER | VERIFY_FAIL_IF_NO_PEER_CERT, verify)
         return connection
+
+
+def checkHost(certificate: X509, host: str) -> None:
+    """Returns only where a certificate is for a host.
+
+    Args:
+        certificate: a server's own.
+        host: as `VerifiedHost` has it.
+
+    Raises:
+        VerificationError: it is for others.
+        Exception: it does not say whom it is for (``CertificateError``), or is malformed.
+    """
+    try:
+        names = certificate.to_cryptography().extensions.get_extension_for_class(SubjectAlternativeName).value
+    except ExtensionNotFound:
+        # RFC 9525 §2: the name of its subject counts for nothing.
+        raise CertificateError("Certificate does not contain any `subjectAltName`s.") from None
+    if isAddress(host):
+        if ip_address(host) not in names.get_values_for_type(IPAddress):
+            raise VerificationError([IPAddressMismatch(host)])  # type: ignore[arg-type]
+    elif not any(_isFor(name, host) for name in names.get_values_for_type(DNSName)):
+        raise VerificationError([DNSMismatch(host)])  # type: ignore[arg-type]
+
+
+def _isFor(name: str, host: str) -> bool:
+    """Whether a certificate's name is that of a host, or covers it by a wildcard (RFC 9525 section 6.3)."""
+    if not name.isascii():
+        # The Kelvin sign is a "k" in lower case.
+        return False
+    name = name.lower()
+    if name == host:
+        return True
+    # The whole left-most label and no other; and for no less than two labels, or it would cover all of ".com".
+    wildcard, _, domain = name.partition(".")
+    return wildcard == "*" and "." in domain and domain == host.partition(".")[2]

@@ -3,7 +3,7 @@
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,13 @@ import pytest
 from integration.peer import Listener, frame, make_certificate
 from integration.process import ENVIRONMENT
 from integration.servers import Echo, Serve
-from integration.streams import Client, Listen, Stream, Unused, connecting, trust
+from integration.streams import Client, Listen, Stream, Unused, call, connecting, trust
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.endpoints import SSL4ServerEndpoint, TCP4ClientEndpoint
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.error import DNSLookupError
+from twisted.internet.interfaces import IHostnameResolver, IStreamClientEndpoint
 from twisted.internet.ssl import CertificateOptions, PrivateCertificate, platformTrust, trustRootFromCertificates
+from zope.interface import implementer
 
 from wsock import LocalProtocolError, WebSocketDropped
 
@@ -36,6 +39,37 @@ def issue(authority: Pair, tmp_path_factory: pytest.TempPathFactory) -> Issue:
 @pytest.fixture
 def root(authority: Pair) -> Any:
     return trust(authority[1])
+
+
+@implementer(IHostnameResolver)
+class Hosts:
+    """A resolver like the table of a container: it knows some names, whatever they are."""
+
+    def __init__(self, names: dict[str, list[str]]) -> None:
+        self._names = names
+
+    def resolveHostName(self, receiver: Any, hostName: str, portNumber: int = 0, *more: Any, **other: Any) -> Any:
+        resolution: Any = object()
+        receiver.resolutionBegan(resolution)
+        for address in self._names.get(hostName, []):
+            kind = IPv6Address if ":" in address else IPv4Address
+            receiver.addressResolved(kind("TCP", address, portNumber))
+        receiver.resolutionComplete()
+        return resolution
+
+
+@pytest.fixture
+def hosts() -> Iterator[Callable[[dict[str, list[str]]], None]]:
+    """Returns a function that gives names their addresses, in this process alone."""
+    from twisted.internet import reactor
+
+    before = reactor.nameResolver
+
+    def install(names: dict[str, list[str]]) -> None:
+        call(reactor.installNameResolver, Hosts(names))
+
+    yield install
+    reactor.installNameResolver(before)
 
 
 def reach(listener: Listener) -> IStreamClientEndpoint:
@@ -66,6 +100,21 @@ RIGHT = [
     ("127.0.0.1", ["localhost", "127.0.0.1"]),
     ("[::1]", ["::1"]),
     ("[0:0::0:1]", ["::1"]),
+    # Names of containers and of others that are no host names, and those of emoji.
+    ("my_service", ["my_service"]),
+    ("My_Service", ["MY_SERVICE"]),
+    ("my_service.example.org", ["*.example.org"]),
+    ("ab--cd.example", ["ab--cd.example"]),
+    ("ab--cd.example.", ["ab--cd.example"]),
+    ("ab--cd.example.org", ["*.example.org"]),
+    ("-a-.example", ["-a-.example"]),
+    ("1_0", ["1_0"]),
+    ("i\u2764.ws", ["xn--i-7iq.ws"]),
+    ("i\u2764.example.org", ["*.example.org"]),
+    ("\U0001f355.example", ["xn--vi8h.example"]),
+    # Names beside it that say nothing of this host, whatever else is wrong with them.
+    ("my_service", ["*.example", "DNS:127.0.0.1", "DNS:1", "a.*.example", "*", "my_service"]),
+    ("127.0.0.1", ["DNS:127.0.0.1", "*.example", "127.0.0.1"]),
 ]
 WRONG = [
     ("localhost", ["other.example"]),
@@ -76,6 +125,21 @@ WRONG = [
     ("127.0.0.1", ["DNS:127.0.0.1"]),
     ("[::1]", ["::2", "127.0.0.1"]),
     ("[::1]", ["DNS:[::1]"]),
+    ("my_service", ["my-service", "other_service", "my_service.example", "*", "*.my_service", "my_servic*", "m*"]),
+    ("my_service.example.org", ["my_service", "*_service.example.org", "my_*.example.org", "example.org"]),
+    ("my_service.example.org", ["*.org", "*.*.org", "my_service.*.org", "my_service.example.*", "*.example.org."]),
+    (
+        "my_service.example.org",
+        ["a.*.example.org", "**.example.org", "*a.example.org", ".example.org", "* .example.org"],
+    ),
+    ("a.my_service.example.org", ["*.example.org"]),
+    (
+        "ab--cd.example",
+        ["*.example", "ab-cd.example", "ab--cd", "ab--cd.example.org", "xn--cd.example", "a*--cd.example"],
+    ),
+    ("i\u2764.ws", ["xn--i-7iq.example", "*.ws", "xn--*.ws", "i.ws", "xn--vi8h.ws"]),
+    ("i\u2764.example.org", ["xn--*.example.org", "xn--i-7i*.example.org"]),
+    ("1_0", ["10", "0.0.0.10", "DNS:0.0.0.10"]),
 ]
 
 
@@ -94,14 +158,47 @@ def test_wrong_host(client: Client, listen: Listen, issue: Issue, root: Any, hos
     expect_refusal(listener, client.begin(listener.url(host=host), trustRoot=root, endpoint=reach(listener)))
 
 
-@pytest.mark.parametrize("name", ["localhost", "other.example"])
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+@pytest.mark.parametrize(
+    ("typed", "host"),
+    [
+        ("my_service", "my_service"),
+        ("ab--cd.example", "ab--cd.example"),
+        ("-a-.example", "-a-.example"),
+        ("1_0", "1_0"),
+        ("i\u2764.ws", "xn--i-7iq.ws"),
+    ],
+)
+def test_names_that_are_no_host_names(
+    client: Client, listen: Listen, issue: Issue, root: Any, hosts: Any, scheme: str, typed: str, host: str
+) -> None:
+    """They are looked up, and their certificate is theirs; the first address is where nobody listens."""
+    hosts({host: ["127.0.0.2", "127.0.0.1"]})
+    listener = listen(certificate=issue(host) if scheme == "wss" else None)
+    attempt = client.begin(listener.url(host=typed), trustRoot=root if scheme == "wss" else None)
+    caller = listener.accept()
+    asked = caller.asked()
+    caller.send(asked.welcome() + HELLO)
+    assert Stream(attempt.result()).receive() == "Hello"
+    assert ("Host", f"{host}:{listener.port}") in asked.fields
+    assert listener.names == ([host] if scheme == "wss" else [])
+
+
+@pytest.mark.parametrize("host", ["my_service", "ab--cd.example"])
+def test_a_name_that_nobody_knows(client: Client, hosts: Any, host: str) -> None:
+    hosts({"localhost": ["127.0.0.1"]})
+    for scheme in ("ws", "wss"):
+        assert host in str(client.begin(f"{scheme}://{host}/").error(DNSLookupError))
+
+
+@pytest.mark.parametrize("name", ["localhost", "other.example", "my_service"])
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "my_service"])
 def test_a_certificate_without_alternative_names(
     client: Client, listen: Listen, issue: Issue, root: Any, host: str, name: str
 ) -> None:
     """The subject's name counts for nothing (RFC 9525 section 2)."""
     listener = listen(certificate=issue(name, alternatives=False))
-    expect_refusal(listener, client.begin(listener.url(host=host), trustRoot=root))
+    expect_refusal(listener, client.begin(listener.url(host=host), trustRoot=root, endpoint=reach(listener)))
 
 
 @pytest.mark.parametrize("trusted", [None, "platform", "another's certificate"])
@@ -175,7 +272,15 @@ def test_the_platform_s_roots(listen: Listen, issue: Issue, authority: Pair, tol
 
 
 @pytest.mark.parametrize(
-    ("host", "expected"), [("localhost", "localhost"), ("127.0.0.1", None), ("a.example", "a.example")]
+    ("host", "expected"),
+    [
+        ("localhost", "localhost"),
+        ("127.0.0.1", None),
+        ("a.example", "a.example"),
+        ("my_service", "my_service"),
+        ("ab--cd.example", "ab--cd.example"),
+        ("xn--i-7iq.ws", "xn--i-7iq.ws"),
+    ],
 )
 def test_the_server_hears_whom_it_is_taken_for(
     client: Client, listen: Listen, issue: Issue, root: Any, host: str, expected: str | None
