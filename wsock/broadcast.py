@@ -11,7 +11,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from .client import WebSocketClientProtocol
 from .delivery import LOST
@@ -47,6 +47,12 @@ class Group:
 
     def __init__(self) -> None:
         self._members: dict[WireProtocol, None] = {}
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a Group can't be copied or pickled, nor can its connections: make another one, and add to it those that "
+            "iterating over this one gives"
+        )
 
     def add(self, transport: WireProtocol) -> None:
         """Adds a connection; one that is lost already is not added.

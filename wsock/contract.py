@@ -16,7 +16,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
 from .sansio.constants import DEFAULT_MAX_MESSAGE_SIZE, CloseCode
-from .sansio.errors import LocalProtocolError, WebSocketError
+from .sansio.errors import LocalProtocolError, WebSocketError, make_empty
 
 if TYPE_CHECKING:
     from .protocol import WireProtocol
@@ -142,6 +142,10 @@ class Refuse(Exception):
         self.status = status
         self.headers = headers
         self.body = body
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # As `WebSocketError`: a copy is made without a call of the class, whose arguments are others.
+        return make_empty, (type(self), self.args), dict(vars(self))
 
 
 #: What ``buildApplication`` may return, now or later.

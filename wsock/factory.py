@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NoReturn, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -79,6 +79,12 @@ class ConnectionFactory(Generic[Wire]):
         self._stopping = False
         self._stopped: list[Deferred[None]] = []
         self._graceEnd: IDelayedCall | None = None
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a factory can't be copied or pickled, nor can its connections: make one in each process, with the same "
+            "Settings"
+        )
 
     @property
     def connections(self) -> Collection[Wire]:

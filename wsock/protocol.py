@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
 from twisted.internet.error import ConnectionAborted
@@ -108,6 +108,12 @@ class WireProtocol(Keepalive):
         self._timer: IDelayedCall | None = None
         #: Our last bytes, a Close or a refusal, have left the queue: the closing timer runs.
         self._lastSent = False
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a connection can't be copied or pickled: keep it in its process, and let others send through it, other "
+            "threads by sendFromThread"
+        )
 
     def logPrefix(self) -> str:
         """Names the connection in Twisted's log."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, overload
+from typing import Any, NoReturn, overload
 from urllib.parse import unquote
 
 from twisted.internet.interfaces import IAddress
@@ -128,6 +128,12 @@ class Request:
         """The subprotocols that the client offers, in its order of preference."""
         offered = self._head.headers.get("sec-websocket-protocol") or ""
         return [name for part in offered.split(",") if (name := part.strip())]
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a Request can't be copied or pickled, since it belongs to its connection: take what you need of it, such "
+            "as its path and its headers"
+        )
 
     def getPeer(self) -> IAddress:
         """Returns the client's address."""

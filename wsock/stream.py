@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
 from twisted.python.failure import Failure
@@ -52,6 +52,12 @@ class WebSocketStream(SelfRegulating):
         self._taken: Deferred[None] | None = None
         #: How it ended, or that nobody is going to receive any more.
         self._ended: Failure | None = None
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a stream can't be copied or pickled, nor can its connection: keep it in its process, and pass on the "
+            "messages that it receives"
+        )
 
     # For its user
 

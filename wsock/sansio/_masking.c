@@ -168,6 +168,39 @@ payload_take(PyObject *object, PyObject *unused)
     return result;
 }
 
+static PyObject *
+payload_bytes(PyObject *object, PyObject *unused)
+{
+    PayloadBuffer *self = (PayloadBuffer *)object;
+    return PyBytes_FromStringAndSize(self->payload == NULL ? NULL : PyBytes_AS_STRING(self->payload), self->size);
+}
+
+/* For copies and pickles: an empty one of the same type, to be given what was gathered. */
+static PyObject *
+payload_reduce(PyObject *object, PyObject *unused)
+{
+    PyObject *gathered = payload_bytes(object, NULL);
+    return gathered == NULL ? NULL : Py_BuildValue("(O()N)", Py_TYPE(object), gathered);
+}
+
+static PyObject *
+payload_setstate(PyObject *object, PyObject *gathered)
+{
+    PayloadBuffer *self = (PayloadBuffer *)object;
+    if (!PyBytes_Check(gathered)) {
+        PyErr_SetString(PyExc_TypeError, "a payload is bytes");
+        return NULL;
+    }
+    Py_ssize_t size = PyBytes_GET_SIZE(gathered);
+    self->size = 0;
+    if (size > self->capacity && grow(self, size, size) < 0)
+        return NULL;
+    if (size > 0)
+        memcpy(PyBytes_AS_STRING(self->payload), PyBytes_AS_STRING(gathered), (size_t)size);
+    self->size = size;
+    Py_RETURN_NONE;
+}
+
 static Py_ssize_t
 payload_length(PyObject *object)
 {
@@ -184,6 +217,9 @@ payload_dealloc(PyObject *object)
 static PyMethodDef payload_methods[] = {
     {"extend", (PyCFunction)(void (*)(void))payload_extend, METH_FASTCALL,
      "extend(data, start, end, key, phase, limit)\n--\n\nAppends data[start:end], unmasked."},
+    {"__bytes__", payload_bytes, METH_NOARGS, "__bytes__()\n--\n\nReturns a copy of what was gathered."},
+    {"__reduce__", payload_reduce, METH_NOARGS, "__reduce__()\n--\n\nFor copies and pickles."},
+    {"__setstate__", payload_setstate, METH_O, "__setstate__(gathered)\n--\n\nFor copies and pickles."},
     {"take", payload_take, METH_NOARGS, "take()\n--\n\nReturns what was gathered and starts anew."},
     {NULL, NULL, 0, NULL},
 };

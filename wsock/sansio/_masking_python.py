@@ -90,3 +90,13 @@ class PayloadBuffer:
 
     def __len__(self) -> int:
         return self._pieces.tell()
+
+    def __bytes__(self) -> bytes:
+        """A copy of what was gathered."""
+        return self._pieces.getvalue()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (), bytes(self)
+
+    def __setstate__(self, payload: bytes) -> None:
+        self.extend(payload, 0, len(payload), b"", 0, len(payload))

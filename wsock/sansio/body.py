@@ -9,6 +9,8 @@ from .http import Response
 
 #: The longest line of a chunk's size, extensions included, in bytes; nobody sends extensions.
 _MAX_SIZE_LINE: Final = 1024
+#: A head that says nothing of a body.
+_NO_HEAD: Final = Response(b"HTTP/1.1 200 \r\n\r\n")
 _HEX: Final = frozenset(b"0123456789abcdefABCDEF")
 
 
@@ -39,6 +41,15 @@ class BodyDecoder:
         if not self._is_chunked and len(lengths) == 1 and lengths[0].isdecimal() and len(lengths[0]) < 10:
             self._left = min(limit, int(lengths[0]))
         self.has_ended: bool = response.status in (204, 304) or self._left == 0
+
+    def __reduce__(self) -> tuple[object, ...]:
+        chunks = (self._is_chunked, self._in_chunk, bytes(self._unread))
+        return type(self), (_NO_HEAD, self._limit), (bytes(self._body), self._left, self.has_ended, chunks)
+
+    def __setstate__(self, state: tuple[bytes, int, bool, tuple[bool, bool, bytes]]) -> None:
+        body, self._left, self.has_ended, chunks = state
+        self._is_chunked, self._in_chunk, unread = chunks
+        self._body, self._unread = bytearray(body), bytearray(unread)
 
     @property
     def body(self) -> bytes:

@@ -12,12 +12,16 @@ Rules:
 * What is given to be sent is checked here, so it is annotated as ``object``: for a narrower type a compiled method
   would raise TypeError before it could raise `LocalProtocolError`.
 
+A copy, by `copy` or by `pickle`, goes on by itself from where the original stands; a client's masks with other keys.
+
 There is no clock here: timeouts, and what to do when a transport does not take bytes, are the host's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
+from typing import TypeAlias
 
 from .constants import (
     BINARY,
@@ -37,6 +41,13 @@ from .events import BinaryReceived, CloseReceived, Event, Failed, PingReceived, 
 from .extensions import Extension
 from .frames import NO_LIMIT, MaskedFrameWriter, encode
 from .messages import MessageReader, binary_payload, encode_text
+
+_Close: TypeAlias = tuple[int, str] | None
+#: All that a `Connection` knows, for a copy.
+_State: TypeAlias = tuple[
+    tuple[int, list[bytes], CloseReceived | Failed | None, MessageReader],
+    tuple[_Close, _Close, bool, RemoteProtocolError | None, Sequence[Extension]],
+]
 
 
 class Connection:
@@ -97,6 +108,16 @@ class Connection:
         self._replies: list[bytes] = []
         #: The Close or the fault behind which nothing is read. Messages before it make it wait for the next call.
         self._last: CloseReceived | Failed | None = None
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # The reader is a copy, which goes on by itself also in a copy that is not deep.
+        own = (self._receive_queue, list(self._replies), self._last, copy(self._reader))
+        facts = (self.close_sent, self.close_received, self.eof, self.failed, copy(self.extensions))
+        return type(self), (Role.SERVER if self._masks is None else Role.CLIENT,), (own, facts)
+
+    def __setstate__(self, state: _State) -> None:
+        self._receive_queue, self._replies, self._last, self._reader = state[0]
+        self.close_sent, self.close_received, self.eof, self.failed, self.extensions = state[1]
 
     @property
     def has_unread_data(self) -> bool:

@@ -12,7 +12,15 @@ from .constants import CloseCode
 
 
 class WebSocketError(Exception):
-    """The base of all that wsock raises or reports."""
+    """The base of all that wsock raises or reports.
+
+    Copies, also those by pickle, have the arguments and the attributes of the original.
+    """
+
+    def __reduce__(self) -> Any:
+        # That of BaseException calls the class with what is in `args`, which is less than what ours take, and finds no
+        # attributes of a compiled class, where there is no `__dict__` before the first of them is set.
+        return make_empty, (type(self), self.args), dict(getattr(self, "__dict__", {}))
 
 
 class LocalProtocolError(WebSocketError, ValueError):
@@ -81,3 +89,10 @@ class ConnectionRejected(HandshakeError):
 
 class InvalidURL(WebSocketError, ValueError):
     """Not a URL of RFC 6455 section 3."""
+
+
+def make_empty(kind: type[BaseException], arguments: Sequence[object]) -> BaseException:
+    """Make an exception that has its arguments, and none of the attributes yet: for copies."""
+    error = kind.__new__(kind)
+    error.args = tuple(arguments)
+    return error

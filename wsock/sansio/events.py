@@ -24,6 +24,9 @@ class TextReceived(Event):
     def __init__(self, text: str) -> None:
         self.text = text
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.text,)
+
 
 class BinaryReceived(Event):
     """A whole binary message.
@@ -36,6 +39,9 @@ class BinaryReceived(Event):
 
     def __init__(self, data: bytes) -> None:
         self.data = data
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.data,)
 
 
 class PingReceived(Event):
@@ -50,6 +56,9 @@ class PingReceived(Event):
     def __init__(self, payload: bytes) -> None:
         self.payload = payload
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.payload,)
+
 
 class PongReceived(Event):
     """A Pong, asked for or not.
@@ -62,6 +71,9 @@ class PongReceived(Event):
 
     def __init__(self, payload: bytes) -> None:
         self.payload = payload
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.payload,)
 
 
 class CloseReceived(Event):
@@ -78,6 +90,9 @@ class CloseReceived(Event):
         self.code = code
         self.reason = reason
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.code, self.reason)
+
 
 class Failed(Event):
     """The peer broke the protocol or went away without a Close; always the last event.
@@ -90,3 +105,6 @@ class Failed(Event):
 
     def __init__(self, error: RemoteProtocolError) -> None:
         self.error = error
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.error,)

@@ -44,6 +44,9 @@ class Extension:
     def __hash__(self) -> int:
         return hash((self.name, self.parameters))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.name, self.parameters)
+
     def __repr__(self) -> str:
         return f"Extension({self.name!r}, {self.parameters!r})"
 

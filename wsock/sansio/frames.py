@@ -57,6 +57,13 @@ class FrameReader:
         self.length: i64 = 0
         self.key: bytes = _NO_KEY
 
+    def __reduce__(self) -> tuple[object, ...]:
+        state = (self._fragmented, self.opcode, self.final, self.length, self.key)
+        return type(self), (self._masked,), state
+
+    def __setstate__(self, state: tuple[bool, int, bool, int, bytes]) -> None:
+        self._fragmented, self.opcode, self.final, self.length, self.key = state
+
     def read_head(self, data: bytes, position: i64, room: i64) -> i64:
         """Reads the head that begins at ``position``.
 
@@ -180,6 +187,10 @@ class MaskedFrameWriter:
     def __init__(self) -> None:
         self._keys: bytes = _NO_KEY
         self._used: i64 = 0
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # RFC 6455 §10.3: a copy draws keys of its own, or the two would use the same.
+        return type(self), ()
 
     def encode(self, opcode: int, payload: bytes, final: bool = True) -> list[bytes]:
         """As the function `encode`, masked."""

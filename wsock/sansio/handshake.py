@@ -61,6 +61,9 @@ class Opening:
     origin: str | None
     host: str
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.request, self.key, self.subprotocols, self.extensions, self.origin, self.host)
+
 
 @dataclass(slots=True)
 class Agreement:
@@ -73,6 +76,9 @@ class Agreement:
 
     subprotocol: str | None
     extensions: list[Extension]
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.subprotocol, self.extensions)
 
 
 def generate_key() -> str:

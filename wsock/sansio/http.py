@@ -88,7 +88,11 @@ def check_fields(headers: Iterable[object]) -> list[tuple[str, str]]:
 
 
 def _encode_head(start_line: str, headers: Iterable[object]) -> bytes:
-    lines = [f"{name}: {value}\r\n" for name, value in check_fields(headers)]
+    return _encode_lines(start_line, check_fields(headers))
+
+
+def _encode_lines(start_line: str, fields: list[tuple[str, str]]) -> bytes:
+    lines = [f"{name}: {value}\r\n" for name, value in fields]
     return f"{start_line}\r\n{''.join(lines)}\r\n".encode("latin-1")
 
 
@@ -126,6 +130,10 @@ class Headers:
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name.lower() in self._values
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # The start line is of no matter.
+        return type(self), (_encode_lines("", self._fields),)
+
 
 class _Head:
     __slots__ = ("raw",)
@@ -137,6 +145,9 @@ class _Head:
     def headers(self) -> Headers:
         """The header fields, parsed at each access."""
         return Headers(self.raw)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.raw,)
 
 
 class Request(_Head):
@@ -226,6 +237,9 @@ class Response(_Head):
             fields.append(("Content-Length", str(len(body))))
         return Response(_encode_head(f"HTTP/1.1 {status} {REASONS.get(status, '')}", fields), body)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.raw, self.body)
+
     def encode(self) -> bytes:
         """Return the bytes to send: head and body."""
         return self.raw + self.body
@@ -257,6 +271,18 @@ class _HeadDecoder:
         self._line_start = 0
         self._scanned = 0
         self._fields = -1  # -1: the start line is not here yet
+
+    def _state(self) -> tuple[bytes, bool, bool, bytes, int, int, int]:
+        """All that it knows, for a copy."""
+        buffer = bytes(self._buffer)
+        start, scanned, fields = self._line_start, self._scanned, self._fields
+        return self.unread, self.has_started, self._is_finished, buffer, start, scanned, fields
+
+    def _resume(self, state: tuple[bytes, bool, bool, bytes, int, int, int]) -> None:
+        """Become the copy of what had that `_state`."""
+        self.unread, self.has_started, self._is_finished, buffer = state[:4]
+        self._buffer = bytearray(buffer)
+        self._line_start, self._scanned, self._fields = state[4:]
 
     def _check_start_line(self, line: bytes) -> None: ...
 
@@ -330,6 +356,12 @@ class RequestDecoder(_HeadDecoder):
     def __init__(self) -> None:
         super().__init__(InvalidRequest)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (), self._state()
+
+    def __setstate__(self, state: tuple[bytes, bool, bool, bytes, int, int, int]) -> None:
+        self._resume(state)
+
     def decode(self, data: bytes) -> Request | None:
         """Take bytes in; return the request once its head is whole, None before that.
 
@@ -365,6 +397,13 @@ class ResponseDecoder(_HeadDecoder):
     def __init__(self) -> None:
         super().__init__(lambda message, status: InvalidResponse(message))
         self._interim = 0
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (), (self._interim, self._state())
+
+    def __setstate__(self, state: tuple[int, tuple[bytes, bool, bool, bytes, int, int, int]]) -> None:
+        self._interim = state[0]
+        self._resume(state[1])
 
     def decode(self, data: bytes) -> Response | None:
         """Take bytes in; return the response once its head is whole, None before that.

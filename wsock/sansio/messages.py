@@ -13,7 +13,8 @@ Control frames come out as they are, between the fragments of a message too. Wha
 from __future__ import annotations
 
 from codecs import utf_8_decode
-from typing import TYPE_CHECKING, Final
+from copy import copy
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from . import frames
 from .constants import BINARY, CLOSE, CONTINUATION, PING, TEXT, CloseCode, is_sendable_close_code
@@ -52,6 +53,14 @@ class Assembler:
         self.empty_frames: i64 = 0
         #: The one to three bytes of a code point whose end has not come.
         self._code_point: bytes = b""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        state = (bytes(self._payload), self.size, self.empty_frames, self._code_point)
+        return type(self), (TEXT if self._is_text else BINARY,), state
+
+    def __setstate__(self, state: tuple[bytes, int, int, bytes]) -> None:
+        payload, self.size, self.empty_frames, self._code_point = state
+        self._payload.extend(payload, 0, len(payload), b"", 0, len(payload))
 
     def add(self, data: bytes, start: i64, end: i64, key: bytes, phase: i64, most: i64) -> None:
         """Takes a piece of a fragment.
@@ -112,6 +121,14 @@ def _turned(key: bytes, phase: i64) -> bytes:
     return key[turn:] + key[:turn] if turn else key
 
 
+#: All that a `MessageReader` knows, for a copy.
+_ReaderState: TypeAlias = tuple[
+    tuple[int, int, int],
+    tuple[FrameReader, Assembler | None, bytearray | None],
+    tuple[bytes, bytes, int, bytes, int],
+]
+
+
 class MessageReader:
     """Bytes from a peer in, messages and control frames out."""
 
@@ -157,6 +174,19 @@ class MessageReader:
         self._data: bytes = b""
         self._position: i64 = 0
         self._waiting: bytearray | None = None
+
+    def __reduce__(self) -> tuple[object, ...]:
+        limits = (self._max_size, self._budget, self._max_empty)
+        # Copies, which go on by themselves also in a copy that is not deep.
+        held = (copy(self._frame), copy(self._message), copy(self._waiting))
+        read = (self._head, self._control, self._left, self._data, self._position)
+        return type(self), (self._mask_bit != 0, None, None), (limits, held, read)
+
+    def __setstate__(self, state: _ReaderState) -> None:
+        limits, held, read = state
+        self._max_size, self._budget, self._max_empty = limits
+        self._frame, self._message, self._waiting = held
+        self._head, self._control, self._left, self._data, self._position = read
 
     @property
     def has_unread_data(self) -> bool:

@@ -72,6 +72,9 @@ class URL:
     def __hash__(self) -> int:
         return hash(str(self))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.secure, self.host, self.port, self.resource)
+
 
 def parse(text: object) -> URL:
     """Read a URL.

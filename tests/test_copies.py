@@ -1,0 +1,382 @@
+"""What can be copied and pickled, and what says that it can't: every public class is in one of the lists."""
+
+import copy
+import enum
+import pickle
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+
+import wsock
+import wsock.sansio
+import wsock.testing
+from wsock.broadcast import Outcome
+from wsock.sansio import events
+from wsock.sansio.body import BodyDecoder
+from wsock.sansio.connection import Connection
+from wsock.sansio.constants import BINARY, TEXT, CloseCode, Opcode, Role
+from wsock.sansio.extensions import Extension
+from wsock.sansio.frames import FrameReader, MaskedFrameWriter
+from wsock.sansio.handshake import Agreement, Opening
+from wsock.sansio.http import Headers, Request, RequestDecoder, Response, ResponseDecoder
+from wsock.sansio.masking import PayloadBuffer
+from wsock.sansio.messages import Assembler, MessageReader
+from wsock.sansio.url import URL, parse
+from wsock.sending import Counters
+
+WAYS: dict[str, Callable[[Any], Any]] = {"copy": copy.copy, "deepcopy": copy.deepcopy}
+
+
+def by(protocol: int) -> Callable[[Any], Any]:
+    return lambda thing: pickle.loads(pickle.dumps(thing, protocol))
+
+
+WAYS |= {f"pickle {protocol}": by(protocol) for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1)}
+each_way = pytest.mark.parametrize("way", WAYS)
+
+HEAD = b"GET /chat?a=b HTTP/1.1\r\nHost: example.org\r\nCookie: \xe9=1\r\ncookie: b=2\r\nX:\r\n\r\n"
+ANSWER = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nWarning: a:b \r\n\r\n"
+CHUNKED = b"HTTP/1.1 403 \r\nTransfer-Encoding: chunked\r\n\r\n"
+INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
+CLOSE = b"\x88\x02\x03\xea"
+
+
+def settings(error: BaseException, **attributes: object) -> BaseException:
+    for name, value in attributes.items():
+        setattr(error, name, value)
+    return error
+
+
+def fed(decoder: Any, *pieces: bytes) -> Any:
+    for piece in pieces:
+        decoder.decode(piece)
+    return decoder
+
+
+def assembled(opcode: int, *pieces: bytes) -> Assembler:
+    assembler = Assembler(opcode)
+    for piece in pieces:
+        assembler.add(piece, 0, len(piece), b"", 0, 100)
+    return assembler
+
+
+def read(*pieces: bytes, masked: bool = False, most: int = 16) -> MessageReader:
+    reader = MessageReader(masked, 1000, 3)
+    for piece in pieces:
+        reader.read(piece, [], most)
+    return reader
+
+
+def received(role: Role, *pieces: bytes, sent: Callable[[Connection], object] = bool, **limits: Any) -> Connection:
+    connection = Connection(role, **limits)
+    sent(connection)
+    for piece in pieces:
+        connection.receive_data(piece)
+    return connection
+
+
+def gathered(*pieces: bytes) -> PayloadBuffer:
+    buffer = PayloadBuffer()
+    for piece in pieces:
+        buffer.extend(piece, 0, len(piece), b"", 0, 100)
+    return buffer
+
+
+REJECTION = wsock.Response(Response(ANSWER, b"no"))
+FAULT = wsock.RemoteProtocolError("frame masked", 1002)
+
+#: Classes whose objects are copied, with some objects of each.
+VALUES: dict[type, list[Any]] = {
+    # Errors
+    wsock.WebSocketError: [wsock.WebSocketError(), wsock.WebSocketError("a", "b")],
+    wsock.LocalProtocolError: [wsock.LocalProtocolError("text is a str")],
+    wsock.RemoteProtocolError: [wsock.RemoteProtocolError("m"), FAULT, settings(wsock.RemoteProtocolError("m"), own=1)],
+    wsock.InvalidPayload: [wsock.InvalidPayload("text is not UTF-8")],
+    wsock.MessageTooBig: [wsock.MessageTooBig("message over the size limit")],
+    wsock.HandshakeError: [wsock.HandshakeError("m")],
+    wsock.InvalidRequest: [wsock.InvalidRequest("m"), wsock.InvalidRequest("m", 405, [("Allow", "GET")])],
+    wsock.InvalidResponse: [wsock.InvalidResponse("m")],
+    wsock.ConnectionRejected: [wsock.ConnectionRejected("the server answered 403", REJECTION)],
+    wsock.InvalidURL: [wsock.InvalidURL("no host in the URL")],
+    wsock.WebSocketEnded: [wsock.WebSocketEnded("m"), wsock.WebSocketEnded("m", (1000, ""), (1000, "bye"))],
+    wsock.WebSocketClosed: [wsock.WebSocketClosed("m", (1000, "a"), (1001, "b"))],
+    wsock.WebSocketDropped: [wsock.WebSocketDropped("m"), wsock.WebSocketDropped("m", None, (1002, ""), 1002)],
+    wsock.Refuse: [wsock.Refuse(403), wsock.Refuse(401, [("WWW-Authenticate", "Basic")], b"who are you?")],
+    # What applications give and get
+    wsock.Accept: [wsock.Accept(None), wsock.Accept(wsock.WebSocketProtocol(), "chat", [("Set-Cookie", "a=b")])],
+    wsock.Settings: [wsock.Settings(), wsock.Settings(maxMessageSize=None, slowConsumer="drop", openTimeout=2.5)],
+    wsock.Response: [REJECTION],
+    wsock.Headers: [REJECTION.headers],
+    wsock.CloseCode: list(CloseCode),
+    Counters: [Counters(*range(len(Counters._fields)))],
+    Outcome: [Outcome(*range(len(Outcome._fields)))],
+    # The core
+    URL: [parse("ws://localhost"), parse("wss://[::1]:81/a?b=c")],
+    Headers: [Headers(HEAD), Headers(ANSWER), Headers(b"GET / HTTP/1.1\r\n\r\n")],
+    Request: [Request(HEAD)],
+    Response: [Response(ANSWER), Response(ANSWER, b"no")],
+    RequestDecoder: [
+        RequestDecoder(),
+        fed(RequestDecoder(), HEAD[:-3]),
+        fed(RequestDecoder(), HEAD[:9], HEAD[9:40]),
+        fed(RequestDecoder(), HEAD + b"more"),
+    ],
+    ResponseDecoder: [
+        ResponseDecoder(),
+        fed(ResponseDecoder(), INTERIM + INTERIM, ANSWER[:30]),
+        fed(ResponseDecoder(), ANSWER + b"no"),
+    ],
+    BodyDecoder: [
+        BodyDecoder(Response(ANSWER), 100),
+        fed(BodyDecoder(Response(ANSWER), 100), b"n"),
+        fed(
+            BodyDecoder(Response(b"HTTP/1.1 403 \r\nTransfer-Encoding: chunked\r\n\r\n"), 100),
+            b"3\r\nabc\r\n5\r",
+            b"\nd",
+        ),
+        fed(BodyDecoder(Response(b"HTTP/1.1 403 \r\nTransfer-Encoding: chunked\r\n\r\n"), 100), b"3"),
+        fed(BodyDecoder(Response(ANSWER), 2), b"no"),
+    ],
+    Opening: [Opening(Request(HEAD), "key", ["chat"], [Extension("x")], None, "example.org")],
+    Agreement: [Agreement(None, []), Agreement("chat", [Extension("x", [("a", "b")])])],
+    Extension: [Extension("x"), Extension("x", [("a", None), ("b", "c")])],
+    events.Event: [events.Event()],
+    events.TextReceived: [events.TextReceived("\u20ac")],
+    events.BinaryReceived: [events.BinaryReceived(b"\x00")],
+    events.PingReceived: [events.PingReceived(b"ping")],
+    events.PongReceived: [events.PongReceived(b"pong")],
+    events.CloseReceived: [events.CloseReceived(1001, "bye")],
+    events.Failed: [events.Failed(FAULT)],
+    FrameReader: [FrameReader(True), FrameReader(False)],
+    MaskedFrameWriter: [MaskedFrameWriter()],
+    PayloadBuffer: [gathered(), gathered(b"Hel", b"lo")],
+    Assembler: [assembled(TEXT, b"Hel", b"lo \xe2\x82"), assembled(BINARY, b"\xe2"), assembled(TEXT)],
+    MessageReader: [
+        read(),
+        read(b"\x01\x03Hel\x80"),
+        read(b"\x82\x7e\x00\x80" + bytes(9)),
+        read(b"\x89\x04pi", b"n"),
+        read(b"\x81\x01a\x81\x01b\x81", b"\x01c", b"\x81\x02", most=1),
+        read(b"\x01\x82\x00\x00\x00\x00ab", masked=True),
+    ],
+    Connection: [
+        received(Role.SERVER),
+        received(Role.CLIENT, b"\x01\x03Hel", b"\x89\x01?\x00", max_message_size=5, max_empty_fragments=7),
+        received(Role.CLIENT, b"\x81\x01a\x81\x01b\x81\x01c", receive_queue=1),
+        received(Role.CLIENT, b"\x81\x01a" + CLOSE, extensions=(Extension("x"),)),
+        received(Role.CLIENT, CLOSE, sent=lambda connection: connection.close(1001, "bye")),
+        received(Role.SERVER, b"\x81\x01a"),
+        received(Role.SERVER, sent=Connection.receive_eof),
+    ],
+    Role: list(Role),
+    Opcode: list(Opcode),
+}
+
+#: Classes whose objects belong to a connection, with an object of each and what its error speaks of.
+REFUSED: dict[type, tuple[Callable[[], Any], str]] = {
+    wsock.Request: (lambda: wsock.Request(Request(HEAD), None), "its headers"),
+    wsock.WireProtocol: (lambda: server().buildProtocol(None), "sendFromThread"),
+    wsock.WebSocketServerProtocol: (lambda: server().buildProtocol(None), "sendFromThread"),
+    wsock.WebSocketClientProtocol: (lambda: client().buildProtocol(None), "sendFromThread"),
+    wsock.WebSocketServerFactory: (lambda: server(), "in each process"),
+    wsock.WebSocketClientFactory: (lambda: client(), "in each process"),
+    wsock.WebSocketStream: (wsock.WebSocketStream, "pass on the messages"),
+    wsock.Group: (wsock.Group, "make another one"),
+}
+
+#: Classes of which nothing is promised: an application is its writer's, and the doubles of tests stay in their test.
+OTHERS: set[type] = {
+    wsock.WebSocketProtocol,
+    wsock.testing.MemoryAgent,
+    wsock.testing.MemoryEndpoint,
+    wsock.testing.MemoryTransport,
+    wsock.testing.Pair,
+    wsock.testing.ScriptedPeer,
+}
+
+
+def server() -> Any:
+    return wsock.WebSocketServerFactory(lambda request: wsock.WebSocketProtocol(), reactor=Clock())
+
+
+def client() -> Any:
+    return wsock.WebSocketClientFactory("ws://localhost/", lambda request: wsock.WebSocketProtocol(), reactor=Clock())
+
+
+def public() -> set[type]:
+    """The public classes: what wsock and wsock.testing export, and all of the core without an underscore."""
+    found = [getattr(wsock, name) for name in wsock.__all__]
+    found += [getattr(wsock.testing, name) for name in wsock.testing.__all__]
+    for info in pkgutil.iter_modules(wsock.sansio.__path__):
+        if not info.name.startswith("_"):
+            module = import_module(f"wsock.sansio.{info.name}")
+            found += [value for name, value in vars(module).items() if not name.startswith("_")]
+    return {one for one in found if isinstance(one, type) and one.__module__.startswith("wsock")}
+
+
+def facts(thing: Any) -> Any:
+    """All that an object of ours knows, in what can be compared."""
+    if isinstance(thing, PayloadBuffer):
+        return bytes(thing)
+    if isinstance(thing, (enum.Enum, tuple, list)):
+        return [type(thing), list(map(facts, thing))] if isinstance(thing, (tuple, list)) else thing
+    if not type(thing).__module__.startswith("wsock"):
+        return thing.__name__ if callable(thing) else thing
+    told: dict[str, Any] = {name: facts(getattr(thing, name)) for name in attributes(thing) if hasattr(thing, name)}
+    if isinstance(thing, BaseException):
+        told |= {"args": thing.args, "str": str(thing), "repr": repr(thing)}
+    return type(thing), told
+
+
+def attributes(thing: Any) -> Iterator[str]:
+    """The names of all attributes, of a compiled object too."""
+    yield from getattr(thing, "__dict__", ())
+    for kind in type(thing).__mro__:
+        for names in (getattr(kind, "__mypyc_attrs__", ()), vars(kind).get("__slots__", ())):
+            yield from (name for name in names if not (name.startswith("__") or name in ("_keys", "_used")))
+
+
+def test_every_public_class_is_in_a_list() -> None:
+    lists = [set(VALUES), set(REFUSED), OTHERS]
+    assert public() - set().union(*lists) == set()
+    assert sum(map(len, lists)) == len(set().union(*lists))
+
+
+@each_way
+@pytest.mark.parametrize("kind", VALUES, ids=lambda kind: kind.__name__)
+def test_a_copy_has_the_same_facts(kind: type, way: str) -> None:
+    for one in VALUES[kind]:
+        before = facts(one)
+        copied = WAYS[way](one)
+        assert type(copied) is type(one)
+        assert facts(copied) == before
+        assert facts(one) == before
+
+
+@each_way
+@pytest.mark.parametrize("kind", REFUSED, ids=lambda kind: kind.__name__)
+def test_what_belongs_to_a_connection_says_so(kind: type, way: str) -> None:
+    make, advice = REFUSED[kind]
+    with pytest.raises(TypeError, match=f"can't be copied or pickled.*{advice}"):
+        WAYS[way](make())
+
+
+@each_way
+def test_errors_of_others_too(way: str) -> None:
+    """A subclass with arguments of its own, and a note."""
+    error = Forbidden("Ann")
+    copied = WAYS[way](error)
+    assert (copied.who, copied.status, copied.body, str(copied)) == ("Ann", 403, b"Ann", str(error))
+    if sys.version_info >= (3, 11):
+        noted = wsock.WebSocketDropped("m", code=1009)
+        noted.add_note("of the third message")
+        assert WAYS[way](noted).__notes__ == ["of the third message"]
+
+
+class Forbidden(wsock.Refuse):
+    def __init__(self, who: str) -> None:
+        super().__init__(403, body=who.encode())
+        self.who = who
+
+
+MASK = b"\x00\x00\x00\x00"
+#: Of a client: a text in three fragments with a Ping and a Pong between them, a binary message, a Close.
+FROM_CLIENT = (
+    b"\x01\x83" + MASK + b"He\xe2\x89\x81" + MASK + b"?\x00\x82" + MASK + b"\x82\xac\x8a\x80" + MASK
+    + b"\x80\x81" + MASK + b"!\x82\xfe\x00\x80" + MASK + bytes(128) + b"\x88\x82" + MASK + b"\x03\xe9"
+)  # fmt: skip
+FROM_SERVER = (
+    b"\x01\x03He\xe2\x89\x01?\x00\x02\x82\xac\x8a\x00\x80\x01!\x82\x7e\x00\x80" + bytes(128) + b"\x88\x02\x03\xe9"
+)
+
+
+def rest(connection: Connection, data: bytes) -> Any:
+    """What becomes of a connection: its events, and its answers without their masks."""
+    told = connection.receive_data(data)
+    while connection.has_unread_data:
+        told += connection.receive_data(b"")
+    replies = MessageReader(connection._masks is not None, None, None)
+    answers: list[events.Event] = []
+    replies.read(b"".join(connection.replies()), answers, 100)
+    return facts(told), facts(answers), connection.close_sent, connection.close_received, facts(connection.failed)
+
+
+@each_way
+@pytest.mark.parametrize(("role", "data"), [(Role.SERVER, FROM_CLIENT), (Role.CLIENT, FROM_SERVER)])
+def test_a_copy_of_a_connection_goes_on_by_itself(role: Role, data: bytes, way: str) -> None:
+    for queue in (16, 1):
+        for cut in range(len(data)):
+            original = Connection(role, receive_queue=queue)
+            original.receive_data(data[:cut])
+            copied = WAYS[way](original)
+            expected = rest(Connection(role, receive_queue=queue), data)
+            told = rest(copied, data[cut:])
+            assert told == rest(original, data[cut:])
+            assert told[2:] == expected[2:]
+
+
+def test_masks_are_not_copied() -> None:
+    """RFC 6455 section 10.3: a masking key is not used twice."""
+    original = Connection(Role.CLIENT)
+    original.send_binary(b"\x00")
+    copies = [way(original) for way in WAYS.values()]
+    keys = [b"".join(one.send_binary(b""))[2:] for one in (original, *copies) for _ in range(8)]
+    assert len({*keys}) == len(keys)
+
+
+@each_way
+def test_a_buffer_grows_on_after_a_copy(way: str) -> None:
+    original = gathered(b"Hel")
+    copied = WAYS[way](original)
+    for buffer in (copied, original):
+        buffer.extend(b"lo", 0, 2, b"", 0, 5)
+        assert bytes(buffer) == b"Hello"
+        assert buffer.take() == b"Hello"
+        assert bytes(buffer) == b""
+
+
+POOL = """
+import sys
+
+sys.path.insert(0, sys.argv[1])
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
+import wsock
+from wsock.sansio.http import Response
+
+
+def fail(number):
+    head = b"HTTP/1.1 403 Forbidden\\r\\nContent-Length: 2\\r\\n\\r\\n"
+    if number == 0:
+        raise wsock.ConnectionRejected("the server answered 403", wsock.Response(Response(head, b"no")))
+    raise wsock.WebSocketDropped("frame masked", None, (1002, ""), 1002)
+
+
+if __name__ == "__main__":
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        rejected, dropped = [pool.submit(fail, number).exception(60) for number in range(2)]
+    print(type(rejected).__name__, rejected, rejected.response.status, rejected.response.body)
+    print(type(dropped).__name__, dropped, dropped.code, dropped.closeSent)
+"""
+
+
+def test_errors_come_out_of_a_process_pool(tmp_path: Path) -> None:
+    program = tmp_path / "pool.py"
+    program.write_text(POOL)
+    command = [sys.executable, str(program), str(Path(wsock.__file__).parent.parent)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stderr == ""
+    assert done.stdout.split("\n") == [
+        "ConnectionRejected the server answered 403 403 b'no'",
+        "WebSocketDropped frame masked 1002 (1002, '')",
+        "",
+    ]
