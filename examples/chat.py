@@ -1,18 +1,20 @@
 """A chat, all in one room: `python chat.py [PORT [HOST]]`, then connect to ws://HOST:PORT/NAME."""
 
 import sys
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import react
+from twisted.python.failure import Failure
 
-from wsock import Group, WebSocketProtocol, WebSocketServerFactory
+from wsock import Group, Request, WebSocketProtocol, WebSocketServerFactory
 
 room = Group()  # who is lost leaves by itself
 
 
 class Member(WebSocketProtocol):
-    def __init__(self, request) -> None:
+    def __init__(self, request: Request) -> None:
         self.name = request.path.strip("/") or "somebody"
 
     def negotiationFinished(self) -> None:
@@ -22,11 +24,11 @@ class Member(WebSocketProtocol):
     def textMessageReceived(self, message: str) -> None:
         room.sendTextMessage(f"{self.name} says: {message}")
 
-    def connectionLost(self, reason) -> None:
+    def connectionLost(self, reason: Failure) -> None:
         room.sendTextMessage(f"{self.name} has left")
 
 
-async def main(reactor, port="8080", host="127.0.0.1"):
+async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
     factory = WebSocketServerFactory(Member)
     listening = await TCP4ServerEndpoint(reactor, int(port), interface=host).listen(factory)
     reactor.addSystemEventTrigger("before", "shutdown", factory.stop)

@@ -1,6 +1,7 @@
 """A WebSocket server that sends back what it gets: `python echo_server.py [PORT [HOST]]`."""
 
 import sys
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
@@ -17,7 +18,7 @@ class Echo(WebSocketProtocol):
         self.transport.sendBytesMessage(data)
 
 
-async def main(reactor, port="8080", host="127.0.0.1"):
+async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
     factory = WebSocketServerFactory(lambda request: Echo())
     listening = await TCP4ServerEndpoint(reactor, int(port), interface=host).listen(factory)
     reactor.addSystemEventTrigger("before", "shutdown", factory.stop)

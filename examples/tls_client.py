@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.ssl import Certificate
@@ -10,7 +11,7 @@ from twisted.internet.task import react
 from wsock import WebSocketError, connect
 
 
-async def main(reactor, certificate, url="wss://localhost:8443/"):
+async def main(reactor: Any, certificate: str, url: str = "wss://localhost:8443/") -> None:
     trusted = Certificate.loadPEM(Path(certificate).read_bytes())
     try:
         # Without trustRoot: whom the platform trusts. The host of the URL is verified in any case.
@@ -20,8 +21,8 @@ async def main(reactor, certificate, url="wss://localhost:8443/"):
     async with stream:
         await stream.send("Hello")
         print("received:", await stream.receive())
-        certificate = stream.transport.getPeerCertificate().to_cryptography()
-        print("from:", certificate.subject.rfc4514_string())
+        server = stream.transport.getPeerCertificate().to_cryptography()
+        print("from:", server.subject.rfc4514_string())
 
 
 react(main, sys.argv[1:])

@@ -1,6 +1,7 @@
 """A WebSocket server over TLS: `python tls_server.py KEY CERTIFICATE [PORT [HOST]]`, both files in PEM."""
 
 import sys
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
@@ -17,7 +18,7 @@ class Echo(WebSocketProtocol):
         self.transport.sendBytesMessage(data)
 
 
-async def main(reactor, key, certificate, port="8443", host="127.0.0.1"):
+async def main(reactor: Any, key: str, certificate: str, port: str = "8443", host: str = "127.0.0.1") -> None:
     factory = WebSocketServerFactory(lambda request: Echo())
     endpoint = serverFromString(reactor, f"ssl:{port}:interface={host}:privateKey={key}:certKey={certificate}")
     listening = await endpoint.listen(factory)

@@ -55,9 +55,9 @@ REFUSAL = b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic\r\nContent-Leng
 
 def built(how: str, result: Any) -> Any:
     async def coroutine() -> Any:
-        return result
+        return succeed(result) if how == "coroutine of a Deferred" else result
 
-    return {"at once": lambda: result, "later": lambda: succeed(result), "coroutine": coroutine}[how]()
+    return result if how == "at once" else succeed(result) if how == "later" else coroutine()
 
 
 # The request
@@ -153,7 +153,7 @@ def test_what_can_not_be_asked_for_is_refused_before_anything_is_connected(
 # The order of things
 
 
-@pytest.mark.parametrize("how", ["at once", "later", "coroutine"])
+@pytest.mark.parametrize("how", ["at once", "later", "coroutine", "coroutine of a Deferred"])
 def test_the_order_of_an_opening(how: str) -> None:
     application = Application()
     asked = Asked(application, buildApplication=lambda request: built(how, application))
@@ -413,7 +413,7 @@ def test_a_server_that_speaks_first() -> None:
     assert asked.application.told == []
 
 
-@pytest.mark.parametrize("how", ["at once", "later", "coroutine"])
+@pytest.mark.parametrize("how", ["at once", "later", "coroutine", "coroutine of a Deferred"])
 @pytest.mark.parametrize("what", ["raises", "no application"])
 def test_build_application_fails(how: str, what: str) -> None:
     async def coroutine() -> Any:
@@ -464,7 +464,7 @@ def test_build_application_decides_too_late(late: Any) -> None:
     assert application.told == []
 
 
-@pytest.mark.parametrize("how", ["at once", "later", "coroutine"])
+@pytest.mark.parametrize("how", ["at once", "later", "coroutine", "coroutine of a Deferred"])
 def test_an_exception_in_negotiation_started(how: str) -> None:
     def raising(application: Application) -> Any:
         async def coroutine() -> None:

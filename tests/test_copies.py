@@ -193,6 +193,7 @@ REFUSED: dict[type, tuple[Callable[[], Any], str]] = {
 
 #: Classes of which nothing is promised: an application is its writer's, and the doubles of tests stay in their test.
 OTHERS: set[type] = {
+    wsock.Application,
     wsock.WebSocketProtocol,
     wsock.testing.MemoryAgent,
     wsock.testing.MemoryEndpoint,

@@ -151,11 +151,22 @@ async def coroutine(decision: object) -> object:
     return await succeed(decision)
 
 
+async def coroutine_of_a_deferred(decision: object) -> object:
+    return succeed(decision)
+
+
+def deferred_of_a_coroutine(decision: object) -> Any:
+    return succeed(coroutine(decision))
+
+
 def at_once(decision: object) -> object:
     return decision
 
 
-@pytest.mark.parametrize("how", [at_once, later, coroutine])
+deciding = pytest.mark.parametrize("how", [at_once, later, coroutine, coroutine_of_a_deferred, deferred_of_a_coroutine])
+
+
+@deciding
 def test_accepting(how: Callable[[object], Any]) -> None:
     application = Application()
     served = Served(
@@ -179,7 +190,13 @@ async def refuse_in_a_coroutine(refuse: Exception) -> Any:
     raise refuse
 
 
-refusing = pytest.mark.parametrize("how", [refuse_at_once, refuse_later, refuse_in_a_coroutine])
+async def refuse_after_a_coroutine(refuse: Exception) -> Any:
+    return fail(refuse)
+
+
+refusing = pytest.mark.parametrize(
+    "how", [refuse_at_once, refuse_later, refuse_in_a_coroutine, refuse_after_a_coroutine]
+)
 
 
 @refusing
@@ -252,7 +269,7 @@ def test_a_refusal_that_can_not_be_sent(refuse: Refuse) -> None:
     ],
     ids=repr,
 )
-@pytest.mark.parametrize("how", [at_once, later, coroutine])
+@deciding
 def test_a_decision_that_can_not_be(decision: Any, how: Callable[[object], Any]) -> None:
     served = Served(buildApplication=lambda request: how(decision))
     with logged() as events:
@@ -279,10 +296,10 @@ class Undecided:
         return self.deferred if self.kind == "deferred" else self._wait()
 
     async def _wait(self) -> object:
-        return await self.deferred
+        return await self.deferred if self.kind == "coroutine" else self.deferred
 
 
-kinds = pytest.mark.parametrize("kind", ["deferred", "coroutine"])
+kinds = pytest.mark.parametrize("kind", ["deferred", "coroutine", "coroutine of a deferred"])
 
 
 @kinds

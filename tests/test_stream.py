@@ -486,6 +486,39 @@ def test_refusing(how: str) -> None:
     assert served.feed(REQUEST).startswith(b"HTTP/1.1 403 ")
 
 
+@pytest.mark.parametrize("how", ["at once", "later"])
+@pytest.mark.parametrize("what", ["accepts", "refuses"])
+def test_a_coroutine_that_returns_what_its_function_does(how: str, what: str) -> None:
+    """As one that finds out first who it is."""
+
+    async def greet(stream: Any) -> None:
+        await stream.send("Hello")
+        await stream.receive()
+
+    def accept(request: Any) -> Any:
+        if what == "refuses":
+            return built(how, Refuse(403))
+        return built(how, Accept(None, None, [("X", "y")]))
+
+    def built(how: str, result: Any) -> Any:
+        if how == "later":
+            return fail(result) if isinstance(result, Exception) else succeed(result)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    async def build(request: Any) -> Any:
+        return streamApplication(greet, accept)(request)
+
+    served = Served(buildApplication=build)
+    answer = served.feed(REQUEST)
+    if what == "refuses":
+        assert answer.startswith(b"HTTP/1.1 403 ")
+    else:
+        assert b"\r\nX: y\r\n" in answer
+        assert answer.endswith(HELLO_SENT)
+
+
 def test_accepting_with_nothing_said() -> None:
     async def nothing(stream: Any) -> None:
         await stream.receive()

@@ -21,6 +21,9 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
     from .connecting import connect as connect
     from .connecting import connectProtocol as connectProtocol
     from .contract import Accept as Accept
+    from .contract import Application as Application
+    from .contract import BuildApplication as BuildApplication
+    from .contract import Decision as Decision
     from .contract import Refuse as Refuse
     from .contract import Settings as Settings
     from .contract import WebSocketClosed as WebSocketClosed
@@ -53,9 +56,12 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
 
 _HOMES = {
     "Accept": "wsock.contract",
+    "Application": "wsock.contract",
+    "BuildApplication": "wsock.contract",
     "CloseCode": "wsock.sansio.constants",
     "ConnectionRejected": "wsock.sansio.errors",
     "Counters": "wsock.sending",
+    "Decision": "wsock.contract",
     "Group": "wsock.broadcast",
     "HandshakeError": "wsock.sansio.errors",
     "Headers": "wsock.request",

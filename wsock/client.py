@@ -14,8 +14,8 @@ from twisted.python.failure import Failure
 
 from .attempt import Attempt, tooLong
 from .contract import Application, Settings, WebSocketDropped
-from .delivery import ENDING, OPEN, OPENING, asDeferred
-from .factory import SOFTWARE, ConnectionFactory, withDefault
+from .delivery import ENDING, OPEN, OPENING, asDecision, asDeferred
+from .factory import SOFTWARE, ConnectionFactory, Reactor, withDefault
 from .log import CAUGHT, ClassLogger, printable
 from .protocol import WireProtocol
 from .request import Request, Response
@@ -92,7 +92,7 @@ class WebSocketClientProtocol(WireProtocol):
         except CAUGHT as error:
             self._fail(error)
             return
-        building = asDeferred(application)
+        building = asDecision(application)
         if building is None:
             self._built(application)
         else:
@@ -357,7 +357,7 @@ class WebSocketClientFactory(ConnectionFactory[WebSocketClientProtocol], ClientF
         url: str | URL,
         buildApplication: Callable[[Request], Any],
         *,
-        reactor: IReactorTime | None = None,
+        reactor: Reactor | None = None,
         settings: Settings = Settings(),  # noqa: B008 - frozen
         headers: Sequence[tuple[str, str]] = (),
         subprotocols: Sequence[str] = (),

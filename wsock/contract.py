@@ -15,19 +15,19 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
+from .request import Request
 from .sansio.constants import DEFAULT_MAX_MESSAGE_SIZE, CloseCode
 from .sansio.errors import LocalProtocolError, WebSocketError, make_empty
 
 if TYPE_CHECKING:
     from .protocol import WireProtocol
-    from .request import Request
 
 #: What a callback may return: the next message waits until a Deferred fires or a coroutine ends.
 Served: TypeAlias = Deferred[Any] | Coroutine[Any, Any, Any] | None
 
 
 class Application(Protocol):
-    """An application, as wsock sees it: structural, so that it needs not inherit from anything of ours."""
+    """An application as wsock sees it. It is structural, so that yours needs not inherit from anything of ours."""
 
     def negotiationStarted(self, transport: Any, /) -> object:
         """The opening handshake is about to end well; what is sent from here on leaves after it.
@@ -63,12 +63,13 @@ class WebSocketProtocol:
 
     transport: WireProtocol
 
-    def negotiationStarted(self, transport: WireProtocol) -> None:
+    def negotiationStarted(self, transport: WireProtocol) -> Served:
         """The opening handshake is about to end well, or on a client to begin: keep ``transport``.
 
         What is sent now leaves after the handshake's last byte.
         """
         self.transport = transport
+        return None
 
     def negotiationFinished(self) -> Served:
         """The connection is open."""
@@ -94,7 +95,7 @@ class WebSocketProtocol:
             payload: up to 125 bytes.
         """
 
-    def connectionLost(self, reason: Failure) -> None:
+    def connectionLost(self, reason: Failure) -> Served:
         """The connection is over: exactly once, as the last callback, iff `negotiationStarted` was called.
 
         Args:
@@ -148,9 +149,13 @@ class Refuse(Exception):
         return make_empty, (type(self), self.args), dict(vars(self))
 
 
-#: What ``buildApplication`` may return, now or later.
+#: A decision is an application, or an `Accept` to say more.
 Decision: TypeAlias = Application | Accept
-BuildApplication: TypeAlias = Callable[["Request"], Decision | Deferred[Any] | Coroutine[Any, Any, Decision]]
+#: A ``buildApplication`` is called with each `Request`, and returns a `Decision`, or a Deferred or a coroutine of one.
+#: A coroutine may also return such a Deferred, as `streamApplication`'s function does.
+BuildApplication: TypeAlias = Callable[
+    [Request], Decision | Deferred[Any] | Coroutine[Any, Any, Decision | Deferred[Any]]
+]
 
 
 #: Larger numbers are of no use, and some no timer can take.

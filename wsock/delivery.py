@@ -54,6 +54,24 @@ def asDeferred(result: object) -> Deferred[Any] | None:
     return result if isinstance(result, Deferred) else None
 
 
+def asDecision(result: object) -> Deferred[Any] | None:
+    """As `asDeferred`; of a decision, which may be one that is to be waited for itself.
+
+    A coroutine may return what `streamApplication`'s function did, and that is a Deferred where it asks somebody.
+    """
+    if isinstance(result, Coroutine):
+        return Deferred.fromCoroutine(_settled(result))
+    if isinstance(result, Deferred):
+        return result.addCallback(lambda value: asDecision(value) or value)
+    return None
+
+
+async def _settled(result: Any) -> Any:
+    while isinstance(result, (Coroutine, Deferred)):
+        result = await result
+    return result
+
+
 class Delivery:
     """Takes bytes in and delivers messages, at the application's pace."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from typing import Any, Final, Generic, NoReturn, TypeVar
+from typing import Any, Final, Generic, NoReturn, Protocol, TypeAlias, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -28,6 +28,19 @@ _heapKept = 0
 _GRACE: Final = 4
 
 Wire = TypeVar("Wire", bound=WireProtocol)
+
+
+class _Times(Protocol):
+    def seconds(self) -> Any:
+        """The time."""
+
+    def callLater(self, delay: float, callable: Callable[..., Any], /, *args: Any, **kw: Any) -> Any:
+        """Calls something when its time has come."""
+
+
+#: An ``IReactorTime``, also for type checkers that do not know what implements one: those without mypy-zope.
+#: In quotes: before zope.interface 6.2 an interface had no ``|``.
+Reactor: TypeAlias = "IReactorTime | _Times"
 
 
 def withDefault(headers: Iterable[tuple[str, str]], name: str, value: str) -> tuple[tuple[str, str], ...]:
@@ -63,15 +76,13 @@ class ConnectionFactory(Generic[Wire]):
     noisy = False
     _log = ClassLogger()
 
-    def __init__(
-        self, buildApplication: Callable[[Request], Any], reactor: IReactorTime | None, settings: Settings
-    ) -> None:
+    def __init__(self, buildApplication: Callable[[Request], Any], reactor: Reactor | None, settings: Settings) -> None:
         if not callable(buildApplication):
             raise LocalProtocolError("buildApplication is called with each request")
         self.buildApplication = buildApplication
         keepHeap(settings.maxMessageSize)
         self.settings = settings
-        self._reactor = reactor
+        self._reactor: Any = reactor
         self._wires: set[WireProtocol] = set()
         self._open: set[Wire] = set()
         #: Handlers of streams: one may outlive its connection, but not the factory's end.
@@ -145,7 +156,7 @@ class ConnectionFactory(Generic[Wire]):
         self._wires.discard(wire)
         self._open.discard(wire)
 
-    def _clock(self) -> IReactorTime:
+    def _clock(self) -> Any:
         if self._reactor is None:
             from twisted.internet import reactor
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeAlias
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import (
@@ -18,8 +18,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from .contract import Accept, BuildApplication, Refuse, Settings
-from .delivery import ENDING, OPEN, OPENING, asDeferred
-from .factory import SOFTWARE, ConnectionFactory, withDefault
+from .delivery import ENDING, OPEN, OPENING, asDecision
+from .factory import SOFTWARE, ConnectionFactory, Reactor, withDefault
 from .log import CAUGHT, ClassLogger
 from .protocol import WireProtocol
 from .request import Request
@@ -35,6 +35,22 @@ _UNDECIDED: Final = 65536
 _FULL: Final = "as many connections as may be are open"
 #: A request that offers nothing, to try headers on.
 _ANYONE: Final = Opening(Head(b""), "", [], [], None, "")
+
+
+class _BuildsProtocols(Protocol):
+    def buildProtocol(self, addr: Any, /) -> Any:
+        """Builds the protocol of a connection."""
+
+    def doStart(self) -> Any:
+        """A port begins to listen."""
+
+    def doStop(self) -> Any:
+        """A port has stopped to listen."""
+
+
+#: An ``IProtocolFactory``, also for type checkers that do not know what implements one: those without mypy-zope.
+#: In quotes: before zope.interface 6.2 an interface had no ``|``.
+Otherwise: TypeAlias = "IProtocolFactory | _BuildsProtocols"
 
 
 class WebSocketServerProtocol(WireProtocol):
@@ -119,7 +135,7 @@ class WebSocketServerProtocol(WireProtocol):
         except CAUGHT:
             self._decisionFailed(Failure())
             return
-        deciding = asDeferred(decision)
+        deciding = asDecision(decision)
         if deciding is None:
             self._decided(decision)
         else:
@@ -231,7 +247,7 @@ class WebSocketServerProtocol(WireProtocol):
 
     # Those who do not want a WebSocket
 
-    def _forward(self, factory: IProtocolFactory, data: bytes) -> None:
+    def _forward(self, factory: Otherwise, data: bytes) -> None:
         """Hands the connection to ``otherwise``; we stay between as a pipe.
 
         Swapping the transport's protocol would do nothing under TLS, where the transport is a protocol itself.
@@ -295,12 +311,12 @@ class WebSocketServerFactory(ConnectionFactory[WebSocketServerProtocol]):
         self,
         buildApplication: BuildApplication,
         *,
-        reactor: IReactorTime | None = None,
+        reactor: Reactor | None = None,
         settings: Settings = Settings(),  # noqa: B008 - frozen
         subprotocols: Sequence[str] = (),
         allowedOrigins: Sequence[str] | None = None,
         headers: Sequence[tuple[str, str]] = (),
-        otherwise: IProtocolFactory | None = None,
+        otherwise: Otherwise | None = None,
     ) -> None:
         """Args:
         buildApplication: called with the `Request` of each client that asks for a WebSocket. Returns an application,

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
 from twisted.python.failure import Failure
 
-from .contract import Accept, BuildApplication, SelfRegulating, WebSocketClosed, WebSocketEnded
-from .delivery import asDeferred
+from .contract import Accept, SelfRegulating, WebSocketClosed, WebSocketEnded
+from .delivery import asDecision, asDeferred
 from .log import ClassLogger
 from .sansio.constants import CloseCode
 from .sansio.errors import LocalProtocolError
@@ -244,7 +244,7 @@ class _HandledStream(WebSocketStream):
 def streamApplication(
     handler: Callable[[WebSocketStream], Coroutine[Any, Any, object] | Deferred[Any]],
     accept: Callable[[Request], object] | None = None,
-) -> BuildApplication:
+) -> Callable[[Request], Accept | Deferred[Accept]]:
     """Makes a server's ``buildApplication`` of a coroutine function.
 
     Args:
@@ -256,7 +256,7 @@ def streamApplication(
             `Accept`, whose application is None; or nothing at all; or a Deferred or a coroutine.
 
     Returns:
-        what `WebSocketServerFactory` takes.
+        what `WebSocketServerFactory` takes, and what a ``buildApplication`` of your own may call and return.
     """
 
     def accepted(decision: object) -> Accept:
@@ -265,9 +265,9 @@ def streamApplication(
             return Accept(stream, decision.subprotocol, decision.headers)
         return Accept(stream)
 
-    def build(request: Request) -> Accept | Deferred[Any]:
+    def build(request: Request) -> Accept | Deferred[Accept]:
         decision = None if accept is None else accept(request)
-        deferred = asDeferred(decision)
+        deferred = asDecision(decision)
         if deferred is None:
             return accepted(decision)
         return deferred.addCallback(accepted)

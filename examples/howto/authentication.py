@@ -4,21 +4,22 @@ import hmac
 import sys
 from functools import partial
 from hashlib import sha256
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import deferLater, react
 
-from wsock import Refuse, WebSocketServerFactory, streamApplication
+from wsock import Accept, Refuse, Request, WebSocketServerFactory, WebSocketStream, streamApplication
 
 
-async def greet(user, stream):
+async def greet(user: str, stream: WebSocketStream) -> None:
     await stream.send(f"Hello {user}")
     async for message in stream:
-        await stream.send(f"{user} said: {message}")
+        await stream.send(f"{user} said: {message!s}")
 
 
-async def build(reactor, request):
+async def build(reactor: Any, request: Request) -> Accept | Deferred[Accept]:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     user, _, secret = token.partition(".")
     await deferLater(reactor, 0.01)  # in place of a database, which keeps digests and no secrets
@@ -28,7 +29,7 @@ async def build(reactor, request):
     return streamApplication(partial(greet, user))(request)  # the handler of this client knows who it is
 
 
-async def main(reactor, port="8080", host="127.0.0.1"):
+async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
     factory = WebSocketServerFactory(lambda request: build(reactor, request), allowedOrigins=["https://example.com"])
     listening = await TCP4ServerEndpoint(reactor, int(port), interface=host).listen(factory)
     reactor.addSystemEventTrigger("before", "shutdown", factory.stop)

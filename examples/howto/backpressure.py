@@ -1,6 +1,7 @@
 """Sends as many numbers as it is asked for, at the client's pace: `python backpressure.py [PORT [HOST]]`."""
 
 import sys
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
@@ -10,7 +11,7 @@ from wsock import WebSocketEnded, WebSocketProtocol, WebSocketServerFactory
 
 
 class Numbers(WebSocketProtocol):
-    def __init__(self, reactor) -> None:
+    def __init__(self, reactor: Any) -> None:
         self.reactor = reactor
 
     async def textMessageReceived(self, message: str) -> None:
@@ -27,7 +28,7 @@ class Numbers(WebSocketProtocol):
         self.transport.sendTextMessage(f"that was all, {dropped} messages were dropped")
 
 
-async def main(reactor, port="8080", host="127.0.0.1"):
+async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
     factory = WebSocketServerFactory(lambda request: Numbers(reactor))
     listening = await TCP4ServerEndpoint(reactor, int(port), interface=host).listen(factory)
     reactor.addSystemEventTrigger("before", "shutdown", factory.stop)

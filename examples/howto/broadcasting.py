@@ -2,6 +2,7 @@
 
 import itertools
 import sys
+from typing import Any
 
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import LoopingCall, react
@@ -25,7 +26,7 @@ def tick() -> None:
         log.warn("{dropped} ticks dropped for those who are slow", dropped=outcome.dropped)
 
 
-async def main(reactor, port="8080", host="127.0.0.1"):
+async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
     factory = WebSocketServerFactory(lambda request: Listener(), settings=Settings(slowConsumer="drop"))
     listening = await TCP4ServerEndpoint(reactor, int(port), interface=host).listen(factory)
     reactor.addSystemEventTrigger("before", "shutdown", factory.stop)

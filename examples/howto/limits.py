@@ -1,6 +1,7 @@
 """A room for two who send each other short messages: `python limits.py [PORT [HOST]]`."""
 
 import sys
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
@@ -27,7 +28,7 @@ class Guest(WebSocketProtocol):
         room.sendTextMessage(message)
 
 
-async def main(reactor, port="8080", host="127.0.0.1"):
+async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
     factory = WebSocketServerFactory(lambda request: Guest(), settings=settings)
     listening = await TCP4ServerEndpoint(reactor, int(port), interface=host).listen(factory)
     reactor.addSystemEventTrigger("before", "shutdown", factory.stop)

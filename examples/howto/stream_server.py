@@ -1,20 +1,21 @@
 """A server that is one coroutine for each connection: `python stream_server.py [PORT [HOST]]`."""
 
 import sys
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import react
 
-from wsock import Refuse, WebSocketServerFactory, streamApplication
+from wsock import Refuse, Request, WebSocketServerFactory, WebSocketStream, streamApplication
 
 
-def accept(request):
+def accept(request: Request) -> None:
     if request.path != "/sums":
         raise Refuse(404)
 
 
-async def handle(stream):
+async def handle(stream: WebSocketStream) -> None:
     await stream.send("How many numbers?")
     count = int(await stream.receive())
     total = 0
@@ -24,7 +25,7 @@ async def handle(stream):
     await stream.send(f"The sum is {total}.")
 
 
-async def main(reactor, port="8080", host="127.0.0.1"):
+async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
     factory = WebSocketServerFactory(streamApplication(handle, accept))
     listening = await TCP4ServerEndpoint(reactor, int(port), interface=host).listen(factory)
     reactor.addSystemEventTrigger("before", "shutdown", factory.stop)

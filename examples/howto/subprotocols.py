@@ -2,12 +2,13 @@
 
 import json
 import sys
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import react
 
-from wsock import Accept, Refuse, WebSocketProtocol, WebSocketServerFactory
+from wsock import Accept, Refuse, Request, WebSocketProtocol, WebSocketServerFactory
 
 
 class JSONSum(WebSocketProtocol):
@@ -20,7 +21,7 @@ class TextSum(WebSocketProtocol):
         self.transport.sendTextMessage(str(sum(map(int, message.split()))))
 
 
-def build(request):
+def build(request: Request) -> Accept:
     applications = {"sum.json": JSONSum, "sum.text": TextSum}  # the preferred first
     for name, application in applications.items():
         if name in request.subprotocols:
@@ -28,7 +29,7 @@ def build(request):
     raise Refuse(400, body=b"Offer sum.json or sum.text as a subprotocol.")
 
 
-async def main(reactor, port="8080", host="127.0.0.1"):
+async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
     factory = WebSocketServerFactory(build)
     listening = await TCP4ServerEndpoint(reactor, int(port), interface=host).listen(factory)
     reactor.addSystemEventTrigger("before", "shutdown", factory.stop)

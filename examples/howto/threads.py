@@ -1,6 +1,7 @@
 """Sends the primes below a number, found in a thread: `python threads.py [PORT [HOST]]`."""
 
 import sys
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
@@ -11,7 +12,7 @@ from wsock import WebSocketEnded, WebSocketProtocol, WebSocketServerFactory
 
 
 class Primes(WebSocketProtocol):
-    def textMessageReceived(self, message: str) -> Deferred:
+    def textMessageReceived(self, message: str) -> Deferred[None]:
         return deferToThread(self.search, int(message))  # the next message is served after that
 
     def search(self, limit: int) -> None:
@@ -25,7 +26,7 @@ class Primes(WebSocketProtocol):
             pass  # nobody is there any more
 
 
-async def main(reactor, port="8080", host="127.0.0.1"):
+async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
     factory = WebSocketServerFactory(lambda request: Primes())
     listening = await TCP4ServerEndpoint(reactor, int(port), interface=host).listen(factory)
     reactor.addSystemEventTrigger("before", "shutdown", factory.stop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from typing import Any, Final, TypeAlias
 
 from twisted.internet.address import IPv4Address
@@ -14,11 +15,29 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..factory import ConnectionFactory
-from .peer import ScriptedPeer
 from .transport import BUFFER, ROUNDS, MemoryTransport, Network, networkOf
 
-#: One side of a connection, as a test gives it; what is wsock's is named for type checkers without mypy-zope.
-Side: TypeAlias = ConnectionFactory[Any] | ScriptedPeer | IProtocolFactory | IProtocol
+
+class _BuildsProtocols(typing.Protocol):
+    def buildProtocol(self, addr: Any, /) -> Any:
+        """Builds the protocol of a connection."""
+
+
+class _TakesConnection(typing.Protocol):
+    def makeConnection(self, transport: Any, /) -> Any:
+        """Takes the transport over."""
+
+    def dataReceived(self, data: bytes, /) -> Any:
+        """Takes bytes."""
+
+    def connectionLost(self, reason: Any, /) -> Any:
+        """The transport is lost."""
+
+
+#: One side of a connection, as a test gives it: an ``IProtocolFactory`` or an ``IProtocol``, also for type checkers
+#: that do not know what implements them: those without mypy-zope. In quotes: before zope.interface 6.2 an interface had
+#: no ``|``.
+Side: TypeAlias = "IProtocolFactory | IProtocol | _BuildsProtocols | _TakesConnection"
 _HOST: Final = "127.0.0.1"
 #: Where servers are: the port of ``ws:`` URLs.
 _SERVER: Final = IPv4Address("TCP", _HOST, 80)
