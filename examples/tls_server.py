@@ -20,7 +20,8 @@ class Echo(WebSocketProtocol):
 
 async def main(reactor: Any, key: str, certificate: str, port: str = "8443", host: str = "127.0.0.1") -> None:
     factory = WebSocketServerFactory(lambda request: Echo())
-    endpoint = serverFromString(reactor, f"ssl:{port}:interface={host}:privateKey={key}:certKey={certificate}")
+    tls = f"privateKey={key}:certKey={certificate}"
+    endpoint = serverFromString(reactor, f"ssl:{port}:interface={host}:backlog=4096:{tls}")
     listening = await endpoint.listen(factory)
     reactor.addSystemEventTrigger("before", "shutdown", factory.stop)
     print(f"wss://{host}:{listening.getHost().port}/", flush=True)

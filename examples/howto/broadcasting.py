@@ -28,7 +28,7 @@ def tick() -> None:
 
 async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
     factory = WebSocketServerFactory(lambda request: Listener(), settings=Settings(slowConsumer="drop"))
-    listening = await TCP4ServerEndpoint(reactor, int(port), interface=host).listen(factory)
+    listening = await TCP4ServerEndpoint(reactor, int(port), backlog=4096, interface=host).listen(factory)
     reactor.addSystemEventTrigger("before", "shutdown", factory.stop)
     print(f"ws://{host}:{listening.getHost().port}/", flush=True)
     await LoopingCall(tick).start(0.1)  # until Control-C, or SIGTERM

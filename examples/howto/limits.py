@@ -30,7 +30,7 @@ class Guest(WebSocketProtocol):
 
 async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
     factory = WebSocketServerFactory(lambda request: Guest(), settings=settings)
-    listening = await TCP4ServerEndpoint(reactor, int(port), interface=host).listen(factory)
+    listening = await TCP4ServerEndpoint(reactor, int(port), backlog=4096, interface=host).listen(factory)
     reactor.addSystemEventTrigger("before", "shutdown", factory.stop)
     print(f"ws://{host}:{listening.getHost().port}/", flush=True)
     await Deferred()  # until Control-C, or SIGTERM

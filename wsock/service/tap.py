@@ -9,7 +9,6 @@ from typing import Any
 
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IReactorCore, IStreamServerEndpoint
 from twisted.logger import Logger
@@ -22,6 +21,7 @@ from ..contract import Settings
 from ..sansio.http import split_target
 from ..server import WebSocketServerFactory
 from .console import consoleResource
+from .ports import makeEndpoint, readPort
 from .routes import KINDS, PageRequest, Pages, Route, Routes
 from .settings import settingOptions
 
@@ -70,11 +70,10 @@ class Options(BaseOptions):
         """Where to listen: a TCP port, or an endpoint description such as unix:/run/wsock.sock or
         ssl:8443:privateKey=key.pem:certKey=cert.pem. May be given several times. [default: 8080]
         """
-        if description.isascii() and description.isdigit():
-            if len(description) > 5 or int(description) > 65535:
-                raise UsageError(f"--port {description}: a TCP port is a number from 0 to 65535")
-            description = f"tcp:{int(description)}"
-        self.ports.append(description)
+        try:
+            self.ports.append(readPort(description))
+        except ValueError as error:
+            raise UsageError(f"--port {description}: {error}") from None
 
     opt_p = opt_port
 
@@ -256,7 +255,7 @@ def makeService(options: Options, reactor: Any = None) -> WebSocketService:
     service = WebSocketService(factory)
     for description in options.ports:
         try:
-            endpoint = serverFromString(reactor, description)
+            endpoint = makeEndpoint(reactor, description)
         except Exception as error:
             # Whatever an endpoint plugin raises: a bad description, a file that can't be read, a key that is none.
             raise SystemExit(f"twistd wsock: --port {description}: {_explain(Failure(error), description)}") from None
