@@ -102,7 +102,7 @@ def answers(client: socket.socket) -> bool:
 
 def listens(log: Path) -> int:
     for _ in range(200):
-        found = re.search(r"starting on (\d+)", log.read_text())
+        found = re.search(r"(?:starting on |listening on \S+:)(\d+)", log.read_text())
         if found:
             return int(found[1])
         time.sleep(0.1)

@@ -152,23 +152,24 @@ class Port:
 @pytest.mark.parametrize(
     ("description", "host", "page", "url"),
     [
-        ("tcp:0", IPv4Address("TCP", "0.0.0.0", 81), "http", "http://localhost:81/"),
-        ("tcp:80", IPv4Address("TCP", "0.0.0.0", 80), "http", "http://localhost/"),
-        ("tcp:443", IPv4Address("TCP", "192.0.2.1", 443), "ws", "ws://192.0.2.1:443/"),
-        ("tcp6:81", IPv6Address("TCP", "::", 81), "ws", "ws://localhost:81/"),
-        ("tcp6:81", IPv6Address("TCP", "::1", 81), "http", "http://[::1]:81/"),
-        ("ssl:443:privateKey=a", IPv4Address("TCP", "0.0.0.0", 443), "http", "https://localhost/"),
-        ("haproxy:ssl:80:a", IPv4Address("TCP", "127.0.0.1", 80), "ws", "wss://127.0.0.1:80/"),
-        ("TLS:/a:444", IPv6Address("TCP", "::", 444), "http", "https://localhost:444/"),
-        ("systemd:domain=INET:index=0", IPv4Address("TCP", "0.0.0.0", 81), "ws", "ws://localhost:81/"),
-        ("unix:/run/a", UNIXAddress(b"/run/a"), "http", "unix:/run/a"),
-        ("unix:/run/a", UNIXAddress(b"/run/a\n"), "http", "unix:/run/a?"),
-        ("onion:80", object(), "http", "onion:80"),
+        ("tcp:0", IPv4Address("TCP", "0.0.0.0", 81), "/", "http://localhost:81/"),
+        ("tcp:80", IPv4Address("TCP", "0.0.0.0", 80), "/", "http://localhost/"),
+        ("tcp:443", IPv4Address("TCP", "192.0.2.1", 443), None, "ws://192.0.2.1:443/"),
+        ("tcp6:81", IPv6Address("TCP", "::", 81), None, "ws://localhost:81/"),
+        ("tcp6:81", IPv6Address("TCP", "::1", 81), "/", "http://[::1]:81/"),
+        ("ssl:443:privateKey=a", IPv4Address("TCP", "0.0.0.0", 443), "/", "https://localhost/"),
+        ("haproxy:ssl:80:a", IPv4Address("TCP", "127.0.0.1", 80), None, "wss://127.0.0.1:80/"),
+        ("TLS:/a:444", IPv6Address("TCP", "::", 444), "/", "https://localhost:444/"),
+        ("systemd:domain=INET:index=0", IPv4Address("TCP", "0.0.0.0", 81), None, "ws://localhost:81/"),
+        ("unix:/run/a", UNIXAddress(b"/run/a"), "/", "unix:/run/a"),
+        ("unix:/run/a", UNIXAddress(b"/run/a\n"), "/", "unix:/run/a?"),
+        ("tcp:81", IPv4Address("TCP", "0.0.0.0", 81), "/console", "http://localhost:81/console"),
+        ("onion:80", object(), "/", "onion:80"),
     ],
 )
-def test_urls(description: str, host: object, page: str, url: str) -> None:
+def test_urls(description: str, host: object, page: str | None, url: str) -> None:
     assert describeAddress(description, Port(host), page) == url
 
 
 def test_standard_input_has_no_url() -> None:
-    assert describeAddress("stdio:", socket.socket, "http") == "stdio:"
+    assert describeAddress("stdio:", socket.socket, "/") == "stdio:"

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import fields
@@ -17,12 +18,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import twisted
 from integration.peer import PATIENCE, Peer, frame, make_certificate, request, within
 from integration.process import ENVIRONMENT, TWIST, TWISTD, Twistd, run
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IProtocol
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
 from twisted.web.resource import Resource
@@ -32,8 +34,9 @@ import wsock.service
 from wsock import Settings
 from wsock.service import console, consoleResource
 from wsock.service.console import readConsole
+from wsock.service.health import Health
 from wsock.service.routes import PageRequest, Pages
-from wsock.service.tap import Options
+from wsock.service.tap import Options, makeService
 
 LOOPBACK = "tcp:0:interface=127.0.0.1"
 SECRET = "hunter2"
@@ -77,6 +80,93 @@ def test_options() -> None:
     assert options.settings == {"maxMessageSize": None}
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "number"),
+    [
+        ("max-message-size", "64k", 65536),
+        ("max-message-size", "16M", 16777216),
+        ("max-message-size", "16MiB", 16777216),
+        ("max-message-size", "16mb", 16777216),
+        ("high-water-mark", "1KB", 1024),
+        ("send-limit", "2G", 2147483648),
+        ("send-limit", "2GiB", 2147483648),
+        ("send-limit", "9B", 9),
+        ("open-timeout", "1500ms", 1.5),
+        ("close-timeout", "20s", 20),
+        ("ping-interval", "2m", 120),
+        ("ping-timeout", "0.5s", 0.5),
+        ("ping-timeout", ".5m", 30.0),
+    ],
+)
+def test_units(option: str, value: str, number: float) -> None:
+    options = Options()
+    options.parseOptions([f"--{option}", value])
+    (got,) = options.settings.values()
+    assert (got, type(got)) == (number, type(number))
+    Settings(**options.settings)
+
+
+@pytest.mark.parametrize(
+    ("option", "values", "words"),
+    [
+        (
+            "max-message-size",
+            ["16X", "M", "1.5M", "16 M", "1kk", "16i", "16ib", "16MM", "0k", "1s", "16M\u212a", "999999999999999999k"],
+            "such as 65536, 64k or 16M, or none",
+        ),
+        (
+            "ping-interval",
+            ["5x", "s", "5sm", "5M", "0ms", "1k", "5 s", "1h30m"],
+            "such as 20, 0.5, 500ms or 2m, or none",
+        ),
+        ("max-connections", ["1k", "5s", "5B"], "a number above 0, or none"),
+        ("receive-queue", ["1k"], "a number above 0"),
+    ],
+)
+def test_bad_units(option: str, values: list[str], words: str) -> None:
+    for value in values:
+        with pytest.raises(UsageError) as error:
+            Options().parseOptions([f"--{option}", value])
+        assert str(error.value).startswith(f"--{option} {value}: ")
+        assert str(error.value).endswith(words)
+
+
+@pytest.mark.parametrize(
+    ("port", "advice"),
+    [
+        ("127.0.0.1:8080", "write tcp:8080:interface=127.0.0.1"),
+        ("localhost:8080", "write tcp:8080:interface=127.0.0.1"),
+        ("192.0.2.7:80", "write tcp:80:interface=192.0.2.7"),
+        ("example.com:80", "write tcp:80:interface=example.com"),
+        (":8080", "write tcp:8080"),
+        ("*:8080", "write tcp:8080"),
+        ("0.0.0.0:80", "write tcp:80"),
+        ("[::1]:8080", "write 'tcp6:8080:interface=\\:\\:1'"),
+        ("[::]:8080", "write tcp6:8080"),
+        ("http://localhost:8080/", "write tcp:8080:interface=127.0.0.1"),
+        ("ws://0.0.0.0:8080", "write tcp:8080"),
+        (
+            "wss://127.0.0.1:8443",
+            "write ssl:8443:interface=127.0.0.1:privateKey=key.pem:certKey=cert.pem",
+        ),
+        ("myhost:8080", "no kind of endpoint is called 'myhost'; if it is a host, write tcp:8080:interface=myhost"),
+        ("127.0.0.1:65536", "a TCP port is a number from 0 to 65535"),
+    ],
+)
+def test_addresses_as_other_programs_write_them(port: str, advice: str) -> None:
+    with pytest.raises(UsageError) as error:
+        Options().parseOptions(["--port", port])
+    assert str(error.value) == f"--port {port}: {advice}"
+
+
+@pytest.mark.parametrize("port", ["tcp:80", "TCP6:80", "unix:80", "ssl:443", "HAProxy:80", "stdio:", "unix:/a:80"])
+def test_descriptions_are_taken(port: str) -> None:
+    """They look like an address and a port, but they name a kind of endpoint."""
+    options = Options()
+    options.parseOptions(["--port", port])
+    assert options.ports == [port]
+
+
 @pytest.mark.parametrize("field", [field.name for field in fields(Settings)])
 def test_each_setting_has_an_option(field: str) -> None:
     option = "--" + re.sub("[A-Z]", lambda letter: "-" + letter[0].lower(), field)
@@ -117,6 +207,9 @@ BAD_OPTIONS = [
     (["--route", "/a=echo", "--route", "/a=console"], "already"),
     (["--route", "/a=console", "--route", "/a=echo"], "already"),
     (["--route", "/a=console", "--route", "/a=console"], "already"),
+    (["--port", "127.0.0.1:8080"], "write tcp:8080:interface=127.0.0.1"),
+    (["--healthz", "health"], "write a path, such as /healthz, or none"),
+    (["--healthz", "/a?b"], "without a query"),
     (["--max-message-size", "0"], "above 0"),
     (["--max-message-size", "-1"], "above 0"),
     (["--max-message-size", "1e6"], "above 0"),
@@ -136,13 +229,13 @@ def test_bad_options(arguments: list[str], words: str) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [pytest.param(*BAD_OPTIONS[index], id=" ".join(BAD_OPTIONS[index][0])) for index in (0, 2, 3, 6, 13)],
+    [pytest.param(*BAD_OPTIONS[index], id=" ".join(BAD_OPTIONS[index][0])) for index in (0, 2, 3, 6, 16)],
 )
-def test_bad_options_are_told_below_the_help(arguments: list[str], words: str, tmp_path: Path) -> None:
-    for command in ([*TWISTD, "-n", "--pidfile="], TWIST):
+def test_bad_options_are_one_line(arguments: list[str], words: str, tmp_path: Path) -> None:
+    """The help is for those who ask for it."""
+    for command in ([*TWISTD, "-n", "--pidfile="], TWISTD, TWIST):
         result = run("wsock", *arguments, command=command, cwd=tmp_path)
-        assert result.returncode == 1
-        assert "--max-message-size=" in result.stdout
+        assert (result.returncode, result.stdout) == (1, "")
         assert result.stderr.startswith("twistd wsock: ")
         assert words in result.stderr
         assert result.stderr.count("\n") == 1
@@ -153,9 +246,16 @@ def test_bad_options_are_told_below_the_help(arguments: list[str], words: str, t
 def test_help(command: list[str], tmp_path: Path) -> None:
     result = run("wsock", "--help", command=command, cwd=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
-    for option in ("-p, --port=", "--route=", "--max-message-size=", "--help", "[default: 8080]", "1048576"):
+    for option in ("-p, --port=", "--route=", "--max-message-size=", "--help", "[default: 8080]", "1048576", "16M"):
         assert option in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("command", [TWISTD, TWIST], ids=["twistd", "twist"])
+def test_version(command: list[str], tmp_path: Path) -> None:
+    result = run("wsock", "--version", command=command, cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == f"wsock {wsock.__version__} ({wsock.implementation} core), Twisted {twisted.__version__}\n"
 
 
 def test_the_plugin_is_listed_and_imports_nothing(tmp_path: Path) -> None:
@@ -202,12 +302,13 @@ BAD_PORTS = [
     [
         *[pytest.param([*TWISTD, "-n"], *bad, id=f"twistd {bad[0]}") for bad in BAD_PORTS],
         *[pytest.param(TWIST, *bad, id=f"twist {bad[0]}") for bad in BAD_PORTS[:2]],
+        *[pytest.param(TWISTD, *bad, id=f"daemon {bad[0]}") for bad in (*BAD_PORTS[:2], *BAD_PORTS[5:9])],
     ],
 )
 def test_bad_ports(
     command: list[str], port: str, words: str, taken: int, certificate: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """One line on stderr, no traceback, exit 1, and nothing left behind."""
+    """One line on stderr and nowhere else, exit 1, and nothing left behind, but a daemon's log."""
     key, pem = certificate
     port = port.format(taken=taken, key=key, certificate=pem, folder=tmp_path)
     result = run("wsock", "--port", LOOPBACK, "--port", port, command=command, cwd=tmp_path)
@@ -217,20 +318,154 @@ def test_bad_ports(
     assert port in result.stderr
     assert result.stderr.count("\n") == 1
     assert "Traceback" not in result.stdout
-    assert list(tmp_path.iterdir()) == []
+    assert words not in result.stdout
+    within(PATIENCE, lambda: {path.name for path in tmp_path.iterdir()} <= {"twistd.log"}, "the pidfile is gone")
 
 
 def test_a_daemon_that_can_not_listen(taken: int, tmp_path: Path) -> None:
     port = f"tcp:{taken}:interface=127.0.0.1"
     files = [f"--pidfile={tmp_path / 'pid'}", f"--logfile={tmp_path / 'log'}"]
     result = run(*files, "wsock", "--port", port, cwd=tmp_path)
-    assert result.returncode == 1
-    assert "can't listen: Address already in use" in result.stderr
-    assert "Traceback" not in result.stderr
+    line = f"twistd wsock: can't listen: Address already in use ({port})\n"
+    assert (result.returncode, result.stdout, result.stderr) == (1, "", line)
     log = (tmp_path / "log").read_text()
     assert f"can't listen: Address already in use ({port})" in log
     assert "Traceback" not in log
     within(PATIENCE, lambda: not (tmp_path / "pid").exists(), "the pidfile is gone")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("-n --pidfile= --logfile={folder}", "Is a directory"),
+        ("--logfile={folder}", "Is a directory"),
+        ("-n --pidfile={folder}/nonesuch/pid", "No such file or directory: {folder}/nonesuch/pid"),
+        ("--logfile={folder}/log --pidfile={folder}/nonesuch/pid", "No such file or directory: {folder}/nonesuch/pid"),
+        ("-n --rundir={folder}/nonesuch", "No such file or directory: {folder}/nonesuch"),
+        ("--logfile={folder}/log --rundir={folder}/nonesuch", "No such file or directory: {folder}/nonesuch"),
+    ],
+)
+def test_files_that_can_not_be_opened(flags: str, words: str, tmp_path: Path) -> None:
+    """Those of twistd's own options are told in the same way."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    arguments = [one.format(folder=folder) for one in flags.split()]
+    result = run(*arguments, "wsock", "--port", LOOPBACK, cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"twistd wsock: {words.format(folder=folder)}")
+    assert result.stderr.count("\n") == 1
+
+
+PLUGIN = """
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IStreamServerEndpoint, IStreamServerEndpointStringParser
+from twisted.plugin import IPlugin
+from zope.interface import implementer
+
+
+@implementer(IStreamServerEndpoint)
+class Late:
+    def __init__(self, reactor):
+        self.reactor = reactor
+
+    def listen(self, factory):
+        listening = Deferred()
+        self.reactor.callLater(0, listening.errback, OSError("no route to the moon"))
+        return listening
+
+
+@implementer(IPlugin, IStreamServerEndpointStringParser)
+class LateParser:
+    prefix = "late"
+
+    def parseStreamServer(self, reactor):
+        return Late(reactor)
+
+
+@implementer(IPlugin, IStreamServerEndpointStringParser)
+class StrictParser:
+    prefix = "strict"
+
+    def parseStreamServer(self, reactor, kind, port, interface):
+        return serverFromString(reactor, f"{kind}:{port}:interface={interface}")
+
+
+late, strict = LateParser(), StrictParser()
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> list[str]:
+    """What stands before a command for it to find the endpoints of a package of others."""
+    folder = tmp_path / "package"
+    (folder / "twisted/plugins").mkdir(parents=True)
+    (folder / "twisted/plugins/others_plugin.py").write_text(PLUGIN)
+    return ["env", f"PYTHONPATH={ENVIRONMENT['PYTHONPATH']}{os.pathsep}{folder}"]
+
+
+def test_a_port_that_fails_when_the_server_runs(plugin: list[str], tmp_path: Path) -> None:
+    for command in ([*TWISTD, "-n", "--pidfile="], TWIST):
+        # Two, of which the first ends the server.
+        ports = ("--port", LOOPBACK, "--port", "late", "--port", "late")
+        result = run("wsock", *ports, command=[*plugin, *command], cwd=tmp_path)
+        line = "twistd wsock: can't listen: no route to the moon (late)\n"
+        assert (result.returncode, result.stderr) == (1, line * 2)
+        assert "no route to the moon" not in result.stdout
+        assert "Traceback" not in result.stdout
+
+
+def test_a_daemon_whose_port_fails_when_it_runs(plugin: list[str], tmp_path: Path) -> None:
+    """Nobody waits for it any more: the log has the reason."""
+    files = [f"--pidfile={tmp_path / 'pid'}", f"--logfile={tmp_path / 'log'}"]
+    result = run(*files, "wsock", "--port", "late", command=[*plugin, *TWISTD], cwd=tmp_path)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    within(PATIENCE, lambda: not (tmp_path / "pid").exists(), "the daemon has ended")
+    log = (tmp_path / "log").read_text()
+    assert log.count("can't listen: no route to the moon (late)") == 1
+    assert "Traceback" not in log
+
+
+def test_an_endpoint_without_a_listen_queue(plugin: list[str]) -> None:
+    """A plugin of others need not know a queue, although what is inside of its description does."""
+    with Twistd("--port", "strict:tcp:0:127.0.0.1", command=[*plugin, *TWISTD]) as twistd:
+        twistd.address().open()
+
+
+def test_what_is_told_at_the_start(certificate: tuple[Path, Path], tmp_path: Path) -> None:
+    """The version, where the server is, and what it serves; and no lines of Twisted's beside them."""
+    path = tmp_path / "socket"
+    ports = (LOOPBACK, tls_port(certificate), "tcp:0", r"tcp6:0:interface=\:\:1", f"unix:{path}")
+    with Twistd(*(f"--port={port}" for port in ports), ports=5) as twistd:
+        within(PATIENCE, lambda: "serving /healthz: health\n" in twistd.log(), "all is told")
+        lines = re.findall(r"\[wsock\.service\.\w+#info\] (.*)", twistd.log())
+        plain, secure, everywhere, six = twistd.ports
+        assert sorted(lines[1:6]) == sorted(
+            [
+                f"listening on http://127.0.0.1:{plain}/",
+                f"listening on https://127.0.0.1:{secure}/",
+                f"listening on http://localhost:{everywhere}/",
+                f"listening on http://[::1]:{six}/",
+                f"listening on unix:{path}",
+            ]
+        )
+        assert [lines[0], *lines[6:]] == [
+            f"wsock {wsock.__version__} ({wsock.implementation} core), Twisted {twisted.__version__}",
+            "serving /: console",
+            "serving /echo: echo",
+            "serving /healthz: health",
+        ]
+        assert "starting on" not in twistd.log()
+        with urllib.request.urlopen(f"http://localhost:{everywhere}/", timeout=PATIENCE) as answer:
+            assert answer.status == 200
+    options = ["--route", "/a=echo", "--route", "/b=broadcast", "--healthz", "none"]
+    with Twistd("--port", LOOPBACK, *options) as twistd:
+        within(PATIENCE, lambda: "serving /b: broadcast\n" in twistd.log(), "all is told")
+        assert re.findall("(?:listening|serving) .*", twistd.log()) == [
+            f"listening on ws://127.0.0.1:{twistd.ports[0]}/",
+            "serving /a: echo",
+            "serving /b: broadcast",
+        ]
 
 
 def test_a_daemon(tmp_path: Path) -> None:
@@ -332,6 +567,7 @@ PAGE = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+HEALTHY = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
 UPGRADE = {"Connection": "close, Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
 
 
@@ -351,6 +587,11 @@ UPGRADE = {"Connection": "close, Upgrade", "Upgrade": "websocket", "Sec-WebSocke
         ("GET /echo HTTP/1.1", (426, "Upgrade Required"), UPGRADE, b"Upgrade Required"),
         ("GET /echo?a HTTP/1.1", (426, "Upgrade Required"), UPGRADE, b"Upgrade Required"),
         ("HEAD /echo HTTP/1.1", (426, "Upgrade Required"), UPGRADE, None),
+        ("GET /healthz HTTP/1.1", (200, "OK"), HEALTHY, b"ok\n"),
+        ("GET /healthz?a HTTP/1.1", (200, "OK"), HEALTHY, b"ok\n"),
+        ("HEAD /healthz HTTP/1.1", (200, "OK"), {**HEALTHY, "Content-Length": "3"}, None),
+        ("POST /healthz HTTP/1.1", (405, "Method Not Allowed"), {"Allow": "GET, HEAD"}, b"Method Not Allowed"),
+        ("GET /healthz/ HTTP/1.1", (404, "Not Found"), {}, b"Not Found"),
     ],
 )
 def test_pages(twistd: Twistd, line: str, status: tuple[int, str], fields: dict[str, str], body: bytes | None) -> None:
@@ -367,7 +608,7 @@ def test_pages(twistd: Twistd, line: str, status: tuple[int, str], fields: dict[
     content = peer.rest()
     if body is None:
         assert content == b""
-        assert length > 10
+        assert length > 2
     else:
         assert content.startswith(body)
         assert len(content) == length
@@ -536,8 +777,8 @@ def test_bodies_are_discarded(twistd: Twistd, chunked: bool) -> None:
     assert twistd.peak() - before < 2**21
 
 
-def page_connection(clock: Clock) -> tuple[IProtocol, StringTransport]:
-    site = Site(Pages({}, {"/": consoleResource()}), reactor=clock)
+def page_connection(clock: Clock, health: Health | None = None) -> tuple[IProtocol, StringTransport]:
+    site = Site(Pages({}, {"/": consoleResource()}, health), reactor=clock)
     site.requestFactory = PageRequest
     protocol = site.buildProtocol(None)
     assert protocol is not None
@@ -572,7 +813,62 @@ def test_a_body_in_time() -> None:
     assert clock.getDelayedCalls() == []
 
 
-@pytest.mark.parametrize("path", ["/", "/nonesuch", "/echo/", "/%65cho"])
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_health(version: str) -> None:
+    """503 from when the server stops, for those who are connected already; load balancers speak HTTP/1.0 too."""
+    health = Health("/healthz")
+    line = f"GET /healthz HTTP/{version}\r\nHost: a\r\n\r\n".encode()
+    protocol, transport = page_connection(Clock(), health)
+    protocol.dataReceived(line)
+    assert transport.value().startswith(f"HTTP/{version} 200 OK\r\n".encode())
+    assert transport.value().endswith(b"\r\n\r\nok\n")
+    protocol, transport = page_connection(Clock(), health)
+    health.isStopping = True
+    protocol.dataReceived(line)
+    assert transport.value().startswith(f"HTTP/{version} 503 Service Unavailable\r\n".encode())
+    assert b"\r\nRetry-After: 5\r\n" in transport.value()
+    assert transport.value().endswith(b"\r\n\r\nstopping\n")
+
+
+def test_the_service_that_stops_says_so() -> None:
+    options = Options()
+    options.parseOptions(["--port", LOOPBACK])
+    reactor = MemoryReactorClock()
+    service = makeService(options, reactor)
+    service.startService()
+    site = reactor.tcpServers[0][1].otherwise
+    protocol, transport = site.buildProtocol(None), StringTransport()
+    protocol.makeConnection(transport)
+    service.stopService()
+    protocol.dataReceived(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert transport.value().startswith(b"HTTP/1.1 503 ")
+
+
+@pytest.mark.parametrize(
+    ("options", "answers"),
+    [
+        (["--route", "/a=echo"], [("/healthz", 200, b"ok\n")]),
+        (["--route", "/healthz=echo"], [("/healthz", 426, b"Upgrade Required")]),
+        (["--healthz", "none"], [("/healthz", 404, b"Not Found"), ("/", 200, b"<!doctype html>")]),
+        (["--healthz", "/a/b"], [("/healthz", 404, b"Not Found"), ("/a/b", 200, b"ok\n")]),
+        (["--healthz", "/"], [("/healthz", 404, b"Not Found"), ("/", 200, b"ok\n")]),
+    ],
+)
+def test_where_health_is_told(options: list[str], answers: list[tuple[str, int, bytes]]) -> None:
+    """With routes and without; a route has precedence. The log has no line for those who ask."""
+    logged = [(path, str(status)) for path, status, body in answers if body != b"ok\n"]
+    with Twistd("--port", LOOPBACK, *options) as twistd:
+        for path, status, body in answers:
+            peer = twistd.address().connect()
+            peer.send(request(f"GET {path} HTTP/1.1", upgrade=None))
+            assert peer.answer().status == status
+            assert peer.rest().startswith(body)
+        # The log is whole when it has ended.
+        twistd.terminate()
+        assert re.findall(r"'GET' '(\S+)' (\d+)", twistd.log()) == logged
+
+
+@pytest.mark.parametrize("path", ["/", "/nonesuch", "/echo/", "/%65cho", "/healthz"])
 def test_a_websocket_where_there_is_none(twistd: Twistd, path: str) -> None:
     peer = twistd.address().connect()
     peer.send(request(f"GET {path} HTTP/1.1"))

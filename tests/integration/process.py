@@ -45,19 +45,26 @@ class Twistd:
         process: itself.
     """
 
-    def __init__(self, *arguments: object, ports: int = 1, command: list[str] = TWISTD, flags: str = "-n --pidfile="):
+    def __init__(
+        self,
+        *arguments: object,
+        ports: int = 1,
+        command: list[str] = TWISTD,
+        flags: str = "-n --pidfile=",
+        stdin: int = subprocess.DEVNULL,
+    ):
         self._log = tempfile.NamedTemporaryFile(mode="w+b")  # noqa: SIM115
         self.process = subprocess.Popen(
             [*command, *flags.split(), "wsock", *map(str, arguments)],
             env=ENVIRONMENT,
             cwd=tempfile.gettempdir(),
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=self._log,
             stderr=subprocess.STDOUT,
         )
         end = time.monotonic() + PATIENCE
         while True:
-            found = re.findall(r"WebSocketServerFactory.* starting on (\S+)", self.log())
+            found = re.findall(r"listening on (\S+)$", self.log(), re.MULTILINE)
             if len(found) == ports:
                 break
             if self.process.poll() is not None or time.monotonic() > end:
@@ -65,7 +72,7 @@ class Twistd:
                 self.end()
                 raise AssertionError(f"twistd wsock did not start: {said}")
             time.sleep(0.02)
-        self.ports = [int(port) for port in found if port.isdigit()]
+        self.ports = [int(port) for url in found for port in re.findall(r"^\w+://(?:\[.*\]|[^/:]*):(\d+)/", url)]
         self.addresses: list[Address] = []
 
     def address(self, number: int = 0, certificate: Path | None = None) -> Address:

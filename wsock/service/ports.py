@@ -139,13 +139,13 @@ def _split(description: str) -> tuple[list[str], list[str]]:
     return arguments, names
 
 
-def describeAddress(description: str, port: Any, scheme: str) -> str:
+def describeAddress(description: str, port: Any, page: str | None) -> str:
     """Returns the URL of a port that listens, where it has one, or else what it is.
 
     Args:
         description: the endpoint's.
         port: what its ``listen`` gave.
-        scheme: ``http``, where there is a page to show, or ``ws``.
+        page: the path of a page to show, or None where there are WebSockets alone.
     """
     # Standard input and output are a connection, and no port.
     address = port.getHost() if hasattr(port, "getHost") else None
@@ -160,4 +160,5 @@ def describeAddress(description: str, port: Any, scheme: str) -> str:
     elif ":" in host:
         host = f"[{host}]"
     number = "" if address.port == (443 if isSecure else 80) else f":{address.port}"
-    return f"{scheme}{'s' if isSecure else ''}://{host}{number}/"
+    scheme = "ws" if page is None else "http"
+    return f"{scheme}{'s' if isSecure else ''}://{host}{number}{page or '/'}"

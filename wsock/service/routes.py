@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from twisted.web.resource import Resource
 from twisted.web.server import Request as HTTPRequest
+from twisted.web.server import Site
 
 from ..broadcast import Group
 from ..contract import Accept, Refuse, WebSocketProtocol
@@ -13,6 +15,7 @@ from ..request import Request
 from ..sansio.constants import VERSION
 from ..sansio.http import REASONS, split_target
 from .console import withoutBody
+from .health import Health
 
 #: How long the body of a request for a page may take, in seconds.
 _BODY_TIMEOUT = 10
@@ -95,7 +98,13 @@ class Routes:
 
 
 class PageRequest(HTTPRequest):
-    """A request for a page. No page reads a body, so what comes is discarded; Twisted would keep all of it."""
+    """A request for a page. No page reads a body, so what comes is discarded; Twisted would keep all of it.
+
+    Attributes:
+        isLogged: whether the log has a line for it.
+    """
+
+    isLogged = True
 
     def gotLength(self, length: int | None) -> None:
         """The head has come; ``length`` is that of the body, None where it is not told."""
@@ -110,21 +119,34 @@ class PageRequest(HTTPRequest):
         """A part of the body has come."""
 
 
+class QuietSite(Site):
+    """A site whose log leaves out those who ask for the server's health: every few seconds, for good."""
+
+    def log(self, request: Any) -> None:
+        """Logs a request that was answered, if it is to be."""
+        if getattr(request, "isLogged", True):
+            super().log(request)
+
+
 class Pages(Resource):
     """Answers the requests that are not for a WebSocket."""
 
     isLeaf = True
 
-    def __init__(self, routes: Mapping[str, Route], consoles: Mapping[str, Resource]) -> None:
+    def __init__(
+        self, routes: Mapping[str, Route], consoles: Mapping[str, Resource], health: Health | None = None
+    ) -> None:
         """Args:
         routes: by path; asking there for a page is answered with 426.
         consoles: by path.
+        health: whether the server is well, and where that is told; a route of the same path has precedence.
         """
         super().__init__()
         self._routes = routes
         self._consoles = consoles
+        self._health = None if health is None or health.path in routes or health.path in consoles else health
 
-    def render(self, request: HTTPRequest) -> bytes:
+    def render(self, request: PageRequest) -> bytes:
         """Answers with the page, 426 or 404, and lets the connection end: a proxy may not use it for a WebSocket."""
         channel = request.channel
         if channel is not None:
@@ -139,7 +161,15 @@ class Pages(Resource):
         headers = {"Connection": "close", "Content-Type": "text/plain; charset=utf-8"}
         body = b"Not Found"
         status = 404
-        if path in self._routes:
+        if self._health is not None and path == self._health.path:
+            if request.method in (b"GET", b"HEAD"):
+                request.isLogged = False
+                status, fields, body = self._health.answer()
+                headers.update(fields)
+            else:
+                status, body = 405, b"Method Not Allowed"
+                headers["Allow"] = "GET, HEAD"
+        elif path in self._routes:
             # RFC 9110 §15.5.22: a 426 MUST carry Upgrade.
             status, body = 426, b"Upgrade Required: this is a WebSocket endpoint"
             headers["Connection"] = "close, Upgrade"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import fields
+from fractions import Fraction
 from typing import Any, Final
 
 from twisted.python.usage import UsageError
@@ -25,6 +27,15 @@ _HELP: Final = {
     "maxConnections": "How many connections may be open; one more is answered with 503.",
 }
 _BYTES: Final = ("maxMessageSize", "highWaterMark", "sendLimit")
+#: The units that a number may have, and how much of the setting's own unit each is. Those of bytes are binary.
+_BYTE_UNITS: Final[Mapping[str, int | Fraction]] = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
+_TIME_UNITS: Final[Mapping[str, int | Fraction]] = {"": 1, "ms": Fraction(1, 1000), "s": 1, "m": 60}
+#: A number; not what float() takes besides: "1e9", "nan", and digits of other scripts.
+_NUMBER: Final = re.compile(r"([0-9]{0,18})(?:(\.)([0-9]{0,18}))?([A-Za-z]*)", re.ASCII)
+#: No value is as large, so that the core can count in 64 bits.
+_TOO_LARGE: Final = 10**18
+#: How the names of those in seconds end.
+_TIMES: Final = ("Timeout", "Interval")
 #: These have to be something.
 _NEVER_NONE: Final = ("receiveQueue", "slowConsumer")
 
@@ -46,15 +57,35 @@ def readSetting(field: str, text: str) -> Any:
         raise UsageError(f"--slow-consumer {text}: one of {', '.join(SLOW_CONSUMER)}")
     if text == "none" and field not in _NEVER_NONE:
         return None
-    isTime = field.endswith(("Timeout", "Interval"))
-    whole, point, fraction = text.partition(".")
-    digits = whole + fraction
-    # Not float() alone, which takes "1e9", "nan" and digits of other scripts.
-    if digits.isascii() and digits.isdigit() and len(digits) < 19 and (isTime or not point) and digits.strip("0"):
-        return float(text) if point else int(text)
-    unit = " of seconds" if isTime else " of bytes" if field in _BYTES else ""
+    value = _readNumber(field, text)
+    if value is not None:
+        return value
+    expected = "a number above 0"
+    if field.endswith(_TIMES):
+        expected = "a number of seconds above 0, such as 20, 0.5, 500ms or 2m"
+    elif field in _BYTES:
+        expected = "a number of bytes above 0, such as 65536, 64k or 16M"
     none = "" if field in _NEVER_NONE else ", or none"
-    raise UsageError(f"--{optionName(field)} {text}: a number{unit} above 0{none}")
+    raise UsageError(f"--{optionName(field)} {text}: {expected}{none}")
+
+
+def _readNumber(field: str, text: str) -> float | None:
+    """The number that a text is, in bytes or seconds; None where it is none, or none above 0."""
+    match = _NUMBER.fullmatch(text)
+    if match is None:
+        return None
+    whole, point, fraction, unit = match.groups()
+    isTime = field.endswith(_TIMES)
+    units = _TIME_UNITS if isTime else {"": 1}
+    if field in _BYTES:
+        # 16M, 16MB and 16MiB.
+        units, unit = _BYTE_UNITS, re.sub("(?<=[kmg])ib$|b$", "", unit.lower())
+    if unit not in units or not whole + (fraction or "") or (point and not isTime):
+        return None
+    value = Fraction(f"{whole or 0}.{fraction or 0}") * units[unit]
+    if not 0 < value < _TOO_LARGE:
+        return None
+    return float(value) if point or value.denominator > 1 else int(value)
 
 
 def settingOptions() -> dict[str, Callable[[Any, str], None]]:

@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from types import TracebackType
-from typing import Any
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final
 
+import twisted
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import CannotListenError
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReactorCore, IStreamServerEndpoint
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
+from twisted.python import log
 from twisted.python.failure import Failure
 from twisted.python.usage import Options as BaseOptions
 from twisted.python.usage import UsageError
-from twisted.web.server import Site
 
+from .. import __version__, implementation
 from ..contract import Settings
 from ..sansio.http import split_target
 from ..server import WebSocketServerFactory
 from .console import consoleResource
-from .ports import makeEndpoint, readPort
-from .routes import KINDS, PageRequest, Pages, Route, Routes
+from .health import HEALTH_PATH, Health
+from .ports import describeAddress, makeEndpoint, readPort
+from .routes import KINDS, PageRequest, Pages, QuietSite, Route, Routes
 from .settings import settingOptions
+from .starting import Start, explain
 
-_DEFAULT_PORT = "8080"
+_DEFAULT_PORT: Final = "8080"
 #: The kind of route that is a page, and no WebSocket.
-_CONSOLE = "console"
+_CONSOLE: Final = "console"
+#: What runs here.
+_SOFTWARE: Final = f"wsock {__version__} ({implementation} core), Twisted {twisted.__version__}"
+#: In the log's context while a port is opened: the line that Twisted writes then has nothing that ours does not.
+_UNTOLD: Final = {"log_format": "", "log_level": LogLevel.debug}
 
 _log = Logger()
 
@@ -38,7 +46,8 @@ class Options(BaseOptions):
     synopsis = "[options]"
     longdesc = (
         "A WebSocket server. Without routes it serves /echo, and at / a page to try it in a browser; "
-        "with routes it serves exactly these."
+        "with routes it serves exactly these. Bytes may have a unit: 64k, 16M or 1G (1k is 1024); "
+        "so may seconds: 500ms, 20s or 2m."
     )
 
     def __init__(self) -> None:
@@ -47,11 +56,15 @@ class Options(BaseOptions):
         self.routes: dict[str, Route] = {}
         #: The paths of the console.
         self.consoles: list[str] = []
+        #: What is where, in the words of the command line: all routes, and the consoles.
+        self.kinds: dict[str, str] = {}
+        #: The path that says whether the server is well, or None.
+        self.healthPath: str | None = HEALTH_PATH
         #: The fields of `Settings` that were given.
         self.settings: dict[str, Any] = {}
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Takes the command line; says what is wrong with it, below the help, and ends with status 1.
+        """Takes the command line; says what is wrong with it in one line, and ends with status 1.
 
         Twisted's own commands differ here: `twist` ends with 64, older versions of twistd with 0.
 
@@ -63,7 +76,6 @@ class Options(BaseOptions):
         except UsageError as error:
             if self.parent is None:
                 raise
-            sys.stdout.write(f"{self}\n")
             raise SystemExit(f"twistd wsock: {error}") from None
 
     def opt_port(self, description: str) -> None:
@@ -84,16 +96,33 @@ class Options(BaseOptions):
         path, separator, kind = route.rpartition("=")
         if not separator or not path.startswith("/"):
             raise UsageError(f"--route {route}: write /path=KIND")
-        if any(not "!" <= character <= "~" or character in "?#" for character in path):
-            raise UsageError(f"--route {route}: a path is written percent-encoded, without a query")
+        _checkPath("--route", route, path)
         if kind not in KINDS and kind != _CONSOLE:
             raise UsageError(f"--route {route}: a kind is one of {', '.join(sorted([*KINDS, _CONSOLE]))}")
-        if path in self.routes or path in self.consoles:
+        if path in self.kinds:
             raise UsageError(f"--route {route}: the path has a route already")
+        self.kinds[path] = kind
         if kind == _CONSOLE:
             self.consoles.append(path)
         else:
             self.routes[path] = KINDS[kind]()
+
+    def opt_healthz(self, path: str) -> None:
+        """The path that tells load balancers whether the server is well: 200, or 503 once it stops. A route of the
+        same path has precedence. "none" for no such path. [default: /healthz]
+        """
+        if path == "none":
+            self.healthPath = None
+            return
+        if not path.startswith("/"):
+            raise UsageError(f"--healthz {path}: write a path, such as {HEALTH_PATH}, or none")
+        _checkPath("--healthz", path, path)
+        self.healthPath = path
+
+    def opt_version(self) -> None:
+        """Show the versions of wsock and Twisted, and exit."""
+        sys.stdout.write(f"{_SOFTWARE}\n")
+        raise SystemExit(0)
 
     def parseArgs(self, *arguments: str) -> None:
         """Takes no arguments."""
@@ -106,45 +135,39 @@ class Options(BaseOptions):
             self.opt_port(_DEFAULT_PORT)
 
 
+def _checkPath(option: str, text: str, path: str) -> None:
+    """Raises UsageError for a path that no request can have."""
+    if any(not "!" <= character <= "~" or character in "?#" for character in path):
+        raise UsageError(f"{option} {text}: a path is written percent-encoded, without a query")
+
+
 for _name, _method in settingOptions().items():
     setattr(Options, _name, _method)
-
-
-class StartError(Exception):
-    """The server can't be started; the message is for the one who started it."""
-
-
-def _fail(description: str, failure: Failure) -> StartError:
-    """Returns what to raise so that twistd cleans up, and its user reads one line in place of a traceback."""
-    # The reason goes first: of a daemon's message twistd shows the beginning alone.
-    message = f"can't listen: {_explain(failure, description)} ({description})"
-    _log.error("{message}", message=message)
-    usual = sys.excepthook
-
-    def oneLine(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if isinstance(error, StartError):
-            _say(str(error))
-        else:
-            usual(kind, error, trace)
-
-    sys.excepthook = oneLine
-    return StartError(message)
-
-
-def _say(message: str) -> None:
-    # twistd has put its log in the place of sys.stderr by the time that ports are opened.
-    print(f"twistd wsock: {message}", file=sys.__stderr__)
 
 
 class ListeningService(Service):
     """Listens on one endpoint while it runs."""
 
-    def __init__(self, reactor: Any, description: str, endpoint: IStreamServerEndpoint, site: Any) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        description: str,
+        endpoint: IStreamServerEndpoint,
+        site: Any,
+        start: Start,
+        page: str | None,
+    ) -> None:
         self._reactor = reactor
         self._description = description
         self._endpoint = endpoint
         self._site = site
+        self._start = start
+        #: The path of the URL that is told, where there is a page that is worth a click.
+        self._page = page
         self._listening: Deferred[Any] | None = None
+        #: Whether a failure is for whoever starts the service, and what it was.
+        self._isOpening = False
+        self._failure: Failure | None = None
 
     def privilegedStartService(self) -> None:
         """Listens, with the rights that twistd was started with.
@@ -153,17 +176,29 @@ class ListeningService(Service):
             StartError: the endpoint can't be listened on.
         """
         super().privilegedStartService()
-        failures: list[Failure] = []
-        self._listening = listening = self._endpoint.listen(self._site)
-        listening.addErrback(failures.append)
-        if failures:
-            raise _fail(self._description, failures[0])
-        listening.addErrback(self._failedLater)
+        self._isOpening, self._failure = True, None
+        self._listening = listening = log.callWithContext(_UNTOLD, self._endpoint.listen, self._site)
+        listening.addCallback(self._listens).addErrback(self._failed)
+        self._isOpening = False
+        if self._failure is not None:
+            raise self._start.fail(self._complaint(self._failure))
 
-    def _failedLater(self, failure: Failure) -> None:
-        if not failure.check(CancelledError):
-            _say(str(_fail(self._description, failure)))
-            IReactorCore(self._reactor).stop()
+    def _listens(self, port: Any) -> Any:
+        _log.info("listening on {url}", url=describeAddress(self._description, port, self._page))
+        return port
+
+    def _complaint(self, failure: Failure) -> str:
+        assert failure.value is not None
+        return f"can't listen: {explain(failure.value, self._description)} ({self._description})"
+
+    def _failed(self, failure: Failure) -> None:
+        if self._isOpening:
+            self._failure = failure
+        elif not failure.check(CancelledError):
+            self._start.failLater(self._complaint(failure))
+            with suppress(ReactorNotRunning):
+                # It stops already, for another port.
+                IReactorCore(self._reactor).stop()
 
     def startService(self) -> None:
         """Listens, where that was not done yet."""
@@ -183,11 +218,46 @@ class ListeningService(Service):
 
 
 class WebSocketService(MultiService):
-    """The server: its ports, and the connections that came through them."""
+    """The server: its ports, and the connections that came through them.
 
-    def __init__(self, factory: WebSocketServerFactory) -> None:
+    Attributes:
+        factory: makes the connections, and holds them.
+    """
+
+    def __init__(
+        self, factory: WebSocketServerFactory, start: Start, served: Mapping[str, str], health: Health
+    ) -> None:
+        """Args:
+        factory: the ports'.
+        start: told when all ports are open.
+        served: the kinds of what is served, by path, for the log.
+        health: told when the service stops.
+        """
         super().__init__()
         self.factory = factory
+        self._start = start
+        self._served = served
+        self._health = health
+        self._wasAnnounced = False
+
+    def privilegedStartService(self) -> None:
+        """Opens the ports, with the rights that twistd was started with."""
+        self._announce()
+        super().privilegedStartService()
+
+    def startService(self) -> None:
+        """Opens the ports, where that was not done yet."""
+        self._announce()
+        super().startService()
+        for path, kind in self._served.items():
+            _log.info("serving {path}: {kind}", path=path, kind=kind)
+        self._start.done()
+
+    def _announce(self) -> None:
+        """Begins, once: `twist` calls `startService` alone."""
+        if not self._wasAnnounced:
+            self._wasAnnounced = True
+            _log.info("{software}", software=_SOFTWARE)
 
     async def _stop(self, closed: Any) -> None:
         await closed
@@ -195,33 +265,8 @@ class WebSocketService(MultiService):
 
     def stopService(self) -> Deferred[None]:
         """Closes the ports first, then the connections: each peer is told with 1001, and has 4 seconds."""
+        self._health.isStopping = True
         return Deferred.fromCoroutine(self._stop(super().stopService()))
-
-
-def _explain(failure: Failure, description: str) -> str:
-    """Says what is wrong with an endpoint in the words of its user, whatever an endpoint plugin raised."""
-    error = failure.value
-    assert error is not None
-    if isinstance(error, CannotListenError):
-        error = error.socketError
-    if isinstance(error, OSError) and error.strerror:
-        # Not of a lock: Twisted's are links to a number.
-        name = error.filename if error.filename2 is None else error.filename2
-        return f"{error.strerror}: {name}" if name else error.strerror
-    if isinstance(error, ImportError) and error.name in ("OpenSSL", "service_identity"):
-        return "TLS needs more packages: pip install 'wsock[tls]'"
-    if isinstance(error, TypeError):
-        # A parameter too many or too few: the name of a parser function says nothing to those who wrote it.
-        return str(error).rpartition("() ")[2]
-    if isinstance(error, LookupError) and description.startswith("systemd:"):
-        return "systemd has passed no such socket on"
-    if error.args and isinstance(error.args[0], list):
-        # pyOpenSSL: one tuple for each library, function and reason.
-        reasons = ", ".join(str(reason[-1]) for reason in error.args[0])
-        return f"not a usable key or certificate ({reasons})"
-    if isinstance(error, (ValueError, EnvironmentError)) and str(error):
-        return str(error)
-    return f"{type(error).__name__}: {error}"
 
 
 def _accessLine(timestamp: str, request: Any) -> str:
@@ -243,21 +288,32 @@ def makeService(options: Options, reactor: Any = None) -> WebSocketService:
     """
     if reactor is None:
         from twisted.internet import reactor
-    routes, consoles = options.routes, options.consoles
-    if not routes and not consoles:
-        routes, consoles = {"/echo": KINDS["echo"]()}, ["/"]
-    site = Site(Pages(routes, {path: consoleResource([*routes]) for path in consoles}), logFormatter=_accessLine)
+    routes, consoles, served = options.routes, options.consoles, options.kinds
+    health = Health(options.healthPath)
+    if not served:
+        routes, served = {"/echo": KINDS["echo"]()}, {"/": _CONSOLE, "/echo": "echo"}
+        if health.path == "/":
+            # The one that was asked for has precedence over the one that was not.
+            del served["/"]
+        consoles = [path for path in served if path not in routes]
+    if health.path is not None and health.path not in served:
+        served = {**served, health.path: "health"}
+    pages = Pages(routes, {path: consoleResource([*routes]) for path in consoles}, health)
+    site = QuietSite(pages, logFormatter=_accessLine)
     site.requestFactory = PageRequest
     site.noisy = False
     factory = WebSocketServerFactory(
         Routes(routes), reactor=reactor, settings=Settings(**options.settings), otherwise=site
     )
-    service = WebSocketService(factory)
+    start = Start(options.parent)
+    service = WebSocketService(factory, start, served, health)
+    page = next(iter(consoles), None)
     for description in options.ports:
         try:
             endpoint = makeEndpoint(reactor, description)
         except Exception as error:
             # Whatever an endpoint plugin raises: a bad description, a file that can't be read, a key that is none.
-            raise SystemExit(f"twistd wsock: --port {description}: {_explain(Failure(error), description)}") from None
-        ListeningService(reactor, description, endpoint, factory).setServiceParent(service)
+            raise SystemExit(f"twistd wsock: --port {description}: {explain(error, description)}") from None
+        ListeningService(reactor, description, endpoint, factory, start, page).setServiceParent(service)
+    start.begin()
     return service
