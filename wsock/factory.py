@@ -25,7 +25,7 @@ _HEAP_MOST: Final = 2**24
 #: What this process has done of it.
 _heapKept = 0
 #: How long `stop` waits for the peers' Close, in seconds.
-_GRACE: Final = 4
+GRACE_SECONDS: Final = 4
 
 Wire = TypeVar("Wire", bound=WireProtocol)
 
@@ -125,7 +125,7 @@ class ConnectionFactory(Generic[Wire]):
         for wire in list(self._wires):
             wire._stop(code)
         if self._graceEnd is None and self._wires:
-            self._graceEnd = self._clock().callLater(_GRACE, self._abortAll)
+            self._graceEnd = self._clock().callLater(GRACE_SECONDS, self._abortAll)
         self._checkStopped()
         return stopped
 

@@ -20,6 +20,7 @@ from twisted.python.usage import UsageError
 
 from .. import __version__, implementation
 from ..contract import Settings
+from ..factory import GRACE_SECONDS
 from ..sansio.http import split_target
 from ..server import WebSocketServerFactory
 from .console import consoleResource
@@ -27,6 +28,7 @@ from .health import HEALTH_PATH, Health
 from .ports import describeAddress, makeEndpoint, readPort
 from .routes import KINDS, PageRequest, Pages, QuietSite, Route, Routes
 from .settings import settingOptions
+from .signals import Signals
 from .starting import Start, explain
 
 _DEFAULT_PORT: Final = "8080"
@@ -222,12 +224,14 @@ class WebSocketService(MultiService):
 
     Attributes:
         factory: makes the connections, and holds them.
+        signals: what the process's signals do while the service runs.
     """
 
     def __init__(
-        self, factory: WebSocketServerFactory, start: Start, served: Mapping[str, str], health: Health
+        self, reactor: Any, factory: WebSocketServerFactory, start: Start, served: Mapping[str, str], health: Health
     ) -> None:
         """Args:
+        reactor: the ports'.
         factory: the ports'.
         start: told when all ports are open.
         served: the kinds of what is served, by path, for the log.
@@ -235,10 +239,14 @@ class WebSocketService(MultiService):
         """
         super().__init__()
         self.factory = factory
+        self.signals = Signals(reactor, self._endAtOnce)
+        self._reactor = reactor
         self._start = start
         self._served = served
         self._health = health
         self._wasAnnounced = False
+        #: What `stopService` returned, while it has not fired.
+        self._stopped: Deferred[None] | None = None
 
     def privilegedStartService(self) -> None:
         """Opens the ports, with the rights that twistd was started with."""
@@ -257,6 +265,8 @@ class WebSocketService(MultiService):
         """Begins, once: `twist` calls `startService` alone."""
         if not self._wasAnnounced:
             self._wasAnnounced = True
+            # From the first open port on, nobody ends the process by asking for its logs to be opened again.
+            self.signals.install()
             _log.info("{software}", software=_SOFTWARE)
 
     async def _stop(self, closed: Any) -> None:
@@ -266,7 +276,33 @@ class WebSocketService(MultiService):
     def stopService(self) -> Deferred[None]:
         """Closes the ports first, then the connections: each peer is told with 1001, and has 4 seconds."""
         self._health.isStopping = True
-        return Deferred.fromCoroutine(self._stop(super().stopService()))
+        self.signals.stopping()
+        count = len(self.factory.connections)
+        if count:
+            _log.info(
+                "closing {count} connection{plural}, at most {grace} s; a second signal ends at once",
+                count=count,
+                plural="" if count == 1 else "s",
+                grace=GRACE_SECONDS,
+            )
+        stopped: Deferred[None] = Deferred()
+        self._stopped = stopped
+        Deferred.fromCoroutine(self._stop(super().stopService())).addBoth(self._hasStopped)
+        return stopped
+
+    def _hasStopped(self, result: Any) -> None:
+        self.signals.restore()
+        stopped, self._stopped = self._stopped, None
+        if stopped is not None:
+            stopped.callback(result)
+
+    def _endAtOnce(self) -> None:
+        """Aborts the connections, and lets the reactor end without those that can't be."""
+        if self._stopped is not None:
+            for connection in self.factory.connections:
+                connection.abortConnection()
+            # A transport tells of an abort in the next turn.
+            self._reactor.callLater(0, self._reactor.callLater, 0, self._hasStopped, None)
 
 
 def _accessLine(timestamp: str, request: Any) -> str:
@@ -306,7 +342,7 @@ def makeService(options: Options, reactor: Any = None) -> WebSocketService:
         Routes(routes), reactor=reactor, settings=Settings(**options.settings), otherwise=site
     )
     start = Start(options.parent)
-    service = WebSocketService(factory, start, served, health)
+    service = WebSocketService(reactor, factory, start, served, health)
     page = next(iter(consoles), None)
     for description in options.ports:
         try:
