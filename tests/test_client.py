@@ -299,7 +299,10 @@ WRONG: list[tuple[str, Callable[[Asked], bytes]]] = [
     ("Protocol", lambda asked: asked.answer("Sec-WebSocket-Protocol: chat")),
     ("status line", lambda asked: b"SSH-2.0-OpenSSH_9.2\r\n"),
     ("control character", lambda asked: asked.answer("X: \x00")),
-    ("more than 8192", lambda asked: asked.answer("X: " + 9000 * "y")),
+    (
+        "a line of more than 16384 bytes, in an answer with status 101",
+        lambda asked: asked.answer("X: " + 17000 * "y"),
+    ),
 ]
 
 
@@ -317,6 +320,40 @@ def test_a_bad_answer(word: str, answer: Callable[[Asked], bytes]) -> None:
     (reason,) = asked.application.reasons
     assert isinstance(reason, InvalidResponse)
     assert word in str(reason)
+
+
+@pytest.mark.parametrize("size", [1, 977, 10**6])
+@pytest.mark.parametrize("length", [9000, 16000])
+def test_a_refusal_with_a_long_field(length: int, size: int) -> None:
+    """Content-Security-Policy often has several kilobytes."""
+    policy = b"default-src 'none';".ljust(length, b"x")
+    fields = b"Content-Security-Policy: " + policy + b"\r\nX-A: a\r\n b\r\n"
+    data = b"HTTP/1.1 403 Forbidden\r\n" + fields + b"Content-Length: 2\r\n\r\nno"
+    asked = Asked()
+    for start in range(0, len(data), size):
+        asked.feed(data[start : start + size])
+    asked.lose()
+    (reason,) = asked.application.reasons
+    assert isinstance(reason, ConnectionRejected)
+    assert (reason.response.status, reason.response.body) == (403, b"no")
+    assert reason.response.headers.get("Content-Security-Policy") == policy.decode()
+    assert reason.response.headers.get("X-A") == "a b"
+
+
+def test_the_limits_of_an_answer() -> None:
+    answer = b"HTTP/1.1 403 Forbidden\r\n" + b"X-A: b\r\n" * 10 + b"X-B: " + b"c" * 95 + b"\r\n\r\n"
+    for settings, words in [
+        ({"maxHeaderLine": 101}, "a line of more than 101 bytes, in an answer with status 403"),
+        ({"maxHeaderSize": 207}, "a head of more than 207 bytes, in an answer with status 403"),
+        ({"maxHeaders": 10}, "more than 10 header fields, in an answer with status 403"),
+        ({"maxHeaderLine": 102, "maxHeaderSize": 208, "maxHeaders": 11}, "the server answered 403 Forbidden"),
+        ({"maxHeaderLine": None, "maxHeaderSize": None, "maxHeaders": None}, "the server answered 403 Forbidden"),
+    ]:
+        asked = Asked(settings=settings)
+        asked.feed(answer)
+        asked.lose()
+        (reason,) = asked.application.reasons
+        assert str(reason) == words
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,9 @@ def test_the_defaults() -> None:
         "sendLimit": 2**20,
         "slowConsumer": "wait",
         "maxConnections": None,
+        "maxHeaderLine": 16384,
+        "maxHeaderSize": 32768,
+        "maxHeaders": 256,
     }
 
 

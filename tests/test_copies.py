@@ -92,6 +92,13 @@ def gathered(*pieces: bytes) -> PayloadBuffer:
 REJECTION = wsock.Response(Response(ANSWER, b"no"))
 FAULT = wsock.RemoteProtocolError("frame masked", 1002)
 
+
+def refusing(decoder: Any, data: bytes) -> Any:
+    with pytest.raises(wsock.HandshakeError):
+        decoder.decode(data)
+    return decoder
+
+
 #: Classes whose objects are copied, with some objects of each.
 VALUES: dict[type, list[Any]] = {
     # Errors
@@ -127,11 +134,14 @@ VALUES: dict[type, list[Any]] = {
         fed(RequestDecoder(), HEAD[:-3]),
         fed(RequestDecoder(), HEAD[:9], HEAD[9:40]),
         fed(RequestDecoder(), HEAD + b"more"),
+        fed(RequestDecoder(max_header_line=99, max_header_size=999, max_headers=None), b"\r\n", b"HEAD /"),
+        refusing(RequestDecoder(), b"HEAD / HTTP/2.0\r\n"),
     ],
     ResponseDecoder: [
         ResponseDecoder(),
         fed(ResponseDecoder(), INTERIM + INTERIM, ANSWER[:30]),
         fed(ResponseDecoder(), ANSWER + b"no"),
+        fed(ResponseDecoder(max_header_line=99, max_header_size=999, max_headers=1), ANSWER[:43], b" \r\n", b"Warn"),
     ],
     BodyDecoder: [
         BodyDecoder(Response(ANSWER), 100),

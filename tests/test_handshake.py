@@ -212,10 +212,22 @@ def test_other_methods(method: str) -> None:
     )
 
 
+@pytest.mark.parametrize("version", ["1.0", "1.2", "1.9"])
+@pytest.mark.parametrize("without", [(), "Upgrade"])
+def test_other_versions_of_http(version: str, without: str) -> None:
+    """H05: what else may be asked for by HTTP/1.0 is not decided here."""
+    error = refused(request(without=without, start=f"GET /chat HTTP/{version}"))
+    assert handshake.refusal(error).encode() == (
+        b"HTTP/1.1 505 HTTP Version Not Supported\r\nConnection: close\r\n"
+        b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: 26\r\n\r\nHTTP Version Not Supported"
+    )
+
+
 def test_order_of_refusals() -> None:
     """The first of what is wrong decides; each row mends what decided before."""
     wrong = ("Origin: https://evil.example", "Sec-WebSocket-Version: 8")
     rows = [
+        (request(*wrong, without=("Upgrade", "Host", "Sec-WebSocket-Version"), start="POST / HTTP/1.0"), 505),
         (request(*wrong, without=("Upgrade", "Host", "Sec-WebSocket-Version"), start="POST / HTTP/1.1"), 426),
         (request(*wrong, without=("Host", "Sec-WebSocket-Version"), start="POST / HTTP/1.1"), 405),
         (request(*wrong, without=("Host", "Sec-WebSocket-Version")), 400),

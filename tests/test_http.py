@@ -142,13 +142,13 @@ def test_authority_of_absolute_form() -> None:
     assert http.split_target("/b?c") == ("", "/b", "c")
 
 
-LONG = b"A" * 8192
+LONG = b"A" * 16384
 MALFORMED_FIELDS = [
     pytest.param(b"X-A : b\r\n", id="H09 space before the colon"),
     pytest.param(b"X-A\t: b\r\n", id="tab before the colon"),
-    pytest.param(b"A: b\r\n c\r\n", id="H10 obs-fold"),
-    pytest.param(b"A: b\r\n\tc: d\r\n", id="obs-fold by a tab"),
     pytest.param(b" A: b\r\n", id="fold of the start line"),
+    pytest.param(b"A: b\r\n \x00\r\n", id="NUL in a fold"),
+    pytest.param(b"A: b\r\n c\n", id="bare LF in a fold"),
     pytest.param(b"A: b\nB: c\r\n", id="H11 bare LF"),
     pytest.param(b"A: b\r\n\n", id="bare LF at the end"),
     pytest.param(b"A: b\rc\r\n", id="H12 bare CR"),
@@ -184,7 +184,11 @@ def test_malformed_field(feed: Feed, fields: bytes, decoder: type[Decoder]) -> N
     ("data", "status"),
     [
         pytest.param(request(b"Host: a\r\nA: b\r\nhOST: a\r\n"), 400, id="H15 two Hosts"),
-        pytest.param(b"\r\n" + RFC_REQUEST, 400, id="empty line first"),
+        pytest.param(request(b"A: b\r\n c\r\n"), 400, id="H10 obs-fold"),
+        pytest.param(request(b"A: b\r\n\tc: d\r\n"), 400, id="obs-fold by a tab"),
+        pytest.param(b"\n" + RFC_REQUEST, 400, id="bare LF first"),
+        pytest.param(b"\r\r\n" + RFC_REQUEST, 400, id="bare CR first"),
+        pytest.param(b" \r\n" + RFC_REQUEST, 400, id="line of a space first"),
         pytest.param(b"GET / HTTP/1.1\n\n", 400, id="bare LF"),
         pytest.param(b"GET /\r\n\r\n", 400, id="HTTP/0.9"),
         pytest.param(b"GET  / HTTP/1.1\r\n\r\n", 400, id="two spaces"),
@@ -199,14 +203,14 @@ def test_malformed_field(feed: Feed, fields: bytes, decoder: type[Decoder]) -> N
         pytest.param(b"GET /\x7f HTTP/1.1\r\n\r\n", 400, id="DEL in the target"),
         pytest.param(b"GET /\tHTTP/1.1\r\n\r\n", 400, id="tab for a space"),
         pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, id="TLS on a plain port"),
-        pytest.param(b"GET / HTTP/1.0\r\n\r\n", 505, id="H05"),
-        pytest.param(b"GET / HTTP/1.2\r\n\r\n", 505, id="1.2"),
+        pytest.param(b"GET / HTTP/0.9\r\n\r\n", 505, id="HTTP/0.9 with a version"),
         pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, id="HTTP/2"),
         pytest.param(b"GET /" + LONG, 414, id="H32 endless request line"),
         pytest.param(request(b"A: " + LONG), 431, id="H30 endless field line"),
-        pytest.param(request(b"A: 1\r\n" * 129), 431, id="H31 129 fields"),
-        pytest.param(request((b"A: " + b"b" * 8000 + b"\r\n") * 3), 431, id="24 KiB head"),
-        pytest.param(b"GET /" + b"a" * 8170 + b"\x00" + LONG, 400, id="control in a line too long"),
+        pytest.param(request(b"A: 1\r\n" * 257), 431, id="H31 257 fields"),
+        pytest.param(request((b"A: " + b"b" * 8000 + b"\r\n") * 5), 431, id="40 KiB head"),
+        pytest.param(b"GET /" + b"a" * 16362 + b"\x00" + LONG, 400, id="control in a line too long"),
+        pytest.param(b"\r\n" * 16384, 414, id="endless empty lines"),
     ],
 )
 def test_refused_request(feed: Feed, data: bytes, status: int) -> None:
@@ -227,13 +231,108 @@ def test_refused_request(feed: Feed, data: bytes, status: int) -> None:
         pytest.param(b"HTTP/1.1  200 OK\r\n\r\n", id="two spaces"),
         pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n", id="SSH"),
         pytest.param(b"HTTP/1.1 200 " + LONG, id="C10 endless status line"),
-        pytest.param(b"HTTP/1.1 200 OK\r\n" + b"A: 1\r\n" * 129, id="C09 endless headers"),
+        pytest.param(b"HTTP/1.1 200 OK\r\n" + b"A: 1\r\n" * 257, id="C09 endless headers"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nA: b\r\n" + b" c\r\n" * 8192, id="endless folds"),
+        pytest.param(b"\r\n" + RFC_RESPONSE, id="empty line first"),
         pytest.param(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 9, id="nine interim responses"),
     ],
 )
 def test_refused_response(feed: Feed, data: bytes) -> None:
     with pytest.raises(InvalidResponse):
         feed(ResponseDecoder(), data)
+
+
+@FEEDS
+@pytest.mark.parametrize("version", ["1.0", "1.1", "1.2", "1.9"])
+def test_the_version_is_the_handshakes(feed: Feed, version: str) -> None:
+    """H05: a page may be asked for by any HTTP/1, as old proxies and health checks do."""
+    message = feed(RequestDecoder(), f"HEAD /page HTTP/{version}\r\n\r\n".encode())
+    assert isinstance(message, Request)
+    assert (message.method, message.target, message.version) == ("HEAD", "/page", version)
+
+
+@FEEDS
+@pytest.mark.parametrize("lines", [1, 2, 100])
+def test_empty_lines_before_a_request(feed: Feed, lines: int) -> None:
+    """RFC 9112 section 2.2: a server SHOULD ignore at least one."""
+    decoder = RequestDecoder()
+    message = feed(decoder, b"\r\n" * lines + RFC_REQUEST)
+    assert message is not None
+    assert message.raw == RFC_REQUEST
+    assert decoder.held == 0
+
+
+@FEEDS
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        pytest.param(b"A: b\r\n c\r\n", [("A", "b c")], id="C11 obs-fold"),
+        pytest.param(b"A: b \t\r\n\t c: d \r\nE: f\r\n", [("A", "b c: d"), ("E", "f")], id="spaces around it"),
+        pytest.param(b"A:\r\n b\r\n", [("A", "b")], id="first line empty"),
+        pytest.param(b"A: b\r\n \r\n\t\r\nC: d\r\n", [("A", "b"), ("C", "d")], id="nothing but spaces"),
+        pytest.param(b"A: b\r\n" + b" c\r\n" * 300, [("A", "b" + " c" * 300)], id="300 lines of one field"),
+        pytest.param(b"A: \xe9\r\n \xff\r\n", [("A", "\xe9 \xff")], id="obs-text"),
+    ],
+)
+def test_folded_fields_of_an_answer(feed: Feed, fields: bytes, expected: list[tuple[str, str]]) -> None:
+    """RFC 9112 section 5.2: a user agent MUST replace each fold with spaces."""
+    message = feed(ResponseDecoder(), b"HTTP/1.1 403 No\r\nServer: x \r\n" + fields + b"\r\n")
+    assert isinstance(message, Response)
+    assert (message.status, message.reason) == (403, "No")
+    assert message.headers.items() == [("Server", "x"), *expected]
+    assert message.raw.endswith(b"\r\n\r\n")
+
+
+def test_a_fold_concerns_its_own_answer_alone() -> None:
+    message = ResponseDecoder().decode(b"HTTP/1.1 103 Early Hints\r\nA: b\r\n c\r\n\r\n" + RFC_RESPONSE)
+    assert message is not None
+    assert message.raw == RFC_RESPONSE
+
+
+@FEEDS
+@pytest.mark.parametrize(
+    ("rest", "words"),
+    [
+        (b"Content-Security-Policy: " + LONG, "a line of more than 16384 bytes"),
+        ((b"A: " + b"b" * 8000 + b"\r\n") * 5, "a head of more than 32768 bytes"),
+        (b"A: 1\r\n" * 257, "more than 256 header fields"),
+        (b"A : b\r\n", "whitespace between a field name and its colon"),
+    ],
+    ids=["line", "head", "fields", "malformed"],
+)
+def test_a_refused_answer_still_has_a_status(feed: Feed, rest: bytes, words: str) -> None:
+    with pytest.raises(InvalidResponse) as caught:
+        feed(ResponseDecoder(), b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 403 Forbidden\r\n" + rest)
+    assert str(caught.value) == f"{words}, in an answer with status 403"
+
+
+@FEEDS
+@pytest.mark.parametrize(
+    ("data", "is_for_head"),
+    [
+        (b"HEAD / HTTP/1.1\r\nA : b\r\n", True),
+        (b"\r\nHEAD /" + LONG, True),
+        (b"HEAD / HTTP/2.0\r\n\r\n", True),
+        (b"HEAD / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", True),
+        (b"HEADER / HTTP/2.0\r\n\r\n", False),
+        (b"GET / HTTP/1.1\r\nHEAD \r\n", False),
+    ],
+)
+def test_what_is_refused_may_be_for_head(feed: Feed, data: bytes, is_for_head: bool) -> None:
+    """RFC 9110 section 9.3.2: no answer to HEAD has a body, whatever its status."""
+    decoder = RequestDecoder()
+    assert not decoder.is_for_head
+    with pytest.raises(InvalidRequest):
+        feed(decoder, data)
+    assert decoder.is_for_head is is_for_head
+
+
+def test_an_unfinished_request_may_be_for_head() -> None:
+    decoder = RequestDecoder()
+    decoder.decode(b"\r\nHEAD")
+    assert not decoder.is_for_head
+    decoder.decode(b" ")
+    assert decoder.is_for_head
 
 
 @FEEDS
@@ -261,12 +360,13 @@ def test_status_line(feed: Feed, line: bytes, status: int, reason: str) -> None:
         pytest.param(b"\x16\x03\x01", 1, id="control"),
         pytest.param(b"GET / HTTP/1.1\r\nA: b\nC", 21, id="bare LF"),
         pytest.param(b"GET / HTTP/1.1\r\nA: b\rcdef", 22, id="bare CR"),
-        pytest.param(b"GET / HTTP/1.0\r\nA: b", 16, id="version"),
+        pytest.param(b"GET / HTTP/2.0\r\nA: b", 16, id="version"),
         pytest.param(b"GET / HTTP/1.1\r\nA : b\r\nC: d", 23, id="field line"),
-        pytest.param(b"A" * 9000, 8192, id="request line"),
-        pytest.param(b"GET / HTTP/1.1\r\n" + b"A" * 9000, 16 + 8192, id="endless field line"),
-        pytest.param(b"GET / HTTP/1.1\r\n" + (b"A: " + b"b" * 8000 + b"\r\n") * 3, 16384, id="head"),
-        pytest.param(b"GET / HTTP/1.1\r\n" + b"A: 1\r\n" * 130, 16 + 129 * 6, id="fields"),
+        pytest.param(b"A" * 17000, 16384, id="request line"),
+        pytest.param(b"GET / HTTP/1.1\r\n" + b"A" * 17000, 16 + 16384, id="endless field line"),
+        pytest.param(b"GET / HTTP/1.1\r\n" + (b"A: " + b"b" * 8000 + b"\r\n") * 5, 32768, id="head"),
+        pytest.param(b"GET / HTTP/1.1\r\n" + b"A: 1\r\n" * 258, 16 + 257 * 6, id="fields"),
+        pytest.param(b"\r\n" * 20000, 32768, id="empty lines"),
     ],
 )
 def test_refused_as_soon_as_known(data: bytes, at: int) -> None:
@@ -277,17 +377,17 @@ def test_refused_as_soon_as_known(data: bytes, at: int) -> None:
         decoder.decode(data[at - 1 : at])
 
 
-#: 16,384 bytes: request line 16, two field lines of 8,005, one of 356, the empty line.
-FULL_HEAD = request((b"A: " + b"b" * 8000 + b"\r\n") * 2 + b"B: " + b"b" * 351 + b"\r\n")
+#: 32,768 bytes: request line 16, two field lines of 16,005, one of 740, the empty line.
+FULL_HEAD = request((b"A: " + b"b" * 16000 + b"\r\n") * 2 + b"B: " + b"b" * 735 + b"\r\n")
 
 
 @FEEDS
 @pytest.mark.parametrize(
     "data",
     [
-        pytest.param(b"GET /" + b"a" * (8192 - 16) + b" HTTP/1.1\r\n\r\n", id="request line"),
-        pytest.param(request(b"A: " + b"b" * (8192 - 5) + b"\r\n"), id="field line"),
-        pytest.param(request(b"A: 1\r\n" * 128), id="fields"),
+        pytest.param(b"GET /" + b"a" * (16384 - 16) + b" HTTP/1.1\r\n\r\n", id="request line"),
+        pytest.param(request(b"A: " + b"b" * (16384 - 5) + b"\r\n"), id="field line"),
+        pytest.param(request(b"A: 1\r\n" * 256), id="fields"),
         pytest.param(FULL_HEAD, id="head"),
     ],
 )
@@ -298,11 +398,72 @@ def test_limits_are_inclusive(feed: Feed, data: bytes) -> None:
 
 
 def test_head_of_one_byte_more() -> None:
-    assert len(FULL_HEAD) == 16384
-    for data in (FULL_HEAD.replace(b"GET", b"POST"), b"GET /" + b"a" * (8192 - 15) + b" HTTP/1.1\r\n\r\n"):
+    assert len(FULL_HEAD) == 32768
+    for data in (FULL_HEAD.replace(b"GET", b"POST"), b"GET /" + b"a" * (16384 - 15) + b" HTTP/1.1\r\n\r\n"):
         with pytest.raises(InvalidRequest) as caught:
             RequestDecoder().decode(data)
         assert caught.value.status == (431 if data.startswith(b"POST") else 414)
+
+
+@pytest.mark.parametrize(
+    ("limits", "fits", "does_not", "status"),
+    [
+        ({"max_header_line": 16}, b"GET / HTTP/1.1\r\nA: bcdefghijk\r\n\r\n", b"GET /a HTTP/1.1\r\n", 414),
+        ({"max_header_line": 16}, b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nA: bcdefghijklm\r\n", 431),
+        ({"max_header_size": 18}, b"GET / HTTP/1.1\r\n\r\n", b"\r\nGET / HTTP/1.1\r\n\r\n", 431),
+        ({"max_headers": 1}, request(b"A: b\r\n"), request(b"A: b\r\nC: d\r\n"), 431),
+    ],
+    ids=str,
+)
+@FEEDS
+def test_limits_that_are_given(feed: Feed, limits: dict[str, int], fits: bytes, does_not: bytes, status: int) -> None:
+    message = feed(RequestDecoder(**limits), fits)
+    assert message is not None
+    assert message.raw == fits
+    with pytest.raises(InvalidRequest) as caught:
+        feed(RequestDecoder(**limits), does_not)
+    assert caught.value.status == status
+    answer = b"HTTP/1.1 200 OK\r\n"
+    with pytest.raises(InvalidResponse):
+        feed(ResponseDecoder(**limits), answer + b"A: bcdefghijklm\r\n" * 2 + b"\r\n")
+
+
+@pytest.mark.parametrize("start", [b"GET / HTTP/1.1\r\n", b"HTTP/1.1 200 OK\r\n"])
+@pytest.mark.parametrize("limit", [None, 2**63 - 1, 10**30])
+def test_no_limits(start: bytes, limit: int | None) -> None:
+    data = start + b"A: " + b"b" * 100_000 + b"\r\n" + b"C: d\r\n" * 5000 + b"\r\n"
+    make = RequestDecoder if start.startswith(b"GET") else ResponseDecoder
+    decoder = make(max_header_line=limit, max_header_size=limit, max_headers=limit)
+    half = len(data) // 2
+    assert decoder.decode(data[:half]) is None
+    assert decoder.held == half
+    message = decoder.decode(data[half:])
+    assert message is not None
+    assert message.raw == data
+    assert len(message.headers.items()) == 5001
+
+
+@pytest.mark.parametrize("name", ["max_header_line", "max_header_size", "max_headers"])
+@pytest.mark.parametrize("limit", [0, -1])
+@pytest.mark.parametrize("decoder", [RequestDecoder, ResponseDecoder])
+def test_limits_that_nothing_could_pass(name: str, limit: int, decoder: type[Decoder]) -> None:
+    with pytest.raises(LocalProtocolError):
+        decoder(**{name: limit})
+
+
+def test_what_is_held_of_a_head() -> None:
+    decoder = RequestDecoder()
+    assert decoder.held == 0
+    for place in range(len(RFC_REQUEST) - 1):
+        decoder.decode(RFC_REQUEST[place : place + 1])
+        assert decoder.held == place + 1
+    decoder.decode(b"\n" + FRAME)
+    assert decoder.held == 0
+    refusing = RequestDecoder()
+    refusing.decode(b"GET / HTTP/1.1\r\n")
+    with pytest.raises(InvalidRequest):
+        refusing.decode(b"\x00")
+    assert refusing.held == 0
 
 
 def test_has_started() -> None:
@@ -354,6 +515,17 @@ def test_build_response(status: int, headers: list[tuple[str, str]], body: bytes
     decoder = ResponseDecoder()
     assert decoder.decode(expected) is not None
     assert decoder.unread == body
+
+
+def test_a_field_by_default() -> None:
+    answer = Response.build(403, [("A", "b")], b"no")
+    dated = answer.with_default("Date", "Sun, 06 Nov 1994 08:49:37 GMT")
+    assert dated.encode() == (
+        b"HTTP/1.1 403 Forbidden\r\nA: b\r\nContent-Length: 2\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\nno"
+    )
+    assert dated.with_default("DATE", "now") is dated
+    with pytest.raises(LocalProtocolError):
+        answer.with_default("Date", "now\r\nA: b")
 
 
 BAD_FIELDS = [
@@ -432,8 +604,8 @@ def test_tokens_and_reasons() -> None:
 
 PIECES = [
     *(b"GET / HTTP/1.1\r\n", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", b"Host: a\r\n", b"A: b\r\n"),
-    *(b"\r\n", b"\r", b"\n", b" ", b":", b"\x00", b"\xff"),
-    *(b"A" * 4000, b"A: " + b"b" * 4000 + b"\r\n", b"C: d\r\n" * 64),
+    *(b"\r\n", b"\r", b"\n", b" ", b":", b"\x00", b"\xff", b" c\r\n"),
+    *(b"A" * 8000, b"A: " + b"b" * 8000 + b"\r\n", b"C: d\r\n" * 128),
 ]
 HEADS = st.one_of(
     st.binary(max_size=100),
@@ -478,14 +650,14 @@ def test_what_is_built_is_decoded(headers: list[tuple[str, str]]) -> None:
     assert decoded.headers.items() == [(name, value.strip(" \t")) for name, value in headers]
 
 
-def cost(data: bytes) -> Measure:
-    """Fed in pieces of a byte."""
+def cost(data: bytes, size: int, make: Callable[[], Decoder]) -> Measure:
+    """Fed in pieces of so many bytes."""
 
     def decode() -> None:
         for _ in range(4):
-            decoder = RequestDecoder()
-            for index in range(len(data)):
-                decoder.decode(data[index : index + 1])
+            decoder = make()
+            for index in range(0, len(data), size):
+                decoder.decode(data[index : index + size])
 
     return lambda: spent(decode)
 
@@ -496,4 +668,30 @@ def test_time_is_linear(unit: bytes) -> None:
     small, large = (b"GET / HTTP/1.1\r\nX: 1\r\n" + (unit * 8000)[:size] for size in (300, 1200))
     if unit == b"a":
         small, large = (b"GET /" + unit * size for size in (2000, 8000))
-    assertLinear(cost(small), cost(large))
+    assertLinear(cost(small, 1, RequestDecoder), cost(large, 1, RequestDecoder))
+
+
+def unlimited() -> RequestDecoder:
+    return RequestDecoder(max_header_line=None, max_header_size=None, max_headers=None)
+
+
+def unlimited_client() -> ResponseDecoder:
+    return ResponseDecoder(max_header_line=None, max_header_size=None, max_headers=None)
+
+
+@pytest.mark.parametrize("size", [100, 10**9])
+@pytest.mark.parametrize(
+    ("start", "unit", "end"),
+    [
+        pytest.param(b"GET / HTTP/1.1\r\nX: ", b"a ", b"\r\n\r\n", id="line"),
+        pytest.param(b"GET / HTTP/1.1\r\n", b"X: 1\r\n", b"\r\n", id="fields"),
+        pytest.param(b"", b"\r\n", b"GET / HTTP/1.1\r\n\r\n", id="empty lines"),
+        pytest.param(b"HTTP/1.1 403 No\r\nX: y\r\n", b" z\r\n", b"\r\n", id="folds"),
+        pytest.param(b"HTTP/1.1 403 No\r\nX: y\r\n", b" \r\n", b"\r\n", id="empty folds"),
+        pytest.param(b"HTTP/1.1 403 No\r\nX: y\r\n z", b" ", b"\r\n z\r\n\r\n", id="spaces before a fold"),
+    ],
+)
+def test_time_is_linear_without_limits(start: bytes, unit: bytes, end: bytes, size: int) -> None:
+    make = unlimited_client if start.startswith(b"HTTP") else unlimited
+    small, large = (start + unit * count + end for count in (2_500, 10_000))
+    assertLinear(cost(small, size, make), cost(large, size, make))

@@ -1,6 +1,9 @@
 import gc
+import re
+import time
 from asyncio import CancelledError as AsyncioCancelled
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
@@ -31,6 +34,7 @@ from wire import (
 from zope.interface.verify import verifyObject
 
 from wsock import Accept, LocalProtocolError, Refuse, Settings, WebSocketServerFactory, WebSocketServerProtocol
+from wsock.delivery import LOST
 
 WITH_SUBPROTOCOLS = REQUEST[:-2] + b"Sec-WebSocket-Protocol: chat, superchat\r\n\r\n"
 
@@ -417,8 +421,10 @@ def test_refusing_a_peer_that_was_made_to_wait_reads_on() -> None:
         (REQUEST.replace(b"Version: 13", b"Version: 213"), 426),
         (REQUEST.replace(b"websocket", b"h2c"), 426),
         (REQUEST[:-2] + b"Origin: https://evil.example\r\n\r\n", 403),
-        (b"GET /" + b"x" * 9000, 414),
-        (REQUEST[:-2] + b"X: " + b"x" * 9000, 431),
+        (REQUEST[:-2] + b"Origin: null\r\n\r\n", 403),
+        (b"GET /" + b"x" * 17000, 414),
+        (REQUEST[:-2] + b"X: " + b"x" * 17000, 431),
+        (b"GET / HTTP/1.0\r\n\r\n", 505),
     ],
 )
 def test_a_request_that_is_none_of_ours(request_: bytes, expected: int) -> None:
@@ -435,6 +441,192 @@ def test_a_request_that_is_none_of_ours(request_: bytes, expected: int) -> None:
 def test_the_origins_of_the_factory() -> None:
     served = Served(allowedOrigins=["https://good.example"])
     assert served.feed(REQUEST[:-2] + b"Origin: https://good.example\r\n\r\n") == ANSWER
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, 101),
+        ({"maxHeaderLine": 45}, 101),
+        ({"maxHeaderLine": 44}, 431),
+        ({"maxHeaderLine": 19}, 414),
+        ({"maxHeaderSize": 161}, 101),
+        ({"maxHeaderSize": 160}, 431),
+        ({"maxHeaders": 5}, 101),
+        ({"maxHeaders": 4}, 431),
+    ],
+    ids=str,
+)
+def test_the_limits_of_a_head(settings: dict[str, int], expected: int) -> None:
+    """Of 161 bytes in 5 fields; the longest line has 45 bytes with its end."""
+    assert len(REQUEST) == 161
+    assert status(Served(settings=settings).feed(REQUEST)) == expected
+
+
+def test_a_head_without_limits() -> None:
+    settings = {"maxHeaderLine": None, "maxHeaderSize": None, "maxHeaders": None}
+    assert (
+        Served(settings=settings).feed(REQUEST[:-2] + b"X: y\r\n" * 9000 + b"Y: " + b"z" * 10**6 + b"\r\n\r\n")
+        == ANSWER
+    )
+
+
+def test_empty_lines_before_a_request() -> None:
+    assert Served().feed(b"\r\n\r\n" + REQUEST) == ANSWER
+
+
+DATE = rb"\r\nDate: (?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT\r\n"
+
+
+def refuse(refuse: Exception) -> Callable[[object], Any]:
+    def build(request: object) -> Any:
+        raise refuse
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("request_", "refused", "expected"),
+    [
+        (b"NONSENSE\r\n", None, 400),
+        (REQUEST.replace(b"Version: 13", b"Version: 12"), None, 426),
+        (REQUEST, Refuse(401), 401),
+        (REQUEST, Refuse(303, [("Location", "/login")]), 303),
+        (REQUEST, Refuse(204), 204),
+        (REQUEST, ValueError("secret"), 500),
+    ],
+    ids=str,
+)
+def test_each_refusal_has_a_date(request_: bytes, refused: Exception | None, expected: int) -> None:
+    """RFC 9110 section 6.6.1; the form is that of section 5.6.7."""
+    served = Served() if refused is None else Served(buildApplication=refuse(refused))
+    before = int(time.time())
+    answer = served.feed(request_)
+    after = time.time()
+    assert status(answer) == expected
+    [field] = re.findall(DATE, answer)
+    assert before <= parsedate_to_datetime(field.decode().strip().removeprefix("Date: ")).timestamp() <= after
+
+
+def test_the_date_of_an_application_is_left_to_it() -> None:
+    served = Served(buildApplication=refuse(Refuse(403, [("date", "Sun, 06 Nov 1994 08:49:37 GMT")])))
+    answer = served.feed(REQUEST)
+    assert b"\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\n" in answer
+    assert answer.lower().count(b"\r\ndate:") == 1
+
+
+@pytest.mark.parametrize(
+    ("rest", "expected"),
+    [
+        (b" / HTTP/1.1\r\nHost: a\r\n\r\n", 426),
+        (b" / HTTP/1.0\r\n\r\n", 505),
+        (REQUEST[3:], 405),
+        (b" / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
+        (b" /" + b"x" * 17000, 414),
+    ],
+)
+def test_no_answer_to_head_has_a_body(rest: bytes, expected: int) -> None:
+    """RFC 9110 section 9.3.2; its Content-Length is that of the answer to GET (section 8.6)."""
+    answer = Served().feed(b"HEAD" + rest)
+    assert status(answer) == expected
+    assert body(answer) == b""
+    got = Served().feed((b"PUT" if rest == REQUEST[3:] else b"GET") + rest)
+    assert body(got) != b""
+    assert f"\r\nContent-Length: {len(body(got))}\r\n".encode() in answer
+
+
+@pytest.mark.parametrize("when", ["timed out", "stopped", "stopped before"])
+def test_no_answer_to_an_unfinished_head_has_a_body(when: str) -> None:
+    served = Served(settings={"openTimeout": 3})
+    if when == "stopped before":
+        served.lose()
+        served.factory.stop()
+        served = Served(factory=served.factory)
+    answer = served.feed(b"HEAD / HTTP/1.1\r\n" + (b"\r\n" if when == "stopped before" else b""))
+    if when == "stopped":
+        served.factory.stop()
+        answer = served.transport.taken()
+    elif when == "timed out":
+        answer = served.advance(3)
+    assert status(answer) == (408 if when == "timed out" else 503)
+    assert body(answer) == b""
+
+
+# Unfinished heads
+
+UNFINISHED = b"GET / HTTP/1.1\r\nCookie: ".ljust(16384, b"x")
+UNFINISHED_HEAD = b"HEAD / HTTP/1.1\r\nCookie: ".ljust(16384, b"x")
+
+
+def test_unfinished_heads_of_all_connections_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred times as much is sent, and what goes over it is answered with 503."""
+    monkeypatch.setattr("wsock.server._UNFINISHED", 2**20)
+    # Without timers, since a clock sorts all that it has.
+    first = Served(settings={"openTimeout": None, "closeTimeout": None, "pingTimeout": None})
+    waiting = [first, *(Served(factory=first.factory) for _ in range(6399))]
+    refused = []
+    for served in waiting:
+        for place in range(0, 16384, 8192):
+            answer = served.feed(UNFINISHED[place : place + 8192])
+            if answer:
+                refused.append(answer)
+                assert status(answer) == 503
+                assert b"\r\nRetry-After: 5\r\n" in answer
+    assert len(refused) == 6400 - 64
+    # A handshake in one piece has no part in it.
+    assert Served(factory=first.factory).feed(REQUEST) == ANSWER
+    # A byte more is one too many; a byte that ends a head is not.
+    assert status(Served(factory=first.factory).feed(b"G")) == 503
+    assert status(first.feed(b"\r\n\r\n")) == 426
+    late = Served(factory=first.factory)
+    assert late.feed(UNFINISHED) == b""
+    assert status(Served(factory=first.factory).feed(b"G")) == 503
+    for served in (*waiting, late):
+        served.lose(clean=False)
+    assert first.factory._unfinished == 0
+
+
+def test_one_head_without_limits_has_the_bound_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsock.server._UNFINISHED", 2**20)
+    served = Served(settings={"maxHeaderLine": None, "maxHeaderSize": None, "maxHeaders": None})
+    for _ in range(64):
+        assert served.feed(b"x" * 16384 if served.factory._unfinished else UNFINISHED_HEAD) == b""
+    answer = served.feed(b"x")
+    assert status(answer) == 503
+    assert body(answer) == b""
+    assert served.factory._unfinished == 0
+    for _ in range(100 * 64):
+        assert served.feed(UNFINISHED) == b""
+    assert served.factory._unfinished == 0
+
+
+@pytest.mark.parametrize("otherwise", [False, True])
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda served: served.feed(REQUEST[50:]),
+        lambda served: served.feed(b"\r\n\r\n"),
+        lambda served: served.feed(b"\r\nUpgrade: no\r\n\r\n"),
+        lambda served: served.feed(b"\x00"),
+        lambda served: served.feed(b"x" * 40000),
+        lambda served: served.advance(10),
+        lambda served: served.factory.stop(),
+        lambda served: served.wire.loseConnection(),
+        lambda served: served.wire.connectionLost(Failure(ConnectionError())),
+        lambda served: (served.wire.abortConnection(), served.wire.connectionLost(Failure(ConnectionError()))),
+    ],
+    ids=["open", "no WebSocket", "others", "malformed", "large", "late", "stop", "lose", "lost", "abort"],
+)
+def test_each_end_of_an_opening_gives_its_head_back(end: Callable[[Served], object], otherwise: bool) -> None:
+    served = Served(otherwise=Others() if otherwise else None)
+    for place in range(50):
+        served.feed(REQUEST[place : place + 1])
+        assert served.factory._unfinished == place + 1
+    end(served)
+    assert served.factory._unfinished == 0
+    if served.wire._phase != LOST:
+        served.wire.connectionLost(Failure(ConnectionError()))
+    assert served.factory._unfinished == 0
 
 
 # Deadlines
@@ -782,7 +974,13 @@ def test_there_may_be_no_protocol_for_others() -> None:
 
 @pytest.mark.parametrize(
     ("request_", "expected"),
-    [(REQUEST, 101), (REQUEST.replace(b"GET", b"PUT"), 405), (b"NONSENSE\r\n", 400), (b"GET /" + b"x" * 9000, 414)],
+    [
+        (REQUEST, 101),
+        (REQUEST.replace(b"GET", b"PUT"), 405),
+        (REQUEST.replace(b"HTTP/1.1", b"HTTP/1.0"), 505),
+        (b"NONSENSE\r\n", 400),
+        (b"GET /" + b"x" * 17000, 414),
+    ],
 )
 def test_what_is_ours_stays_ours(request_: bytes, expected: int) -> None:
     others = Others()

@@ -587,6 +587,8 @@ UPGRADE = {"Connection": "close, Upgrade", "Upgrade": "websocket", "Sec-WebSocke
         ("GET /echo HTTP/1.1", (426, "Upgrade Required"), UPGRADE, b"Upgrade Required"),
         ("GET /echo?a HTTP/1.1", (426, "Upgrade Required"), UPGRADE, b"Upgrade Required"),
         ("HEAD /echo HTTP/1.1", (426, "Upgrade Required"), UPGRADE, None),
+        ("GET /echo HTTP/1.0", (426, "Upgrade Required"), UPGRADE, b"Upgrade Required"),
+        ("GET /nonesuch HTTP/1.0", (404, "Not Found"), {}, b"Not Found"),
         ("GET /healthz HTTP/1.1", (200, "OK"), HEALTHY, b"ok\n"),
         ("GET /healthz?a HTTP/1.1", (200, "OK"), HEALTHY, b"ok\n"),
         ("HEAD /healthz HTTP/1.1", (200, "OK"), {**HEALTHY, "Content-Length": "3"}, None),
@@ -598,7 +600,7 @@ def test_pages(twistd: Twistd, line: str, status: tuple[int, str], fields: dict[
     peer = twistd.address().connect()
     # What follows is no second request: a proxy may not make a WebSocket of this connection.
     peer.send(request(line, upgrade=None, connection="keep-alive") + (request() if line[0] == "G" else b""))
-    answer = peer.answer()
+    answer = peer.answer(line.rpartition(" ")[2])
     assert (answer.status, answer.reason) == status
     expected = {"Connection": "close", **fields}
     assert {name: answer[name] for name in expected} == expected
@@ -790,11 +792,12 @@ def page_connection(clock: Clock, health: Health | None = None) -> tuple[IProtoc
 BODY = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n"
 
 
-def test_a_body_that_drips() -> None:
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+def test_a_body_that_drips(version: bytes) -> None:
     """It gets 10 seconds, however often something comes."""
     clock = Clock()
     protocol, transport = page_connection(clock)
-    protocol.dataReceived(BODY)
+    protocol.dataReceived(BODY.replace(b"1.1", version))
     for _ in range(9):
         clock.advance(1)
         protocol.dataReceived(b"a")

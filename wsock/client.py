@@ -124,7 +124,12 @@ class WebSocketClientProtocol(WireProtocol):
         if self._started is not None:
             self._started.addErrback(self._startedFailed)
         if self._phase == OPENING and self._head is not None:
-            self._decoder = ResponseDecoder()
+            settings = self._settings
+            self._decoder = ResponseDecoder(
+                max_header_line=settings.maxHeaderLine,
+                max_header_size=settings.maxHeaderSize,
+                max_headers=settings.maxHeaders,
+            )
             self._outgoing.writeAhead(self._head.encode())
 
     def _startedFailed(self, failure: Failure) -> Failure | None:

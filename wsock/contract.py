@@ -16,7 +16,13 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
 from .request import Request
-from .sansio.constants import DEFAULT_MAX_MESSAGE_SIZE, CloseCode
+from .sansio.constants import (
+    DEFAULT_MAX_HEADER_LINE,
+    DEFAULT_MAX_HEADER_SIZE,
+    DEFAULT_MAX_HEADERS,
+    DEFAULT_MAX_MESSAGE_SIZE,
+    CloseCode,
+)
 from .sansio.errors import LocalProtocolError, WebSocketError, make_empty
 
 if TYPE_CHECKING:
@@ -189,6 +195,10 @@ class Settings:
             past ``sendLimit`` it is closed with 1013. ``"drop"``: it is read on; past ``sendLimit`` the oldest messages
             that have not begun to leave are dropped.
         maxConnections: how many open connections a factory has; one more is answered with 503.
+        maxHeaderLine: the longest line of a request's or an answer's head, in bytes with its end. A longer one is
+            answered with 414 or 431, and fails a client.
+        maxHeaderSize: the largest head, in bytes with its empty line; likewise.
+        maxHeaders: how many header fields a head may have; likewise.
     """
 
     maxMessageSize: int | None = DEFAULT_MAX_MESSAGE_SIZE
@@ -202,6 +212,9 @@ class Settings:
     sendLimit: int | None = 2**20
     slowConsumer: Literal["wait", "close", "drop"] = "wait"
     maxConnections: int | None = None
+    maxHeaderLine: int | None = DEFAULT_MAX_HEADER_LINE
+    maxHeaderSize: int | None = DEFAULT_MAX_HEADER_SIZE
+    maxHeaders: int | None = DEFAULT_MAX_HEADERS
 
     def __post_init__(self) -> None:
         if self.slowConsumer not in SLOW_CONSUMER:

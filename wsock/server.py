@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from email.utils import formatdate
 from functools import partial
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -32,6 +33,10 @@ from .sansio.http import RequestDecoder, Response, is_token
 
 #: How much of what follows a request is held while ``buildApplication`` decides, in bytes.
 _UNDECIDED: Final = 65536
+#: How much all connections of a factory hold of heads that have not ended, in bytes; more is answered with 503. Some
+#: thousands of slow clients fit.
+_UNFINISHED: Final = 2**26
+_CROWDED: Final = "the server holds as much of unfinished requests as it may"
 _FULL: Final = "as many connections as may be are open"
 #: A request that offers nothing, to try headers on.
 _ANYONE: Final = Opening(Head(b""), "", [], [], None, "")
@@ -65,8 +70,13 @@ class WebSocketServerProtocol(WireProtocol):
 
     def __init__(self, factory: WebSocketServerFactory, reactor: IReactorTime) -> None:
         super().__init__(factory, reactor)
+        settings = factory.settings
         #: None once the request is whole.
-        self._decoder: RequestDecoder | None = RequestDecoder()
+        self._decoder: RequestDecoder | None = RequestDecoder(
+            max_header_line=settings.maxHeaderLine,
+            max_header_size=settings.maxHeaderSize,
+            max_headers=settings.maxHeaders,
+        )
         self._deciding: Deferred[Any] | None = None
         self._opening: Opening | None = None
         #: Who got the connection, because it does not want a WebSocket.
@@ -96,22 +106,35 @@ class WebSocketServerProtocol(WireProtocol):
             self._countUndelivered(len(data))
 
     def _decode(self, decoder: RequestDecoder, data: bytes) -> None:
+        held = decoder.held
         try:
             head = decoder.decode(data)
         except InvalidRequest as error:
-            self._refuse(handshake.refusal(error), str(error))
+            self.factory._unfinished -= held
+            self._refuse(handshake.refusal(error), str(error), decoder.is_for_head)
             return
+        self.factory._unfinished += decoder.held - held
         if head is None:
+            if self.factory._unfinished > _UNFINISHED:
+                self._refuse(_unavailable(), _CROWDED, self._dropDecoder())
             return
         self._decoder = None
         if self.factory._stopping:
-            self._refuse(_unavailable(), "the server stops")
+            self._refuse(_unavailable(), "the server stops", head.method == "HEAD")
         elif self.factory.otherwise is not None and not handshake.wants_websocket(head):
             self._forward(self.factory.otherwise, head.raw + decoder.unread)
         else:
             if decoder.unread:
                 self._hold(decoder.unread)
             self._check(head)
+
+    def _dropDecoder(self) -> bool:
+        """Lets go of a request that has not ended; returns whether it is for HEAD."""
+        decoder, self._decoder = self._decoder, None
+        if decoder is None:
+            return False
+        self.factory._unfinished -= decoder.held
+        return decoder.is_for_head
 
     def _holdUndecided(self, data: bytes) -> None:
         """Holds what comes while ``buildApplication`` decides; a peer that sends much is made to wait."""
@@ -124,7 +147,7 @@ class WebSocketServerProtocol(WireProtocol):
         try:
             self._opening = opening = handshake.handle_open(head, allowed_origins=self.factory.allowedOrigins)
         except InvalidRequest as error:
-            self._refuse(handshake.refusal(error), str(error))
+            self._refuse(handshake.refusal(error), str(error), head.method == "HEAD")
             return
         if self.factory._isFull():
             self._refuse(_unavailable(), _FULL)
@@ -216,7 +239,7 @@ class WebSocketServerProtocol(WireProtocol):
         self._log.failure("the application failed to decide on a connection", failure)
         self._refuse(handshake.refuse(500))
 
-    def _refuse(self, answer: Response, why: str | None = None) -> None:
+    def _refuse(self, answer: Response, why: str | None = None, isForHead: bool = False) -> None:
         """Answers with HTTP and ends the connection."""
         if why is not None:
             self._log.info(
@@ -225,7 +248,9 @@ class WebSocketServerProtocol(WireProtocol):
         self._phase = ENDING
         self._held = None
         self._stopTimer()
-        self._outgoing.writeControl([answer.encode()])
+        # RFC 9110 §6.6.1: all but 1xx and 5xx MUST have a Date.
+        answer = answer.with_default("Date", formatdate(usegmt=True))
+        self._outgoing.writeControl([answer.raw if isForHead else answer.encode()])
         self._leave()
 
     def _openingTimedOut(self) -> None:
@@ -234,10 +259,11 @@ class WebSocketServerProtocol(WireProtocol):
 
     def _endOpening(self, why: str, stopping: bool = False) -> None:
         deciding, self._deciding = self._deciding, None
-        if self._decoder is None or (stopping and self._decoder.has_started):
-            self._refuse(_unavailable(), why)
-        elif self._decoder.has_started:
-            self._refuse(handshake.refuse(408), why)
+        decoder, isForHead = self._decoder, self._dropDecoder()
+        if decoder is None or (stopping and decoder.has_started):
+            self._refuse(_unavailable(), why, isForHead)
+        elif decoder.has_started:
+            self._refuse(handshake.refuse(408), why, isForHead)
         else:
             # RFC 9110 §15.5.9 wants a request to answer: a peer that said nothing gets no answer.
             self._phase = ENDING
@@ -263,6 +289,7 @@ class WebSocketServerProtocol(WireProtocol):
         protocol.dataReceived(data)
 
     def _openingLost(self, reason: Failure) -> None:
+        self._dropDecoder()
         deciding, self._deciding = self._deciding, None
         if deciding is not None:
             self._cancel(deciding)
@@ -328,8 +355,8 @@ class WebSocketServerFactory(ConnectionFactory[WebSocketServerProtocol]):
         allowedOrigins: which pages may connect, as ``https://host[:port]``; ``("*",)`` lets all; by default those
             of the host that they ask for. Clients that are no browsers send no Origin, and are not held up.
         headers: more fields for each 101 answer, a ``Server`` in place of ours among them.
-        otherwise: a factory for the connections whose request is not for a WebSocket, such as a
-            ``twisted.web.server.Site``; by default they are answered with 426.
+        otherwise: a factory for the connections whose request is not for a WebSocket, HTTP/1.0 included, such as a
+            ``twisted.web.server.Site``; by default they are answered with 426, or 505 where it is HTTP/1.0.
 
         Raises:
             LocalProtocolError: an origin, a header or a subprotocol that can't be.
@@ -346,6 +373,8 @@ class WebSocketServerFactory(ConnectionFactory[WebSocketServerProtocol]):
             raise LocalProtocolError("subprotocols are a sequence of tokens (RFC 6455 section 4.1)")
         self.allowedOrigins = allowedOrigins
         self.otherwise = otherwise
+        #: How many bytes all connections hold of heads that have not ended.
+        self._unfinished = 0
 
     def buildProtocol(self, addr: IAddress | None) -> WebSocketServerProtocol:
         """Returns the protocol for a new connection."""

@@ -283,11 +283,11 @@ class Peer:
             return
         raise AssertionError(f"there came {data!r}")
 
-    def answer(self) -> Answer:
+    def answer(self, version: str = "HTTP/1.1") -> Answer:
         """The head of the next HTTP answer."""
         start, fields = self._head()
-        version, status, reason = start.split(" ", 2)
-        assert version == "HTTP/1.1"
+        told, status, reason = start.split(" ", 2)
+        assert told == version
         return Answer(int(status), reason, fields)
 
     def _head(self) -> tuple[str, list[tuple[str, str]]]:

@@ -71,7 +71,6 @@ BAD = [
     Bad("a 101 of HTTP/1.0", lambda asked: asked.welcome("HTTP/1.0 101 Switching Protocols"), "HTTP/1.0"),
     Bad("no HTTP", lambda asked: b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "status line"),
     Bad("bare LF", lambda asked: asked.welcome().replace(b"\r\n", b"\n"), "status line"),
-    Bad("a folded field", lambda asked: asked.welcome(more="X-A: a\r\n b\r\n"), "fold"),
     Bad("interim answers without end", lambda asked: b"HTTP/1.1 103 Early Hints\r\n\r\n" * 9, "interim"),
     Bad("C09 endless fields", lambda asked: b"HTTP/1.1 101 Switching Protocols\r\n" + b"X-A: b\r\n" * 8192, "head"),
     Bad("C10 an endless field", lambda asked: b"HTTP/1.1 101 Switching Protocols\r\nX-A: " + b"a" * 65536, "line"),
@@ -150,6 +149,17 @@ def test_C03_refused(
     assert error.response.body == expected
     assert error.response.headers.get("WWW-Authenticate") == ("Basic" if status == 401 else None)
     assert ends(caller)
+
+
+def test_a_folded_field(client: Client, listen: Listen) -> None:
+    """RFC 9112 section 5.2: a user agent MUST unfold it."""
+    listener = listen()
+    attempt = client.begin(listener.url(), subprotocols=["chat", "other"])
+    caller = listener.accept()
+    caller.send(caller.asked().welcome(more="X-A: a\r\n b\r\nSec-WebSocket-Protocol:\r\n\tother\r\n"))
+    stream = attempt.result()
+    assert stream.transport.response.headers.get("X-A") == "a b"
+    assert stream.transport.subprotocol == "other"
 
 
 def test_C16_a_redirect_is_not_followed(client: Client, listen: Listen) -> None:

@@ -80,11 +80,12 @@ def check_refusal(peer: Peer, probe: Refused) -> None:
     length = answer["Content-Length"]
     assert length is not None
     body = peer.read(int(length))
+    assert answer["Date"] is not None
     # The reason phrase and nothing else: nothing of the request is echoed.
     assert body.decode() == answer.reason
     expected = {"Connection": "close", "Content-Type": "text/plain; charset=utf-8", **probe.fields}
     assert {name: answer[name] for name in expected} == expected
-    assert {name for name, _ in answer.fields} == {*expected, "Content-Length"}
+    assert {name for name, _ in answer.fields} == {*expected, "Content-Length", "Date"}
     peer.expect_end(2)
 
 

@@ -59,6 +59,13 @@ MAX_CONTROL_PAYLOAD: Final = 125
 MAX_CLOSE_REASON: Final = 123
 #: The largest message taken in where nobody says otherwise, in bytes.
 DEFAULT_MAX_MESSAGE_SIZE: Final = 2**20
+#: The longest line of an HTTP head where nobody says otherwise, in bytes with its end: the cookies of a single sign-on
+#: take 9,000. Load balancers have 16 KiB too; nginx (large_client_header_buffers) has 8.
+DEFAULT_MAX_HEADER_LINE: Final = 2**14
+#: The largest HTTP head, in bytes with its empty line, as nginx has it (four buffers of 8 KiB).
+DEFAULT_MAX_HEADER_SIZE: Final = 2**15
+#: The field lines of a head: Apache (LimitRequestFields) has 100, Twisted 500; some proxies add dozens.
+DEFAULT_MAX_HEADERS: Final = 256
 #: The protocol version that RFC 6455 section 4.1 asks for.
 VERSION: Final = "13"
 

@@ -4,8 +4,8 @@ Rules this module keeps:
 
 - a client: `open`, send, decode the answer, `handle_response`; a server: decode, `handle_open`, then `response` or
   `refuse`; nothing is remembered between two calls but their values;
-- of several reasons to refuse a request the answer gives the first of: not a WebSocket (426), method (405),
-  malformed (400), version (426), Origin (403);
+- of several reasons to refuse a request the answer gives the first of: version of HTTP (505), not a WebSocket (426),
+  method (405), malformed (400), version of WebSocket (426), Origin (403);
 - a refusal closes the connection and repeats nothing of the request.
 """
 
@@ -198,6 +198,9 @@ def handle_open(request: Request, *, allowed_origins: Sequence[str] | None = Non
     Raises:
         InvalidRequest: it has to be refused; `refusal` makes the answer.
     """
+    if request.version != "1.1":
+        # RFC 6455 §4.2.1: an HTTP/1.1 or higher GET; what is higher doesn't look like this. HTTP/1.0 has no Upgrade.
+        raise InvalidRequest("an HTTP version other than 1.1", 505)
     headers = request.headers
     if not _has_token(headers, "Upgrade", "websocket"):
         raise InvalidRequest("no 'Upgrade: websocket'", 426, _UPGRADE_REQUIRED)

@@ -2,29 +2,28 @@
 
 Rules this module keeps:
 
-- strict: what two readers could split in two ways (bare LF, bare CR, folded lines, a space before the colon) is
-  refused, since a request that a proxy and we read differently is an attack (RFC 9112 section 11.2);
-- limited: a head costs at most 16 KiB and time linear in its size, in whatever chunks it comes;
+- strict: what two readers could split in two ways (bare LF, bare CR, a request's folded lines, a space before the
+  colon) is refused, since a request that a proxy and we read differently is an attack (RFC 9112 section 11.2);
+- any HTTP/1: the version matters to a WebSocket alone, so `handshake` looks at it;
+- limited: a head costs at most 32 KiB by default, and time linear in its size, in whatever chunks it comes;
 - the same verdict for every way to split the same bytes, as soon as it is known: at the latest with the line's end;
-- a head stays one bytes object; its fields are parsed when they are asked for and not kept;
+- a head stays one bytes object, as it came but for empty lines before it and folds in it; its fields are parsed when
+  they are asked for and not kept;
 - nothing is encoded that this module would not decode, but for its limits: those of others may be higher.
 
 It reads no bodies: what follows a head is left in ``unread``.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Final
+from typing import Final, TypeAlias
 
+from .constants import DEFAULT_MAX_HEADER_LINE, DEFAULT_MAX_HEADER_SIZE, DEFAULT_MAX_HEADERS
 from .errors import HandshakeError, InvalidRequest, InvalidResponse, LocalProtocolError
 
-#: Bytes in a line with its end, as nginx (large_client_header_buffers) and Apache (LimitRequestLine, 8190) have it.
-MAX_LINE: Final = 8192
-#: Bytes in a head with the empty line, as node (--max-http-header-size) has it.
-MAX_HEAD: Final = 16384
-#: Field lines in a head: Apache (LimitRequestFields) has 100; browsers behind proxies send up to 40.
-MAX_FIELDS: Final = 128
+#: A limit where there is none: a place that no head reaches, small enough for `re` also when a length is added.
+_NO_LIMIT: Final = 2**60
 #: Interim responses (RFC 9110 section 15.2) skipped before a final one; in practice there are one or two.
 MAX_INTERIM: Final = 8
 
@@ -38,9 +37,11 @@ _TARGET = re.compile(r"[\x21-\x7e]+")
 _ABSOLUTE_FORM = re.compile(r"(?:http|ws)s?://([^/?#]*)", re.IGNORECASE)
 
 # In each pattern a repetition and what follows it share no byte, so none can backtrack into another split.
-_REQUEST_LINE = re.compile(_TOKEN_BYTES + rb" [\x21-\x7e]+ HTTP/([0-9]\.[0-9])\r\n")
+_REQUEST_LINE = re.compile(_TOKEN_BYTES + rb" [\x21-\x7e]+ HTTP/([0-9])\.[0-9]\r\n")
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9][0-9]{2}(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
 _FIELD_LINE = re.compile(_TOKEN_BYTES + rb":[\t\x20-\x7e\x80-\xff]*\r\n")
+_FOLDED_LINE = re.compile(rb"[ \t][\t\x20-\x7e\x80-\xff]*\r\n")
+_FOLD = re.compile(rb"\r\n[ \t]+")
 _SPACE_BEFORE_COLON = re.compile(_TOKEN_BYTES + rb"[ \t]+:")
 _UNSAFE = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r[^\n]")
 _HOST_LINE = re.compile(rb"\nhost:", re.IGNORECASE)
@@ -182,6 +183,12 @@ class Request(_Head):
         return self.raw[: self.raw.index(b" ")].decode("ascii")
 
     @property
+    def version(self) -> str:
+        """The HTTP version, such as ``"1.1"``."""
+        end = self.raw.index(b"\r\n")
+        return self.raw[end - 3 : end].decode("ascii")
+
+    @property
     def target(self) -> str:
         """The request target as received."""
         return self.raw.split(b" ", 2)[1].decode("ascii")
@@ -201,7 +208,7 @@ class Response(_Head):
     """A response head (RFC 9112 section 4), and the body where there is one.
 
     Attributes:
-        raw: the head from the status line to the empty line.
+        raw: the head from the status line to the empty line; a decoder has unfolded its fields.
         body: the content; a decoder leaves it empty.
     """
 
@@ -240,6 +247,20 @@ class Response(_Head):
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.raw, self.body)
 
+    def with_default(self, name: str, value: str) -> "Response":
+        """Return this response with one field more, unless it has one of that name.
+
+        It is for ``Date``, which an answer has to have (RFC 9110 section 6.6.1) and a core without a clock can't give.
+
+        Raises:
+            LocalProtocolError: the field can't be sent.
+        """
+        check_fields([(name, value)])
+        if name in self.headers:
+            return self
+        # Behind the last field, before the empty line.
+        return Response(self.raw[: len(self.raw) - 2] + f"{name}: {value}\r\n\r\n".encode("latin-1"), self.body)
+
     def encode(self) -> bytes:
         """Return the bytes to send: head and body."""
         return self.raw + self.body
@@ -256,11 +277,26 @@ class Response(_Head):
         return self.raw.partition(b"\r\n")[0][13:].decode("latin-1")
 
 
+def _number(limit: int | None) -> int:
+    """Return a limit as a number that `re` takes for a place."""
+    if limit is None or limit > _NO_LIMIT:
+        return _NO_LIMIT
+    if limit < 1:
+        raise LocalProtocolError("the limits of a head are at least 1, or None for no limit")
+    return limit
+
+
+#: What a decoder knows: `unread`, whether it has started and is finished, what it holds, its limits, its places in it.
+_HeadState: TypeAlias = tuple[bytes, bool, bool, bytes, tuple[int, int, int], tuple[int, int, int, int]]
+
+
 class _HeadDecoder:
     """What both decoders share: lines, limits, and what may stand in a field line."""
 
-    def __init__(self, error: Callable[[str, int], HandshakeError]) -> None:
-        self._error: Final = error
+    def __init__(self, max_header_line: int | None, max_header_size: int | None, max_headers: int | None) -> None:
+        self._max_line = _number(max_header_line)
+        self._max_size = _number(max_header_size)
+        self._max_fields = _number(max_headers)
         self.unread = b""
         self.has_started = False
         self._is_finished = False
@@ -268,29 +304,45 @@ class _HeadDecoder:
 
     def _restart(self) -> None:
         self._buffer = bytearray()
+        self._begin = 0  # behind the empty lines that were skipped
         self._line_start = 0
         self._scanned = 0
         self._fields = -1  # -1: the start line is not here yet
 
-    def _state(self) -> tuple[bytes, bool, bool, bytes, int, int, int]:
+    def _state(self) -> _HeadState:
         """All that it knows, for a copy."""
-        buffer = bytes(self._buffer)
-        start, scanned, fields = self._line_start, self._scanned, self._fields
-        return self.unread, self.has_started, self._is_finished, buffer, start, scanned, fields
+        limits = self._max_line, self._max_size, self._max_fields
+        places = self._begin, self._line_start, self._scanned, self._fields
+        return self.unread, self.has_started, self._is_finished, bytes(self._buffer), limits, places
 
-    def _resume(self, state: tuple[bytes, bool, bool, bytes, int, int, int]) -> None:
+    def _resume(self, state: _HeadState) -> None:
         """Become the copy of what had that `_state`."""
-        self.unread, self.has_started, self._is_finished, buffer = state[:4]
+        self.unread, self.has_started, self._is_finished, buffer, limits, places = state
         self._buffer = bytearray(buffer)
-        self._line_start, self._scanned, self._fields = state[4:]
+        self._max_line, self._max_size, self._max_fields = limits
+        self._begin, self._line_start, self._scanned, self._fields = places
 
-    def _check_start_line(self, line: bytes) -> None: ...
+    @property
+    def held(self) -> int:
+        """How many bytes it holds of a head that has not ended; 0 when it is whole or refused."""
+        return len(self._buffer)
+
+    def _check_start_line(self, line: bytes) -> bool:
+        """Whether it is one, rather than an empty line before it."""
+        raise NotImplementedError  # pragma: no cover
+
+    def _continues(self, line: bytes) -> bool:
+        """Whether a line that is no field line goes on with the field before it."""
+        return False
+
+    def _make_error(self, message: str, status: int) -> HandshakeError:
+        raise NotImplementedError  # pragma: no cover
 
     def _finish(self, message: str, status: int = 400) -> HandshakeError:
         """Forget what was read and return what to raise."""
         self._is_finished = True
         self._buffer = bytearray()
-        return self._error(message, status)
+        return self._make_error(message, status)
 
     def _decode_head(self, data: bytes) -> bytes | None:
         """Take bytes in; return the head once it is whole."""
@@ -301,30 +353,36 @@ class _HeadDecoder:
         buffer += data
         start, scanned, fields = self._line_start, self._scanned, self._fields
         while True:
-            limit = min(start + MAX_LINE, MAX_HEAD)
+            limit = min(start + self._max_line, self._max_size)
             end = buffer.find(b"\n", scanned, limit) + 1
             if end == 0:
                 break
             if fields < 0:
-                self._check_start_line(bytes(buffer[:end]))
-            elif _FIELD_LINE.fullmatch(buffer, start, end) is None:
+                if self._check_start_line(bytes(buffer[start:end])):
+                    fields = 0
+                else:
+                    self._begin = end
+            elif _FIELD_LINE.fullmatch(buffer, start, end) is not None:
+                if fields == self._max_fields:
+                    raise self._finish(f"more than {self._max_fields} header fields", 431)
+                fields += 1
+            else:
                 line = bytes(buffer[start:end])
                 if line == b"\r\n":
                     self._is_finished = True
                     self._buffer = bytearray()
                     self.unread = bytes(buffer[end:])
-                    return bytes(buffer[:end])
-                raise self._finish(_describe_fault(line))
-            elif fields == MAX_FIELDS:
-                raise self._finish(f"more than {MAX_FIELDS} header fields", 431)
-            fields += 1
+                    return bytes(buffer[self._begin : end])
+                if fields == 0 or not self._continues(line):
+                    raise self._finish(_describe_fault(line))
             start = scanned = end
         # The line goes on. One byte back, for a CR that ended the last chunk.
         if _UNSAFE.search(buffer, max(start, scanned - 1), limit):
             raise self._finish("a control character or a bare CR")
         if len(buffer) >= limit:
-            fault = f"a line of more than {MAX_LINE} or a head of more than {MAX_HEAD} bytes"
-            raise self._finish(fault, 414 if fields < 0 else 431)
+            is_line = start + self._max_line <= self._max_size
+            fault = f"a line of more than {self._max_line}" if is_line else f"a head of more than {self._max_size}"
+            raise self._finish(f"{fault} bytes", 414 if fields < 0 else 431)
         self._line_start, self._scanned, self._fields = start, len(buffer), fields
         return None
 
@@ -353,20 +411,44 @@ class RequestDecoder(_HeadDecoder):
         has_started: whether any byte was received.
     """
 
-    def __init__(self) -> None:
-        super().__init__(InvalidRequest)
+    def __init__(
+        self,
+        *,
+        max_header_line: int | None = DEFAULT_MAX_HEADER_LINE,
+        max_header_size: int | None = DEFAULT_MAX_HEADER_SIZE,
+        max_headers: int | None = DEFAULT_MAX_HEADERS,
+    ) -> None:
+        """Args:
+        max_header_line: the longest line, in bytes with its end; None for no limit.
+        max_header_size: the largest head, in bytes with the empty lines around it; None for no limit.
+        max_headers: how many field lines a head may have; None for no limit.
+
+        Raises:
+            LocalProtocolError: a limit below 1.
+        """
+        super().__init__(max_header_line, max_header_size, max_headers)
+        self._was_for_head = False
+
+    @property
+    def is_for_head(self) -> bool:
+        """Whether the method is HEAD, as far as the request came: its answer has no body (RFC 9110 section 9.3.2)."""
+        return self._was_for_head or self._buffer.startswith(b"HEAD ", self._begin)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (), self._state()
+        return type(self), (), (self._was_for_head, self._state())
 
-    def __setstate__(self, state: tuple[bytes, bool, bool, bytes, int, int, int]) -> None:
-        self._resume(state)
+    def __setstate__(self, state: tuple[bool, _HeadState]) -> None:
+        self._was_for_head = state[0]
+        self._resume(state[1])
 
     def decode(self, data: bytes) -> Request | None:
         """Take bytes in; return the request once its head is whole, None before that.
 
+        Empty lines before the request line are skipped, and are not in the request's ``raw``.
+
         Raises:
-            InvalidRequest: it can't become one; ``status`` is 400 (malformed), 414 or 431 (sizes) or 505 (version).
+            InvalidRequest: it can't become one; ``status`` is 400 (malformed), 414 or 431 (sizes) or 505 (a version
+                other than HTTP/1).
             LocalProtocolError: the head was decoded or refused already.
         """
         raw = self._decode_head(data)
@@ -374,17 +456,27 @@ class RequestDecoder(_HeadDecoder):
             return None
         if len(_HOST_LINE.findall(raw)) > 1:
             # RFC 9112 §3.2: a server MUST answer 400 to more than one Host.
+            self._was_for_head = raw.startswith(b"HEAD ")
             raise self._finish("more than one Host")
         return Request(raw)
 
-    def _check_start_line(self, line: bytes) -> None:
+    def _check_start_line(self, line: bytes) -> bool:
         match = _REQUEST_LINE.fullmatch(line)
         if match is None:
-            # RFC 9112 §2.2 lets a server skip empty lines of an earlier request; a connection of ours has none.
+            if line == b"\r\n":
+                # RFC 9112 §2.2: a server SHOULD ignore at least one empty line before the request line.
+                return False
             raise self._finish("not an HTTP request line")
-        if match[1] != b"1.1":
-            # RFC 6455 §4.2.1: an HTTP/1.1 or higher GET; what is higher doesn't look like this.
-            raise self._finish("an HTTP version other than 1.1", 505)
+        if match[1] != b"1":
+            raise self._finish("an HTTP version other than 1", 505)
+        return True
+
+    def _finish(self, message: str, status: int = 400) -> HandshakeError:
+        self._was_for_head = self.is_for_head
+        return super()._finish(message, status)
+
+    def _make_error(self, message: str, status: int) -> HandshakeError:
+        return InvalidRequest(message, status)
 
 
 class ResponseDecoder(_HeadDecoder):
@@ -394,27 +486,39 @@ class ResponseDecoder(_HeadDecoder):
     attributes are those of `RequestDecoder`.
     """
 
-    def __init__(self) -> None:
-        super().__init__(lambda message, status: InvalidResponse(message))
+    def __init__(
+        self,
+        *,
+        max_header_line: int | None = DEFAULT_MAX_HEADER_LINE,
+        max_header_size: int | None = DEFAULT_MAX_HEADER_SIZE,
+        max_headers: int | None = DEFAULT_MAX_HEADERS,
+    ) -> None:
+        """The arguments are those of `RequestDecoder`; each interim response has these limits for itself."""
+        super().__init__(max_header_line, max_header_size, max_headers)
         self._interim = 0
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (), (self._interim, self._state())
+        return type(self), (), (self._interim, self._status, self._is_folded, self._state())
 
-    def __setstate__(self, state: tuple[int, tuple[bytes, bool, bool, bytes, int, int, int]]) -> None:
-        self._interim = state[0]
-        self._resume(state[1])
+    def __setstate__(self, state: tuple[int, str, bool, _HeadState]) -> None:
+        self._interim, self._status, self._is_folded = state[:3]
+        self._resume(state[3])
+
+    def _restart(self) -> None:
+        super()._restart()
+        self._status = ""
+        self._is_folded = False
 
     def decode(self, data: bytes) -> Response | None:
         """Take bytes in; return the response once its head is whole, None before that.
 
         Raises:
-            InvalidResponse: it is malformed or too large.
+            InvalidResponse: it is malformed or too large; the message has its status where that came.
             LocalProtocolError: the head was decoded or refused already.
         """
         raw = self._decode_head(data)
         while raw is not None:
-            response = Response(raw)
+            response = Response(_unfold(raw) if self._is_folded else raw)
             if response.status == 101 or response.status >= 200:
                 return response
             # RFC 9110 §15.2: a client MUST be able to parse 1xx responses before the final one.
@@ -427,6 +531,24 @@ class ResponseDecoder(_HeadDecoder):
             raw = self._decode_head(rest)
         return None
 
-    def _check_start_line(self, line: bytes) -> None:
+    def _check_start_line(self, line: bytes) -> bool:
         if _STATUS_LINE.fullmatch(line) is None:
             raise self._finish("not an HTTP/1.1 status line")
+        self._status = line[9:12].decode("ascii")
+        return True
+
+    def _continues(self, line: bytes) -> bool:
+        # RFC 9112 §5.2: a user agent MUST replace each obs-fold with spaces.
+        is_folded = _FOLDED_LINE.fullmatch(line) is not None
+        self._is_folded = self._is_folded or is_folded
+        return is_folded
+
+    def _make_error(self, message: str, status: int) -> HandshakeError:
+        return InvalidResponse(f"{message}, in an answer with status {self._status}" if self._status else message)
+
+
+def _unfold(raw: bytes) -> bytes:
+    """Replace each fold, with the spaces before and after it, by one space."""
+    pieces = _FOLD.split(raw)
+    last = pieces.pop()
+    return b" ".join([*(piece.rstrip(b" \t") for piece in pieces), last])

@@ -25,8 +25,11 @@ _HELP: Final = {
     "sendLimit": "How many bytes a slow peer may leave unread before --slow-consumer applies.",
     "slowConsumer": "What becomes of a slow peer: wait (it is not read), close or drop (the oldest messages).",
     "maxConnections": "How many connections may be open; one more is answered with 503.",
+    "maxHeaderLine": "The longest line of a request's head, in bytes.",
+    "maxHeaderSize": "The largest head of a request, in bytes.",
+    "maxHeaders": "How many header fields a request may have.",
 }
-_BYTES: Final = ("maxMessageSize", "highWaterMark", "sendLimit")
+_BYTES: Final = ("maxMessageSize", "highWaterMark", "sendLimit", "maxHeaderLine", "maxHeaderSize")
 #: The units that a number may have, and how much of the setting's own unit each is. Those of bytes are binary.
 _BYTE_UNITS: Final[Mapping[str, int | Fraction]] = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 _TIME_UNITS: Final[Mapping[str, int | Fraction]] = {"": 1, "ms": Fraction(1, 1000), "s": 1, "m": 60}
