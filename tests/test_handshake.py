@@ -314,7 +314,23 @@ def test_origin_of_a_list(value: str, accepted: bool) -> None:
     assert not origin(value, "a.example", ())
 
 
-@pytest.mark.parametrize("value", ["https://evil.example", "null", ""])
+@pytest.mark.parametrize("value", ["null", "file://"])
+def test_origins_without_a_host(value: str) -> None:
+    """They are let in where they are named, and nowhere else."""
+    allowed = ("https://a.example", value)
+    handshake.check_origins(allowed)
+    assert origin(value, allowed=allowed)
+    assert origin("https://a.example", allowed=allowed)
+    for other in ("null", "file://", "NULL", "FILE://", "null ", "file:///", "file://a", "null, null", "https://null"):
+        if other.strip() != value:
+            assert not origin(other, allowed=allowed)
+    for host in ("null", "file", "a.example"):
+        assert not origin(value, host, None)
+        assert not origin(value, host, ())
+        assert not origin(value, host, ("https://null", "file://a"))
+
+
+@pytest.mark.parametrize("value", ["https://evil.example", "null", "file://", ""])
 def test_any_origin(value: str) -> None:
     assert origin(value, allowed=("*",))
 
@@ -334,7 +350,10 @@ def test_no_origin_is_allowed(allowed: tuple[str, ...] | None) -> None:
         ("https://a.example/chat",),
         ("a.example",),
         ("https://*.example",),
-        ("null",),
+        ("NULL",),
+        ("file:",),
+        ("file:///",),
+        ("null", "*"),
         ("",),
         ("*", "https://a.example"),
         ("https://b\u00fccher.example",),

@@ -475,6 +475,13 @@ def test_empty_lines_before_a_request() -> None:
     assert Served().feed(b"\r\n\r\n" + REQUEST) == ANSWER
 
 
+@pytest.mark.parametrize("value", [b"null", b"file://"])
+def test_pages_from_disk_and_sandboxed_frames_are_served_where_they_are_named(value: bytes) -> None:
+    request_ = REQUEST[:-2] + b"Origin: " + value + b"\r\n\r\n"
+    assert Served(allowedOrigins=[value.decode()]).feed(request_) == ANSWER
+    assert status(Served(allowedOrigins=["https://good.example"]).feed(request_)) == 403
+
+
 DATE = rb"\r\nDate: (?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT\r\n"
 
 

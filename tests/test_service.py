@@ -64,20 +64,26 @@ def test_options() -> None:
     options = Options()
     options.parseOptions([])
     assert (options.ports, options.routes, options.settings) == (["tcp:8080"], {}, {})
+    assert options.allowedOrigins is None
     options = Options()
     options.parseOptions(
         [
             *("--port", "0080", "-p", "unix:/run/a", "--port=ssl:1"),
             *("--route", "/a=b=echo", "--route=/=echo", "--route=/console=console", "--route=/a/=console"),
             *("--max-message-size", "1", "--ping-interval=0.5", "--slow-consumer", "drop"),
+            *("--allowed-origin", "https://a.example", "--allowed-origin=null", "--allowed-origin", "file://"),
         ]
     )
+    assert options.allowedOrigins == ["https://a.example", "null", "file://"]
     assert options.ports == ["tcp:80", "unix:/run/a", "ssl:1"]
     assert (list(options.routes), options.consoles) == (["/a=b", "/"], ["/console", "/a/"])
     assert options.settings == {"maxMessageSize": 1, "pingInterval": 0.5, "slowConsumer": "drop"}
     options = Options()
     options.parseOptions(["--max-message-size", "none"])
     assert options.settings == {"maxMessageSize": None}
+    options = Options()
+    options.parseOptions(["--allowed-origin", "*"])
+    assert options.allowedOrigins == ["*"]
 
 
 @pytest.mark.parametrize(
@@ -214,6 +220,13 @@ BAD_OPTIONS = [
     (["--max-message-size", "-1"], "above 0"),
     (["--max-message-size", "1e6"], "above 0"),
     (["--max-message-size", "\u0661"], "above 0"),
+    (["--allowed-origin", "example.com"], "--allowed-origin example.com: not an origin, write scheme://host[:port]"),
+    (["--allowed-origin", "https://example.com/"], "without a path"),
+    (["--allowed-origin", "https://*.example.com"], "not an origin"),
+    (["--allowed-origin", "NULL"], "not an origin"),
+    (["--allowed-origin", ""], "not an origin"),
+    (["--allowed-origin", "*", "--allowed-origin", "https://a.example"], "'*' allows any origin: it stands alone"),
+    (["--allowed-origin", "https://a.example", "--allowed-origin", "*"], "it stands alone"),
 ]
 
 
@@ -229,7 +242,7 @@ def test_bad_options(arguments: list[str], words: str) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [pytest.param(*BAD_OPTIONS[index], id=" ".join(BAD_OPTIONS[index][0])) for index in (0, 2, 3, 6, 16)],
+    [pytest.param(*BAD_OPTIONS[index], id=" ".join(BAD_OPTIONS[index][0])) for index in (0, 2, 3, 6, 16, 23)],
 )
 def test_bad_options_are_one_line(arguments: list[str], words: str, tmp_path: Path) -> None:
     """The help is for those who ask for it."""
@@ -896,6 +909,22 @@ def test_routes_and_limit() -> None:
         peer = twistd.address().connect()
         peer.send(request("GET / HTTP/1.1", upgrade=None))
         assert peer.answer().status == 426
+
+
+def test_allowed_origins() -> None:
+    own = "http://127.0.0.1"
+    listed = ["https://a.example", "null", "file://"]
+    cases = {
+        (): [own],
+        tuple(f"--allowed-origin={one}" for one in listed): listed,
+        ("--allowed-origin=*",): [own, *listed, "https://b.example"],
+    }
+    for options, allowed in cases.items():
+        with Twistd("--port", LOOPBACK, *options) as twistd:
+            for origin in (own, *listed, "https://b.example"):
+                peer = twistd.address().connect()
+                peer.send(request(origin=origin))
+                assert peer.answer().status == (101 if origin in allowed else 403)
 
 
 def test_behind_a_proxy() -> None:

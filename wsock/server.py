@@ -353,7 +353,8 @@ class WebSocketServerFactory(ConnectionFactory[WebSocketServerProtocol]):
         settings: limits and timers.
         subprotocols: those to choose from where ``buildApplication`` chooses none, the preferred first.
         allowedOrigins: which pages may connect, as ``https://host[:port]``; ``("*",)`` lets all; by default those
-            of the host that they ask for. Clients that are no browsers send no Origin, and are not held up.
+            of the host that they ask for. ``"null"`` and ``"file://"`` let sandboxed frames and pages from disk in,
+            whoever made them. Clients that are no browsers send no Origin, and are not held up.
         headers: more fields for each 101 answer, a ``Server`` in place of ours among them.
         otherwise: a factory for the connections whose request is not for a WebSocket, HTTP/1.0 included, such as a
             ``twisted.web.server.Site``; by default they are answered with 426, or 505 where it is HTTP/1.0.

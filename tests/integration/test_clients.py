@@ -188,3 +188,49 @@ def test_pages_of_other_origins(serve: Serve, tmp_path: Path) -> None:
         assert page.posted == {name: expected for name, (_, _, expected) in cases.items()}
     finally:
         same.call(other.stopListening)
+
+
+#: Tries a WebSocket, in a page or a frame, and gives what became of it.
+OPENS = """new Promise((resolve) => {
+  const socket = new WebSocket("ws://127.0.0.1:%d/");
+  socket.onopen = () => { resolve("open"); socket.close(); };
+  socket.onclose = (event) => resolve("closed " + event.code);
+})"""
+#: The same in a frame that is sandboxed, whose result comes to the page as a message.
+IN_A_FRAME = """new Promise((resolve) => {
+  const frame = document.createElement("iframe");
+  frame.sandbox = "allow-scripts";
+  frame.srcdoc = "<script>" + %s + ".then((result) => parent.postMessage(result, '*'))</" + "script>";
+  addEventListener("message", (event) => { resolve(event.data); frame.remove(); }, {once: true});
+  document.body.append(frame);
+})"""
+
+
+def test_pages_without_a_host(serve: Serve, tmp_path: Path) -> None:
+    """Chromium: a page opened from disk, and a sandboxed frame, are served where they are named, and only there."""
+    origins: list[str] = []
+
+    def build(request: Any) -> Any:
+        origins.append(request.origin)
+        return Echo()
+
+    def what_opens(allowed: list[str] | None) -> str:
+        server = serve("tcp", build, allowedOrigins=allowed)
+        script = OPENS % server.port
+        return str(page(IN_A_FRAME % json.dumps(script) if is_frame else script))
+
+    path = tmp_path / "page.html"
+    path.write_text("<!doctype html><title>A page</title><body></body>")
+    with browse(path.as_uri(), tmp_path / "profile") as page:
+        for is_frame in (False, True):
+            assert what_opens(None) == "closed 1006"
+            assert what_opens(["http://127.0.0.1", "https://example.com"]) == "closed 1006"
+            assert origins == []
+            assert what_opens(["null", "file://"]) == "open"
+            (origin,) = origins
+            # Browsers differ in what they send for a page from disk.
+            assert origin in (["null"] if is_frame else ["null", "file://"])
+            assert what_opens([origin]) == "open"
+            assert what_opens(["file://" if origin == "null" else "null"]) == "closed 1006"
+            assert what_opens(["*"]) == "open"
+            origins.clear()

@@ -33,6 +33,9 @@ _KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
 _HOST_PATTERN: Final = r"(\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)"
 _HOST = re.compile(_HOST_PATTERN + r"(?::([0-9]{0,5}))?")
 _ORIGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://" + _HOST_PATTERN + r"(?::([0-9]{1,5}))?")
+#: The origins without a host that a list may name: browsers send "null" for sandboxed frames and all that has an opaque
+#: origin (RFC 6454 section 6.2), and either of the two for pages opened from disk.
+_WITHOUT_HOST: Final = frozenset(("null", "file://"))
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443", "ws": "80", "wss": "443"}
 #: What a 426 carries (RFC 9110 section 15.5.22 and RFC 6455 section 4.4).
 _UPGRADE_REQUIRED: Final = (("Upgrade", "websocket"), ("Sec-WebSocket-Version", VERSION))
@@ -265,8 +268,8 @@ def _is_allowed(origin: str, host: str, allowed_origins: Sequence[str] | None) -
         return True
     normal = _normalize_origin(origin)
     if normal is None:
-        # "null" is every sandboxed frame and local file (RFC 6454 §7.1), so it is no one's.
-        return False
+        # "null" is every sandboxed frame and local file (RFC 6454 §7.1), so it is no one's, unless it is named.
+        return origin in _WITHOUT_HOST and allowed_origins is not None and origin in allowed_origins
     if allowed_origins is not None:
         # Whole values, never a prefix: https://a.example.evil is not https://a.example.
         return any(normal == _normalize_origin(allowed) for allowed in allowed_origins)
@@ -294,7 +297,7 @@ def check_origins(allowed_origins: Sequence[str] | None) -> None:
 
     Args:
         allowed_origins: None, ``("*",)``, or origins as browsers send them: scheme://host[:port], international
-            names as A-labels.
+            names as A-labels; and ``"null"`` and ``"file://"``.
 
     Raises:
         LocalProtocolError: a value that no Origin field could equal.
@@ -307,7 +310,7 @@ def check_origins(allowed_origins: Sequence[str] | None) -> None:
         if origin == "*":
             if len(allowed_origins) > 1:
                 raise LocalProtocolError("'*' allows any origin: it stands alone")
-        elif "*" in origin or _normalize_origin(origin) is None:
+        elif origin not in _WITHOUT_HOST and ("*" in origin or _normalize_origin(origin) is None):
             raise LocalProtocolError(f"not an origin, write scheme://host[:port] without a path: {origin!r}")
 
 

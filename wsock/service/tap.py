@@ -21,6 +21,8 @@ from twisted.python.usage import UsageError
 from .. import __version__, implementation
 from ..contract import Settings
 from ..factory import GRACE_SECONDS
+from ..sansio.errors import LocalProtocolError
+from ..sansio.handshake import check_origins
 from ..sansio.http import split_target
 from ..server import WebSocketServerFactory
 from .console import consoleResource
@@ -62,6 +64,8 @@ class Options(BaseOptions):
         self.kinds: dict[str, str] = {}
         #: The path that says whether the server is well, or None.
         self.healthPath: str | None = HEALTH_PATH
+        #: The pages that may connect; None where none was named: those of the server's own host.
+        self.allowedOrigins: list[str] | None = None
         #: The fields of `Settings` that were given.
         self.settings: dict[str, Any] = {}
 
@@ -125,6 +129,17 @@ class Options(BaseOptions):
         """Show the versions of wsock and Twisted, and exit."""
         sys.stdout.write(f"{_SOFTWARE}\n")
         raise SystemExit(0)
+
+    def opt_allowed_origin(self, origin: str) -> None:
+        """Whose pages may connect: scheme://host[:port], or null (sandboxed frames, some pages from disk) or
+        file:// (pages from disk). May be given several times; * alone allows all. [default: the host's own pages]
+        """
+        origins = [*(self.allowedOrigins or ()), origin]
+        try:
+            check_origins(origins)
+        except LocalProtocolError as error:
+            raise UsageError(f"--allowed-origin {origin}: {error}") from None
+        self.allowedOrigins = origins
 
     def parseArgs(self, *arguments: str) -> None:
         """Takes no arguments."""
@@ -339,7 +354,11 @@ def makeService(options: Options, reactor: Any = None) -> WebSocketService:
     site.requestFactory = PageRequest
     site.noisy = False
     factory = WebSocketServerFactory(
-        Routes(routes), reactor=reactor, settings=Settings(**options.settings), otherwise=site
+        Routes(routes),
+        reactor=reactor,
+        settings=Settings(**options.settings),
+        allowedOrigins=options.allowedOrigins,
+        otherwise=site,
     )
     start = Start(options.parent)
     service = WebSocketService(reactor, factory, start, served, health)
