@@ -580,6 +580,7 @@ PAGE = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+ALLOW = {"Allow": "GET, HEAD, OPTIONS"}
 HEALTHY = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
 UPGRADE = {"Connection": "close, Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
 
@@ -591,7 +592,12 @@ UPGRADE = {"Connection": "close, Upgrade", "Upgrade": "websocket", "Sec-WebSocke
         ("GET /?a=b HTTP/1.1", (200, "OK"), PAGE, b"<!doctype html>"),
         ("GET http://127.0.0.1/?a HTTP/1.1", (200, "OK"), PAGE, b"<!doctype html>"),
         ("HEAD / HTTP/1.1", (200, "OK"), PAGE, None),
-        ("POST / HTTP/1.1", (405, "Method Not Allowed"), {"Allow": "GET, HEAD"}, b"Method Not Allowed"),
+        ("GET / HTTP/1.0", (200, "OK"), PAGE, b"<!doctype html>"),
+        ("HEAD / HTTP/1.0", (200, "OK"), PAGE, None),
+        ("OPTIONS / HTTP/1.1", (200, "OK"), ALLOW, b""),
+        ("OPTIONS / HTTP/1.0", (200, "OK"), ALLOW, b""),
+        ("POST / HTTP/1.1", (405, "Method Not Allowed"), ALLOW, b"Method Not Allowed"),
+        ("POST / HTTP/1.0", (405, "Method Not Allowed"), ALLOW, b"Method Not Allowed"),
         ("GET /nonesuch HTTP/1.1", (404, "Not Found"), {}, b"Not Found"),
         ("GET /echo/ HTTP/1.1", (404, "Not Found"), {}, b"Not Found"),
         ("GET //echo HTTP/1.1", (404, "Not Found"), {}, b"Not Found"),
@@ -605,7 +611,8 @@ UPGRADE = {"Connection": "close, Upgrade", "Upgrade": "websocket", "Sec-WebSocke
         ("GET /healthz HTTP/1.1", (200, "OK"), HEALTHY, b"ok\n"),
         ("GET /healthz?a HTTP/1.1", (200, "OK"), HEALTHY, b"ok\n"),
         ("HEAD /healthz HTTP/1.1", (200, "OK"), {**HEALTHY, "Content-Length": "3"}, None),
-        ("POST /healthz HTTP/1.1", (405, "Method Not Allowed"), {"Allow": "GET, HEAD"}, b"Method Not Allowed"),
+        ("OPTIONS /healthz HTTP/1.0", (200, "OK"), HEALTHY, b"ok\n"),
+        ("POST /healthz HTTP/1.1", (405, "Method Not Allowed"), ALLOW, b"Method Not Allowed"),
         ("GET /healthz/ HTTP/1.1", (404, "Not Found"), {}, b"Not Found"),
     ],
 )
@@ -724,7 +731,7 @@ def test_a_console_in_a_site() -> None:
             assert f"Content-Length: {len(page)}".encode() in head
         head, got = answer(site, f"PUT {target}")
         assert head.startswith(b"HTTP/1.1 405 Method Not Allowed\r\n")
-        assert b"\r\nAllow: GET, HEAD\r\n" in head
+        assert b"\r\nAllow: GET, HEAD, OPTIONS\r\n" in head
         assert got == b"Method Not Allowed"
     for site, target in [(root, "/tools/console/a"), (root, "/tools/console//"), (console, "/a")]:
         assert answer(site, f"GET {target}")[0].startswith(b"HTTP/1.1 404 ")

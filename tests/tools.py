@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
-#: Commands under the names that systems give them.
-_COMMANDS = {"chromium": ["chromium", "chromium-browser", "google-chrome"]}
+#: Commands under the names that systems give them; not everybody has /usr/sbin among the folders of commands.
+_COMMANDS = {
+    "chromium": ["chromium", "chromium-browser", "google-chrome"],
+    "haproxy": ["haproxy", "/usr/sbin/haproxy"],
+    "nginx": ["nginx", "/usr/sbin/nginx"],
+}
 
 
 def find(name: str) -> str | None:

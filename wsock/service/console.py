@@ -74,7 +74,7 @@ class ConsoleResource(Resource):
         return self if path == b"" and not request.postpath else notFound()
 
     def render(self, request: HTTPRequest) -> bytes:
-        """Answers GET and HEAD with the page, anything else with 405."""
+        """Answers GET and HEAD with the page, OPTIONS with nothing, anything else with 405."""
         headers = {
             "Content-Type": "text/html; charset=utf-8",
             "Content-Security-Policy": self._page.policy,
@@ -83,9 +83,12 @@ class ConsoleResource(Resource):
         }
         body = self._page.html
         if request.method not in (b"GET", b"HEAD"):
-            headers = {"Content-Type": "text/plain; charset=utf-8", "Allow": "GET, HEAD"}
-            body = b"Method Not Allowed"
-            request.setResponseCode(405)
+            headers = {"Content-Type": "text/plain; charset=utf-8", "Allow": "GET, HEAD, OPTIONS"}
+            body = b""
+            # haproxy's health check asks for OPTIONS unless told otherwise.
+            if request.method != b"OPTIONS":
+                body = b"Method Not Allowed"
+                request.setResponseCode(405)
         for name, value in headers.items():
             request.setHeader(name, value)
         return withoutBody(request, body) if request.method == b"HEAD" else body

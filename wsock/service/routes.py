@@ -162,13 +162,14 @@ class Pages(Resource):
         body = b"Not Found"
         status = 404
         if self._health is not None and path == self._health.path:
-            if request.method in (b"GET", b"HEAD"):
+            # haproxy asks for OPTIONS unless told otherwise.
+            if request.method in (b"GET", b"HEAD", b"OPTIONS"):
                 request.isLogged = False
                 status, fields, body = self._health.answer()
                 headers.update(fields)
             else:
                 status, body = 405, b"Method Not Allowed"
-                headers["Allow"] = "GET, HEAD"
+                headers["Allow"] = "GET, HEAD, OPTIONS"
         elif path in self._routes:
             # RFC 9110 §15.5.22: a 426 MUST carry Upgrade.
             status, body = 426, b"Upgrade Required: this is a WebSocket endpoint"
