@@ -683,6 +683,11 @@ SERVER = [
         "            self._cancel(deciding)\n        forwarded",
         "            pass\n        forwarded",
     ),
+    Mutant("heads: their bound", "            if self.factory._unfinished > _UNFINISHED:", "            if False:"),
+    Mutant("heads: given back", "        self.factory._unfinished -= decoder.held\n", ""),
+    Mutant("heads: given back when refused", "            self.factory._unfinished -= held\n", ""),
+    Mutant("refusal: its Date", 'answer.with_default("Date", formatdate(usegmt=True))', "answer"),
+    Mutant("refusal: of HEAD", "answer.raw if isForHead else answer.encode()", "answer.encode()"),
     Mutant(
         "others: they may fail",
         '            except CAUGHT:\n                self._log.failure("what got',
