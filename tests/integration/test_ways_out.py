@@ -216,6 +216,8 @@ def test_farewell_to_a_peer_that_is_still_sending(serve: Serve, kind: str, case:
         elif case == "1002":
             peer.send(frame(0x83))
         else:
+            # In all less than what is read of a peer that goes on for good.
+            total = 2**22
             peer.send(frame(0x81, b"a\xff"))
             time.sleep(0.1)
             peer.stream(flood, total, read=False)
