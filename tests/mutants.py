@@ -607,8 +607,8 @@ CLIENT = [
     ),
     Mutant(
         "client: a late application",
-        "        if self._phase != OPENING:\n            return\n        if not callable",
-        "        if not callable",
+        "        if self._phase != OPENING:\n            return\n        if not isApplication",
+        "        if not isApplication",
     ),
     Mutant("client: a refusal is read to its end", "body), abort=False)", "body))"),
     Mutant("client: what came with the answer", "                self._hold(unread)\n", "                pass\n"),

@@ -967,11 +967,15 @@ def test_an_endpoint_that_fails_to_cancel() -> None:
     assert failures(events) == ["cancel"]
 
 
-def test_what_is_no_endpoint() -> None:
+def test_an_endpoint_that_raises() -> None:
+    class Broken:
+        def connect(self, factory: Any) -> Any:
+            raise ZeroDivisionError
+
     clock = Clock()
     seen: list[Any] = []
-    connect(clock, "ws://example.com", endpoint=object()).addBoth(seen.append)  # type: ignore[arg-type]
-    assert isinstance(seen[0].value, AttributeError)
+    connect(clock, "ws://example.com", endpoint=Broken()).addBoth(seen.append)
+    assert isinstance(seen[0].value, ZeroDivisionError)
     assert clock.getDelayedCalls() == []
 
 

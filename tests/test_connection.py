@@ -657,3 +657,48 @@ def test_two_connections_talk():
 def test_the_key_is_of_no_consequence():
     for key in (b"\0\0\0\0", b"\xff\xff\xff\xff", KEY):
         check(SERVER, frame(0x81, b"Hello", key), [("text", "Hello")])
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        *(
+            {name: value}
+            for name in ("max_message_size", "receive_queue")
+            for value in (0, "1", 1.0, True, float("nan"))
+        ),
+        *({"max_empty_fragments": value} for value in (-1, "1", 1.0, True)),
+        {"receive_queue": None},
+    ],
+    ids=str,
+)
+def test_what_is_no_limit(limits):
+    with pytest.raises(LocalProtocolError, match=next(iter(limits))):
+        Connection(SERVER, **limits)
+
+
+@pytest.mark.parametrize("role", ["server", None, True])
+def test_what_is_no_role(role):
+    # A server that were taken for a client would mask, and wait for frames without a mask.
+    with pytest.raises(LocalProtocolError, match="write Role.CLIENT or Role.SERVER"):
+        Connection(role)
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "told"),
+    [
+        ("send_ping", ("x",), "the payload of a Ping or Pong is bytes, not str: write payload.encode()"),
+        ("send_pong", ("x",), "the payload of a Ping or Pong is bytes, not str: write payload.encode()"),
+        ("close", ("1000",), "a close code is an int such as 1000, or None, not str"),
+        ("close", (1000.0,), "a close code is an int such as 1000, or None, not float"),
+        ("close", (1000, b"Bye"), "a close reason is a str, not bytes"),
+        ("close", (1000, None), "a close reason is a str, not None"),
+        ("close", (None, b""), "a close reason is a str, not bytes"),
+    ],
+)
+def test_a_wrong_type_is_named(method, arguments, told):
+    connection = Connection(SERVER)
+    with pytest.raises(LocalProtocolError) as caught:
+        getattr(connection, method)(*arguments)
+    assert str(caught.value) == told
+    assert connection.is_open

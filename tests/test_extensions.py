@@ -149,6 +149,12 @@ def cost(value: str) -> Measure:
     return lambda: spent(decode)
 
 
+@pytest.mark.parametrize("extension", ["foo", None, ("foo", ()), Extension("foo", [("a", 5)]), Extension("foo", "a")])
+def test_what_is_no_extension(extension: object) -> None:
+    with pytest.raises(LocalProtocolError):
+        extensions.encode([extension])
+
+
 @pytest.mark.parametrize(
     ("before", "unit", "after"),
     [

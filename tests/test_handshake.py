@@ -644,6 +644,64 @@ def test_any_response(lines: list[str]) -> None:
         assert {extension.name for extension in agreement.extensions} <= {"foo", "bar"}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"subprotocols": "chat"}, "subprotocols is a sequence of str, not str: write ['chat']"),
+        ({"subprotocols": ""}, "subprotocols is a sequence of str, not str: write ['']"),
+        ({"subprotocols": b"chat"}, "subprotocols is a sequence of str, not bytes"),
+        ({"subprotocols": None}, "subprotocols is a sequence of str, not None"),
+        ({"subprotocols": [b"chat"]}, "each of subprotocols is a str, not bytes"),
+        ({"extensions": ["permessage-deflate"]}, "each of extensions is an Extension, not str"),
+        ({"headers": {"A": "b"}}, "headers is a sequence of pairs of str, not dict: write list(headers.items())"),
+    ],
+)
+def test_a_wrong_type_of_a_request_is_named(arguments: dict[str, object], told: str) -> None:
+    with pytest.raises(LocalProtocolError) as caught:
+        handshake.open("ws://localhost/", **arguments)
+    assert str(caught.value) == told
+
+
+def test_what_is_given_once_is_offered() -> None:
+    asked = handshake.open("ws://localhost/", subprotocols=iter(["chat"]), headers=iter([("A", "b")]))
+    assert (asked.headers.get(PROTOCOL), asked.headers.get("A")) == ("chat", "b")
+    for nothing in ([], iter(())):
+        assert PROTOCOL not in handshake.open("ws://localhost/", subprotocols=nothing).headers
+
+
+@pytest.mark.parametrize(
+    ("origins", "told"),
+    [
+        ("*", "allowed origins is a sequence of origins, or None, not str: write ['*']"),
+        (b"*", "allowed origins is a sequence of origins, or None, not bytes"),
+        (True, "allowed origins is a sequence of origins, or None, not bool"),
+        ([b"https://a.example"], 'an origin is a str such as "https://example.com", not bytes'),
+        ([None], 'an origin is a str such as "https://example.com", not None'),
+    ],
+)
+def test_a_wrong_type_of_an_origin_is_named(origins: object, told: str) -> None:
+    with pytest.raises(LocalProtocolError) as caught:
+        handshake.check_origins(origins)
+    assert str(caught.value) == told
+
+
+@pytest.mark.parametrize("subprotocol", [b"chat", ["chat"], 5, "mqtt"])
+def test_a_subprotocol_that_was_not_offered_is_named(subprotocol: object) -> None:
+    asked = handshake.open("ws://localhost/", subprotocols=["chat", "superchat"])
+    with pytest.raises(LocalProtocolError) as caught:
+        handshake.response(handshake.handle_open(asked), subprotocol=subprotocol)
+    assert str(caught.value).endswith(f": {subprotocol!r}; it offered chat, superchat")
+    asked = handshake.open("ws://localhost/")
+    with pytest.raises(LocalProtocolError, match="it offered none"):
+        handshake.response(handshake.handle_open(asked), subprotocol=subprotocol)
+
+
+def test_fields_of_a_response() -> None:
+    assert handshake.check_response_fields(iter([("A", "b")])) == [("A", "b")]
+    with pytest.raises(LocalProtocolError, match="the handshake's own"):
+        handshake.check_response_fields([("Upgrade", "h2c")])
+
+
 @given(st.lists(st.text("az.09", min_size=1, max_size=5), unique=True, max_size=5), st.data())
 def test_both_sides_agree(subprotocols: list[str], data: st.DataObject) -> None:
     asked = handshake.open("ws://a.example/", subprotocols=subprotocols)

@@ -1,6 +1,7 @@
 """HTTP message heads: each vector whole, byte by byte and with bytes behind it; limits; what must not be sent."""
 
 from collections.abc import Callable
+from http import HTTPStatus
 
 import pytest
 from growth import Measure, assertLinear, spent
@@ -590,6 +591,80 @@ def test_build_refuses_request_lines(method: str, target: str) -> None:
 def test_build_refuses_responses(status: int, headers: list[tuple[str, str]], body: bytes) -> None:
     with pytest.raises(LocalProtocolError):
         Response.build(status, headers, body)
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ({"A": "b"}, "headers is a sequence of pairs of str, not dict: write list(headers.items())"),
+        ("A: b", "headers is a sequence of pairs of str, not str: write [(name, value), ...]"),
+        (b"A: b", "headers is a sequence of pairs of str, not bytes: write [(name, value), ...]"),
+        (None, "headers is a sequence of pairs of str, not None: write [(name, value), ...]"),
+        (["AB"], "headers are pairs of str: [(name, value), ...]"),
+        ([(b"A", "b")], 'the name of a header is a str, not bytes: write name.decode("latin-1")'),
+        ([(5, "b")], "the name of a header is a str, not int"),
+        ([("A", b"b")], 'the value of A is a str, not bytes: write value.decode("latin-1")'),
+        ([("A", 5)], "the value of A is a str, not int: write str(value)"),
+    ],
+)
+def test_a_wrong_type_of_a_field_is_named(headers: object, told: str) -> None:
+    with pytest.raises(LocalProtocolError) as caught:
+        http.check_fields(headers)
+    assert str(caught.value) == told
+
+
+def test_fields_that_are_given_once() -> None:
+    assert Response.build(204, iter([("A", "b")])).raw.endswith(b"\r\nA: b\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "told"),
+    [
+        ("200", b"", "status is an int such as 403, not str"),
+        (None, b"", "status is an int such as 403, not None"),
+        (99, b"", "status is from 100 to 599, not 99"),
+        (200, "text", "body is bytes, not str: write body.encode()"),
+        (200, None, "body is bytes, not None"),
+    ],
+)
+def test_a_wrong_type_of_a_response_is_named(status: object, body: object, told: str) -> None:
+    with pytest.raises(LocalProtocolError) as caught:
+        Response.build(status, (), body)
+    assert str(caught.value) == told
+
+
+def test_a_response_takes_what_is_like_bytes_and_like_an_int() -> None:
+    for body in (b"no", bytearray(b"no"), memoryview(b"no")):
+        assert Response.build(HTTPStatus.FORBIDDEN, (), body).encode().startswith(b"HTTP/1.1 403 Forbidden\r\n")
+        assert Response.build(403, (), body).encode().endswith(b"Content-Length: 2\r\n\r\nno")
+
+
+@pytest.mark.parametrize(("method", "target"), [(None, "/"), (b"GET", "/"), ("GET", None), ("GET", b"/")])
+def test_a_wrong_type_of_a_request(method: object, target: object) -> None:
+    with pytest.raises(LocalProtocolError):
+        Request.build(method, target)
+
+
+@pytest.mark.parametrize("decoder", [RequestDecoder, ResponseDecoder])
+@pytest.mark.parametrize("limit", ["max_header_line", "max_header_size", "max_headers"])
+def test_what_is_no_limit_of_a_head(decoder: type[Decoder], limit: str) -> None:
+    for value in ("1", 1.0, float("nan"), True, [1]):
+        with pytest.raises(LocalProtocolError, match="a limit of a head is a whole number, or None, not "):
+            decoder(**{limit: value})
+
+
+@pytest.mark.parametrize("decoder", [RequestDecoder, ResponseDecoder])
+def test_decoders_take_bytes(decoder: type[Decoder]) -> None:
+    decoding = decoder()
+    for data in ("GET / HTTP/1.1", None, 5, [71]):
+        with pytest.raises(LocalProtocolError, match="data is bytes, not"):
+            decoding.decode(data)
+    assert not decoding.has_started
+    head = RFC_REQUEST if decoder is RequestDecoder else RFC_RESPONSE
+    assert decoding.decode(bytearray(head[:9])) is None
+    message = decoding.decode(memoryview(head)[9:])
+    assert message is not None
+    assert message.raw == head
 
 
 def test_tokens_and_reasons() -> None:

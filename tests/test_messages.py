@@ -459,7 +459,7 @@ def test_encode_in_fragments():
     buffers = messages.encode("Hello", MaskedFrameWriter(), 3)
     assert [buffer[:2] for buffer in buffers] == [b"\x01\x83", b"\x80\x82"]
     assert b"".join(masked(buffer[6:], buffer[2:6]) for buffer in buffers) == b"Hello"
-    for size in (0, -1):
+    for size in (0, -1, "2", 2.0, True):
         with pytest.raises(LocalProtocolError):
             messages.encode(b"abc", None, size)
 
@@ -468,10 +468,15 @@ def test_what_is_no_message():
     for message in ("\ud800", "a\udfffb", 5, None, ["x"]):
         with pytest.raises(LocalProtocolError):
             messages.encode(message, None)
-    with pytest.raises(LocalProtocolError):
-        messages.encode_text(b"bytes")
-    with pytest.raises(LocalProtocolError):
-        messages.binary_payload("str")
+    for text, advice in ((b"bytes", "sendBytesMessage"), ({}, "json.dumps"), ([], "json.dumps"), (5, "str(text)")):
+        with pytest.raises(LocalProtocolError) as caught:
+            messages.encode_text(text)
+        assert str(caught.value).startswith(f"text is a str, not {type(text).__name__}: ")
+        assert advice in str(caught.value)
+    for data, advice in (("str", "sendTextMessage"), ({}, "json.dumps"), (5, "not int")):
+        with pytest.raises(LocalProtocolError) as caught:
+            messages.binary_payload(data)
+        assert advice in str(caught.value)
 
 
 def test_a_payload_is_a_copy_unless_it_can_not_change():

@@ -315,7 +315,7 @@ def test_a_handler_that_is_none(how: str) -> None:
         served = Served(buildApplication=streamApplication(handler))  # type: ignore[arg-type]
         assert served.feed(REQUEST).endswith(FAILED_SENT)
     (failure,) = failures(events)
-    assert failure.endswith("no coroutine, nor a Deferred")
+    assert "no coroutine, nor a Deferred" in failure
 
 
 def test_a_stream_is_a_key_that_keeps_nothing_alive() -> None:

@@ -13,6 +13,7 @@ from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.interfaces import IDelayedCall, IProtocolFactory, IStreamClientEndpoint
 from twisted.python.failure import Failure
 
+from .arguments import checkEndpoint
 from .contract import WebSocketDropped
 from .log import ClassLogger
 from .lookup import hostEndpoint
@@ -148,11 +149,14 @@ def endpointFor(reactor: Any, url: URL, endpoint: Endpoint | None, trustRoot: An
 
     Raises:
         InvalidURL: the host of a `URL` that `parse` did not make.
-        LocalProtocolError: a trust root or a certificate that is none, or for a URL without TLS.
+        LocalProtocolError: an endpoint that is none; a trust root or a certificate that is none, or for a URL without
+            TLS.
         ImportError: the packages for TLS are missing.
     """
     if endpoint is None:
         endpoint = hostEndpoint(reactor, url.host, url.port)
+    else:
+        checkEndpoint(endpoint)
     if not url.secure:
         if trustRoot is not None or clientCertificate is not None:
             raise LocalProtocolError("trustRoot and clientCertificate are for TLS, and so for a wss:// URL")

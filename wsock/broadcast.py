@@ -17,7 +17,7 @@ from .client import WebSocketClientProtocol
 from .delivery import LOST
 from .protocol import WireProtocol
 from .sansio.constants import BINARY, TEXT
-from .sansio.errors import LocalProtocolError
+from .sansio.errors import LocalProtocolError, wrong_type
 from .sansio.frames import encode
 from .sansio.messages import binary_payload, encode_text
 
@@ -61,8 +61,10 @@ class Group:
             transport: what ``negotiationStarted`` was given, of a server.
 
         Raises:
-            LocalProtocolError: a client's. Each of its frames has a mask of its own, so nothing can be shared.
+            LocalProtocolError: a client's. Each of its frames has a mask of its own, so nothing can be shared. Or no
+                connection at all, such as a stream.
         """
+        _checkTransport(transport)
         if isinstance(transport, WebSocketClientProtocol):
             raise LocalProtocolError("a group is of a server's connections: a client's frames can't be shared")
         if transport._phase != LOST:
@@ -70,7 +72,12 @@ class Group:
             transport._joined(self)
 
     def discard(self, transport: WireProtocol) -> None:
-        """Takes a connection out, if it is in."""
+        """Takes a connection out, if it is in.
+
+        Raises:
+            LocalProtocolError: no connection.
+        """
+        _checkTransport(transport)
         if self._members.pop(transport, self) is None:
             transport._left(self)
 
@@ -127,3 +134,9 @@ class Group:
 
     def __contains__(self, transport: object) -> bool:
         return transport in self._members
+
+
+def _checkTransport(transport: object) -> None:
+    if not isinstance(transport, WireProtocol):
+        advice = "its transport is meant" if hasattr(transport, "transport") else ""
+        raise wrong_type("transport", "what negotiationStarted was given", transport, advice)

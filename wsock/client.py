@@ -13,7 +13,7 @@ from twisted.internet.protocol import ClientFactory
 from twisted.python.failure import Failure
 
 from .attempt import Attempt, tooLong
-from .contract import Application, Settings, WebSocketDropped
+from .contract import Application, Settings, WebSocketDropped, describeMistake, isApplication
 from .delivery import ENDING, OPEN, OPENING, asDecision, asDeferred
 from .factory import SOFTWARE, ConnectionFactory, Reactor, withDefault
 from .log import CAUGHT, ClassLogger, printable
@@ -112,8 +112,8 @@ class WebSocketClientProtocol(WireProtocol):
         self._building = None
         if self._phase != OPENING:
             return
-        if not callable(getattr(application, "negotiationStarted", None)):
-            self._fail(TypeError("buildApplication returned no application, nor a Deferred or coroutine of one"))
+        if not isApplication(application):
+            self._fail(TypeError(describeMistake("buildApplication returned", application)))
             return
         self._application = application
         try:
@@ -378,12 +378,12 @@ class WebSocketClientFactory(ConnectionFactory[WebSocketClientProtocol], ClientF
 
         Raises:
             InvalidURL: not a URL of RFC 6455 section 3.
-            LocalProtocolError: a header or a subprotocol that can't be.
+            LocalProtocolError: another argument that can't be, such as a header in bytes.
         """
         super().__init__(buildApplication, reactor, settings)
         self.url = url if isinstance(url, URL) else parseURL(url)
         self.headers = withDefault(headers, "User-Agent", SOFTWARE)
-        self.subprotocols = subprotocols if isinstance(subprotocols, str) else tuple(subprotocols)
+        self.subprotocols = tuple(handshake.check_subprotocols(subprotocols))
         self._attempt: Attempt | None = None
         # What can't be sent is refused now.
         self._request()

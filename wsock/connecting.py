@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 
+from .arguments import checkReactor
 from .attempt import Attempt, Endpoint, endpointFor
 from .client import WebSocketClientFactory
 from .contract import Application, Settings
@@ -63,9 +64,10 @@ def connectProtocol(
 
     Raises:
         InvalidURL: not a URL of RFC 6455 section 3.
-        LocalProtocolError: a header, a subprotocol or a certificate that can't be.
+        LocalProtocolError: another argument that can't be, such as a header in bytes, or an endpoint that is a str.
         ImportError: a ``wss:`` URL without the packages for TLS.
     """
+    checkReactor(reactor)
     factory = WebSocketClientFactory(
         url, buildApplication, reactor=reactor, settings=settings, headers=headers, subprotocols=subprotocols
     )
@@ -106,7 +108,7 @@ def connect(
 
     Raises:
         InvalidURL: as `connectProtocol`, and so are the others.
-        LocalProtocolError: a header, a subprotocol or a certificate that can't be.
+        LocalProtocolError: another argument that can't be, such as a header in bytes, or an endpoint that is a str.
         ImportError: a ``wss:`` URL without the packages for TLS.
     """
     return connectProtocol(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, fields
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 from twisted.internet.defer import Deferred
@@ -23,7 +24,9 @@ from .sansio.constants import (
     DEFAULT_MAX_MESSAGE_SIZE,
     CloseCode,
 )
-from .sansio.errors import LocalProtocolError, WebSocketError, make_empty
+from .sansio.errors import LocalProtocolError, WebSocketError, make_empty, wrong_type
+from .sansio.handshake import check_response_fields, refuse
+from .sansio.http import check_fields, is_token
 
 if TYPE_CHECKING:
     from .protocol import WireProtocol
@@ -128,31 +131,79 @@ class Accept:
         application: the application; None where `streamApplication` brings its own.
         subprotocol: one of those that the client offered, or None.
         headers: more fields for the 101 answer, such as ``Set-Cookie``.
+
+    Raises:
+        LocalProtocolError: no application, a subprotocol that is no token, or a header that can't be sent.
     """
 
     application: Application | None
     subprotocol: str | None = None
     headers: Sequence[tuple[str, str]] = ()
 
+    def __post_init__(self) -> None:
+        if self.application is not None and not isApplication(self.application):
+            raise LocalProtocolError(describeMistake("Accept was given", self.application))
+        if self.subprotocol is not None:
+            if not isinstance(self.subprotocol, str):
+                raise wrong_type("subprotocol", "a str or None", self.subprotocol)
+            if not is_token(self.subprotocol):
+                raise LocalProtocolError(f"not a subprotocol, which is a token: {self.subprotocol!r}")
+        if self.headers != ():
+            # Checked here, and kept: what gives its items once is empty when the next client is accepted.
+            object.__setattr__(self, "headers", tuple(check_response_fields(self.headers)))
+
 
 class Refuse(Exception):
     """What ``buildApplication`` raises to refuse a connection with an HTTP answer.
 
     Attributes:
-        status: the HTTP status, 200 or more.
+        status: the HTTP status, 200 to 599.
         headers: more header fields.
         body: the answer's body; the status' reason phrase where it is empty.
+
+    Raises:
+        LocalProtocolError: a status that refuses nothing, or a header or a body that can't be sent.
     """
 
     def __init__(self, status: int, headers: Sequence[tuple[str, str]] = (), body: bytes = b"") -> None:
-        super().__init__(f"refused with HTTP status {status}")
-        self.status = status
-        self.headers = headers
-        self.body = body
+        self.headers = headers if headers == () else tuple(check_fields(headers))
+        # Whatever can't be sent is told where it is raised, and not when the answer is made of it.
+        refuse(status, self.headers, body)
+        self.status = int(status)
+        self.body = bytes(body)
+        super().__init__(f"refused with HTTP status {self.status}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         # As `WebSocketError`: a copy is made without a call of the class, whose arguments are others.
         return make_empty, (type(self), self.args), dict(vars(self))
+
+
+def isApplication(value: object) -> bool:
+    """Whether this can be an application; a class is none, its instances may be."""
+    return callable(getattr(value, "negotiationStarted", None)) and not isinstance(value, type)
+
+
+def describeMistake(told: str, value: object) -> str:
+    """Says what to write in place of a value that is no application.
+
+    Args:
+        told: how the value came, such as "buildApplication returned".
+        value: it.
+    """
+    if isinstance(value, Refuse):
+        return f"{told} a Refuse: raise it"
+    if isinstance(value, type):
+        advice = "raise" if issubclass(value, Refuse) else "return"
+        return f"{told} the class {value.__name__}: {advice} an instance, {value.__name__}(...)"
+    if value is None:
+        return (
+            f"{told} None: return an application, or raise Refuse; "
+            "the handler of a stream is given as streamApplication(handler)"
+        )
+    if iscoroutinefunction(value):
+        return f"{told} a coroutine function: the handler of a stream is given as streamApplication(handler)"
+    kind = type(value).__name__
+    return f"{told} a {kind}, and no application, which has negotiationStarted: inherit from WebSocketProtocol"
 
 
 #: A decision is an application, or an `Accept` to say more.
@@ -166,6 +217,8 @@ BuildApplication: TypeAlias = Callable[
 
 #: Larger numbers are of no use, and some no timer can take.
 _MOST: Final = 2**63 - 1
+#: The settings that are numbers of bytes.
+_BYTES: Final = ("maxMessageSize", "highWaterMark", "sendLimit")
 #: What `Settings.slowConsumer` may be.
 SLOW_CONSUMER: Final = ("wait", "close", "drop")
 
@@ -218,17 +271,22 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.slowConsumer not in SLOW_CONSUMER:
-            raise LocalProtocolError(f"slowConsumer is one of {', '.join(SLOW_CONSUMER)}")
+            raise LocalProtocolError(f"slowConsumer is one of {', '.join(SLOW_CONSUMER)}, not {self.slowConsumer!r}")
         for field in fields(self):
             if field.name == "slowConsumer":
                 continue
             value = getattr(self, field.name)
             if value is None and field.name != "receiveQueue":
                 continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _MOST:
-                advice = "" if field.name == "receiveQueue" else ", or None for no limit"
-                raise LocalProtocolError(f"{field.name} is a number above 0, and below 2**63{advice}")
-            if isinstance(value, float) and not field.name.endswith(("Timeout", "Interval")):
+            isTime = field.name.endswith(("Timeout", "Interval"))
+            none = "" if field.name == "receiveQueue" else ", or None for no limit"
+            expected = f"a number{' of seconds' if isTime else ''} above 0, and below 2**63{none}"
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                advice = "write 16 * 2**20 for 16 MiB" if isinstance(value, str) and field.name in _BYTES else ""
+                raise wrong_type(field.name, expected, value, advice)
+            if not 0 < value <= _MOST:
+                raise LocalProtocolError(f"{field.name} is {expected}")
+            if isinstance(value, float) and not isTime:
                 raise LocalProtocolError(f"{field.name} is a whole number")
 
 

@@ -9,12 +9,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from . import __version__
+from .arguments import checkBuildApplication, checkReactor, checkSettings
 from .contract import Settings
 from .log import ClassLogger
 from .protocol import WireProtocol
 from .request import Request
 from .sansio.constants import DEFAULT_MAX_MESSAGE_SIZE, CloseCode, is_sendable_close_code
-from .sansio.errors import LocalProtocolError
+from .sansio.errors import LocalProtocolError, wrong_type
 from .sansio.http import check_fields
 
 #: What a server's 101 and a client's request say of themselves, where nobody says otherwise.
@@ -77,8 +78,10 @@ class ConnectionFactory(Generic[Wire]):
     _log = ClassLogger()
 
     def __init__(self, buildApplication: Callable[[Request], Any], reactor: Reactor | None, settings: Settings) -> None:
-        if not callable(buildApplication):
-            raise LocalProtocolError("buildApplication is called with each request")
+        checkBuildApplication(buildApplication)
+        checkSettings(settings)
+        if reactor is not None:
+            checkReactor(reactor)
         self.buildApplication = buildApplication
         keepHeap(settings.maxMessageSize)
         self.settings = settings
@@ -117,8 +120,10 @@ class ConnectionFactory(Generic[Wire]):
         Raises:
             LocalProtocolError: a close code that can't travel.
         """
-        if not isinstance(code, int) or not is_sendable_close_code(code):
-            raise LocalProtocolError("this close code never travels")
+        if not isinstance(code, int):
+            raise wrong_type("a close code", "an int such as 1001", code)
+        if not is_sendable_close_code(code):
+            raise LocalProtocolError("this close code never travels: 1001 says that the server goes away")
         self._stopping = True
         stopped: Deferred[None] = Deferred()
         self._stopped.append(stopped)

@@ -7,6 +7,7 @@ from urllib.parse import unquote
 
 from twisted.internet.interfaces import IAddress
 
+from .sansio.errors import wrong_type
 from .sansio.http import Request as Head
 from .sansio.http import Response as AnswerHead
 from .sansio.http import split_target
@@ -19,6 +20,12 @@ def getPeerCertificate(transport: Any) -> Any:
     except AttributeError:
         # No TLS; or Twisted's of a connection that is lost, which has forgotten all.
         return None
+
+
+def _checkName(name: object) -> None:
+    if not isinstance(name, str):
+        # Twisted's own have names in bytes; here that would find nothing.
+        raise wrong_type("name", "a str", name)
 
 
 class Headers:
@@ -37,11 +44,13 @@ class Headers:
 
     def get(self, name: str, default: str | None = None) -> str | None:
         """Returns a field's value; those of several fields of that name are joined by ", " (RFC 9110 section 5.3)."""
+        _checkName(name)
         value = self._headers.get(name)
         return default if value is None else value
 
     def getAll(self, name: str) -> list[str]:
         """Returns the value of each field of that name, in the order they came."""
+        _checkName(name)
         return self._headers.get_all(name)
 
     def items(self) -> list[tuple[str, str]]:

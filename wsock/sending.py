@@ -22,8 +22,11 @@ from twisted.python.threadable import isInIOThread
 from .contract import Settings, WebSocketEnded
 from .delivery import ABORTED, LOST, Delivery
 from .log import CAUGHT
-from .sansio.errors import LocalProtocolError
+from .sansio.errors import LocalProtocolError, wrong_type
+from .sansio.messages import binary_payload
 
+#: What a push producer has; a pull producer is never paused.
+_PRODUCER: Final = ("pauseProducing", "resumeProducing", "stopProducing")
 #: How long a thread waits before it looks whether the reactor still runs, in seconds.
 _PATIENCE: Final = 1
 
@@ -132,6 +135,9 @@ class Sending(Delivery):
         """
         if isInIOThread():
             raise LocalProtocolError("sendFromThread() is for other threads than the reactor's: send...Message() here")
+        if not isinstance(message, (str, bytes, bytearray, memoryview)):
+            # It raises, now and not when the connection is writable.
+            binary_payload(message)
         outcome: SimpleQueue[object] = SimpleQueue()
         IReactorFromThreads(self._reactor).callFromThread(self._sendForThread, message, outcome)
         while True:
@@ -229,8 +235,13 @@ class Sending(Delivery):
             streaming: whether it sends without being asked for each message.
 
         Raises:
-            LocalProtocolError: another producer is attached.
+            LocalProtocolError: another producer is attached; or it has not the methods of one.
         """
+        if streaming not in (True, False):
+            raise wrong_type("streaming", "a bool", streaming)
+        wanted = _PRODUCER if streaming else _PRODUCER[1:]
+        if isinstance(producer, type) or not all(callable(getattr(producer, name, None)) for name in wanted):
+            raise wrong_type("producer", f"an object with {', '.join(wanted)}", producer)
         if self._attached is not None:
             raise LocalProtocolError("another producer is attached: detachProducer() first")
         attached = _Attached(producer, streaming)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from email.utils import formatdate
 from functools import partial
 from typing import Any, Final, Protocol, TypeAlias
@@ -18,7 +18,8 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from .contract import Accept, BuildApplication, Refuse, Settings
+from .arguments import checkOtherwise
+from .contract import Accept, BuildApplication, Refuse, Settings, describeMistake, isApplication
 from .delivery import ENDING, OPEN, OPENING, asDecision
 from .factory import SOFTWARE, ConnectionFactory, Reactor, withDefault
 from .log import CAUGHT, ClassLogger
@@ -26,10 +27,10 @@ from .protocol import WireProtocol
 from .request import Request
 from .sansio import handshake
 from .sansio.constants import CloseCode, Role
-from .sansio.errors import InvalidRequest, LocalProtocolError
+from .sansio.errors import InvalidRequest
 from .sansio.handshake import Opening
 from .sansio.http import Request as Head
-from .sansio.http import RequestDecoder, Response, is_token
+from .sansio.http import RequestDecoder, Response, check_fields
 
 #: How much of what follows a request is held while ``buildApplication`` decides, in bytes.
 _UNDECIDED: Final = 65536
@@ -182,18 +183,20 @@ class WebSocketServerProtocol(WireProtocol):
 
     def _accept(self, decision: object) -> bytes:
         """Brings the application and the connection together; returns the 101."""
-        accept = decision if isinstance(decision, Accept) else Accept(decision)  # type: ignore[arg-type]
         opening, self._opening = self._opening, None
         assert opening is not None
-        application = accept.application
-        if application is None or not callable(getattr(application, "negotiationStarted", None)):
-            raise TypeError("buildApplication returned no application, nor a Deferred or coroutine of one")
-        subprotocol = accept.subprotocol
+        application: Any = decision
+        subprotocol: str | None = None
+        more: Sequence[tuple[str, str]] = ()
+        if isinstance(decision, Accept):
+            application, subprotocol, more = decision.application, decision.subprotocol, decision.headers
+        if not isApplication(application):
+            raise TypeError(describeMistake("buildApplication returned", application))
         if subprotocol is None:
             subprotocol = next((name for name in self.factory.subprotocols if name in opening.subprotocols), None)
         headers = self.factory._answerHeaders
-        if accept.headers != ():
-            headers = withDefault((*self.factory.headers, *accept.headers), "Server", SOFTWARE)
+        if more != ():
+            headers = withDefault((*self.factory.headers, *more), "Server", SOFTWARE)
         answer = handshake.response(opening, subprotocol=subprotocol, headers=headers).encode()
         self._connection.eof = False
         self.subprotocol = subprotocol
@@ -360,19 +363,20 @@ class WebSocketServerFactory(ConnectionFactory[WebSocketServerProtocol]):
             ``twisted.web.server.Site``; by default they are answered with 426, or 505 where it is HTTP/1.0.
 
         Raises:
-            LocalProtocolError: an origin, a header or a subprotocol that can't be.
+            LocalProtocolError: an argument that can't be, such as an origin with a path, or a header in bytes.
         """
         super().__init__(buildApplication, reactor, settings)
+        # Copies: some give their items only once, and others may change after they were checked.
+        if isinstance(allowedOrigins, Iterable) and not isinstance(allowedOrigins, (str, bytes)):
+            allowedOrigins = tuple(allowedOrigins)
         handshake.check_origins(allowedOrigins)
-        self.headers = tuple(headers)
+        self.headers = tuple(check_fields(headers))
         self._answerHeaders = withDefault(self.headers, "Server", SOFTWARE)
         handshake.response(_ANYONE, headers=self._answerHeaders)
-        self.subprotocols = tuple(subprotocols)
-        if isinstance(subprotocols, str) or not all(
-            isinstance(one, str) and is_token(one) for one in self.subprotocols
-        ):
-            raise LocalProtocolError("subprotocols are a sequence of tokens (RFC 6455 section 4.1)")
+        self.subprotocols = tuple(handshake.check_subprotocols(subprotocols))
         self.allowedOrigins = allowedOrigins
+        if otherwise is not None:
+            checkOtherwise(otherwise)
         self.otherwise = otherwise
         #: How many bytes all connections hold of heads that have not ended.
         self._unfinished = 0

@@ -10,12 +10,14 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from inspect import isasyncgenfunction, isgeneratorfunction
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
 from twisted.python.failure import Failure
 
+from .arguments import checkCallback
 from .contract import Accept, SelfRegulating, WebSocketClosed, WebSocketEnded
 from .delivery import asDecision, asDeferred
 from .log import ClassLogger
@@ -226,7 +228,7 @@ class _HandledStream(WebSocketStream):
     def _run(self) -> Deferred[Any]:
         running = asDeferred(self._handler(self))
         if running is None:
-            raise TypeError("the handler of a stream returned no coroutine, nor a Deferred")
+            raise TypeError("the handler of a stream returned no coroutine, nor a Deferred: write an async function")
         return running
 
     def _returned(self, result: object, handlers: set[Deferred[Any]], running: Deferred[Any]) -> None:
@@ -257,12 +259,26 @@ def streamApplication(
 
     Returns:
         what `WebSocketServerFactory` takes, and what a ``buildApplication`` of your own may call and return.
+
+    Raises:
+        LocalProtocolError: no function that can be called with a stream, or with a request; an async generator.
     """
+    checkCallback("handler", handler, "each stream", "write an async function")
+    if isasyncgenfunction(handler):
+        raise LocalProtocolError("handler has a yield in it, and so it never runs: an async function has none")
+    if isgeneratorfunction(handler):
+        raise LocalProtocolError("handler is a generator: decorate it with inlineCallbacks, or write an async function")
+    if accept is not None:
+        checkCallback("accept", accept, "each request", "write a function that returns an Accept")
 
     def accepted(decision: object) -> Accept:
         stream = _HandledStream(handler)
         if isinstance(decision, Accept):
             return Accept(stream, decision.subprotocol, decision.headers)
+        if decision is not None:
+            # False is not taken for a refusal, nor for nothing, which accepts.
+            kind = type(decision).__name__
+            raise TypeError(f"accept returned a {kind}: it returns an Accept or nothing, and raises Refuse")
         return Accept(stream)
 
     def build(request: Request) -> Accept | Deferred[Accept]:

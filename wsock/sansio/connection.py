@@ -36,7 +36,7 @@ from .constants import (
     Role,
     is_sendable_close_code,
 )
-from .errors import LocalProtocolError, RemoteProtocolError
+from .errors import LocalProtocolError, RemoteProtocolError, wrong_type
 from .events import BinaryReceived, CloseReceived, Event, Failed, PingReceived, TextReceived
 from .extensions import Extension
 from .frames import NO_LIMIT, MaskedFrameWriter, encode
@@ -76,34 +76,36 @@ class Connection:
 
     def __init__(
         self,
-        role: Role,
+        role: object,
         *,
-        max_message_size: int | None = DEFAULT_MAX_MESSAGE_SIZE,
-        max_empty_fragments: int | None = 1024,
-        receive_queue: int = 16,
+        max_message_size: object = DEFAULT_MAX_MESSAGE_SIZE,
+        max_empty_fragments: object = 1024,
+        receive_queue: object = 16,
         extensions: Sequence[Extension] = (),
     ) -> None:
         """Args:
-        role: which side this is.
+        role: which side this is, a `Role <wsock.sansio.constants.Role>`.
         max_message_size: the largest message taken in, in bytes of payload; None for no limit.
         max_empty_fragments: how many frames of one message may be empty; None for no limit.
         receive_queue: how many messages one call decodes at the most.
         extensions: what the opening handshake agreed on.
 
         Raises:
-            LocalProtocolError: a limit that nothing could pass, such as 0.
+            LocalProtocolError: a role that is none, or a limit that nothing could pass, such as 0.
         """
-        if (max_message_size is not None and max_message_size < 1) or receive_queue < 1:
-            raise LocalProtocolError("max_message_size and receive_queue are at least 1")
-        if max_empty_fragments is not None and max_empty_fragments < 0:
-            raise LocalProtocolError("max_empty_fragments is not negative")
+        if not isinstance(role, Role):
+            raise wrong_type("role", "a Role", role, "write Role.CLIENT or Role.SERVER")
+        most_bytes = None if max_message_size is None else _whole_number("max_message_size", max_message_size, 1)
+        most_empty = (
+            None if max_empty_fragments is None else _whole_number("max_empty_fragments", max_empty_fragments, 0)
+        )
         self.close_sent: tuple[int, str] | None = None
         self.close_received: tuple[int, str] | None = None
         self.eof: bool = False
         self.failed: RemoteProtocolError | None = None
         self.extensions: Sequence[Extension] = extensions
-        self._reader = MessageReader(role is Role.SERVER, max_message_size, max_empty_fragments)
-        self._receive_queue: int = min(receive_queue, NO_LIMIT)
+        self._reader = MessageReader(role is Role.SERVER, most_bytes, most_empty)
+        self._receive_queue: int = min(_whole_number("receive_queue", receive_queue, 1), NO_LIMIT)
         self._masks: MaskedFrameWriter | None = MaskedFrameWriter() if role is Role.CLIENT else None
         self._replies: list[bytes] = []
         #: The Close or the fault behind which nothing is read. Messages before it make it wait for the next call.
@@ -276,12 +278,16 @@ class Connection:
         Raises:
             LocalProtocolError: a code or a reason that a Close can't carry.
         """
+        if not isinstance(reason, str):
+            raise wrong_type("a close reason", "a str", reason)
         content = encode_text(reason)
         if code is None:
             if reason:
                 raise LocalProtocolError("a close reason needs a close code")
             code = CloseCode.NO_STATUS_RECEIVED
-        elif not isinstance(code, int) or not is_sendable_close_code(code):
+        elif not isinstance(code, int):
+            raise wrong_type("a close code", "an int such as 1000, or None", code)
+        elif not is_sendable_close_code(code):
             raise LocalProtocolError("a close code is one of 1000 to 1014, but not 1004 to 1006, or of 3000 to 4999")
         if len(content) > MAX_CLOSE_REASON:
             raise LocalProtocolError("a close reason has at most 123 bytes of UTF-8")
@@ -297,6 +303,8 @@ class Connection:
         return masks.encode(opcode, payload)
 
     def _send_control(self, opcode: int, payload: object) -> list[bytes]:
+        if isinstance(payload, str):
+            raise wrong_type("the payload of a Ping or Pong", "bytes", payload, "write payload.encode()")
         content = binary_payload(payload)
         if len(content) > MAX_CONTROL_PAYLOAD:
             raise LocalProtocolError("the payload of a Ping or Pong has at most 125 bytes")
@@ -306,6 +314,14 @@ class Connection:
         self.close_sent = (int(code), reason.decode())
         payload = b"" if code == CloseCode.NO_STATUS_RECEIVED else int(code).to_bytes(2, "big") + reason
         buffers.extend(self._frame(CLOSE, payload))
+
+
+def _whole_number(name: str, value: object, least: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise wrong_type(name, f"a whole number, at least {least}", value)
+    if value < least:
+        raise LocalProtocolError(f"{name} is at least {least}")
+    return value
 
 
 def _has_messages(events: list[Event]) -> bool:

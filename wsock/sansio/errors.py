@@ -96,3 +96,17 @@ def make_empty(kind: type[BaseException], arguments: Sequence[object]) -> BaseEx
     error = kind.__new__(kind)
     error.args = tuple(arguments)
     return error
+
+
+def wrong_type(name: str, expected: str, value: object, advice: str = "") -> LocalProtocolError:
+    """Make the error for a value of a wrong type, which says what to write in its place.
+
+    Args:
+        name: what the value was given as.
+        expected: what it has to be, with its article.
+        value: what was given; its type is named, and itself never, since it may be a secret.
+        advice: what to write.
+    """
+    given = "None" if value is None else type(value).__name__
+    told = f"{name} is {expected}, not {given}"
+    return LocalProtocolError(f"{told}: {advice}" if advice else told)

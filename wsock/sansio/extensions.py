@@ -10,10 +10,10 @@ It knows no extension itself: `answer` is the one place where an offer becomes a
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from .errors import LocalProtocolError
+from .errors import LocalProtocolError, wrong_type
 from .http import is_token
 
 _TOKEN: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
@@ -99,7 +99,7 @@ def _decode_value(parameter: re.Match[str]) -> str | None:
     return unquoted
 
 
-def encode(extensions: Sequence[Extension]) -> str:
+def encode(extensions: Iterable[object]) -> str:
     """Write the value of the field.
 
     Args:
@@ -113,8 +113,15 @@ def encode(extensions: Sequence[Extension]) -> str:
     """
     parts: list[str] = []
     for extension in extensions:
+        if not isinstance(extension, Extension):
+            raise wrong_type("each of extensions", "an Extension", extension)
         part = _check_token(extension.name)
-        for name, value in extension.parameters:
+        # For mypyc as objects: of a wrong type it would raise TypeError.
+        parameters: Sequence[object] = extension.parameters
+        for parameter in parameters:
+            if not isinstance(parameter, tuple) or len(parameter) != 2:
+                raise wrong_type("each parameter of an extension", "a pair (name, value)", parameter)
+            name, value = parameter
             part += f"; {_check_token(name)}"
             if value is not None:
                 part += f"={_check_token(value)}"
@@ -122,8 +129,8 @@ def encode(extensions: Sequence[Extension]) -> str:
     return ", ".join(parts)
 
 
-def _check_token(text: str) -> str:
-    if not is_token(text):
+def _check_token(text: object) -> str:
+    if not isinstance(text, str) or not is_token(text):
         raise LocalProtocolError(f"not a token, as extensions and their parameters must be: {text!r}")
     return text
 

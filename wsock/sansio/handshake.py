@@ -18,11 +18,21 @@ from dataclasses import dataclass
 from typing import Final
 
 from .constants import VERSION
-from .errors import ConnectionRejected, InvalidRequest, InvalidResponse, LocalProtocolError
+from .errors import ConnectionRejected, InvalidRequest, InvalidResponse, LocalProtocolError, wrong_type
 from .extensions import Extension
 from .extensions import decode as decode_extensions
 from .extensions import encode as encode_extensions
-from .http import REASONS, Headers, Request, Response, check_fields, is_token, split_target
+from .http import (
+    REASONS,
+    Headers,
+    Request,
+    Response,
+    as_bytes,
+    check_fields,
+    check_status,
+    is_token,
+    split_target,
+)
 from .url import URL
 from .url import parse as parse_url
 
@@ -97,7 +107,7 @@ def accept_key(key: str) -> str:
 
 
 def open(
-    url: URL | str,
+    url: object,
     *,
     headers: Iterable[tuple[str, str]] = (),
     subprotocols: Sequence[str] = (),
@@ -124,10 +134,12 @@ def open(
         ("Sec-WebSocket-Key", generate_key()),
         ("Sec-WebSocket-Version", VERSION),
     ]
-    if subprotocols:
-        if isinstance(subprotocols, str) or not _are_distinct_tokens(subprotocols):
-            raise LocalProtocolError("subprotocols are a sequence of distinct tokens (RFC 6455 section 4.1)")
-        own.append(("Sec-WebSocket-Protocol", ", ".join(subprotocols)))
+    if subprotocols != ():
+        offered = check_subprotocols(subprotocols)
+        if len(set(offered)) < len(offered):
+            raise LocalProtocolError("each of subprotocols is offered once (RFC 6455 section 4.1)")
+        if offered:
+            own.append(("Sec-WebSocket-Protocol", ", ".join(offered)))
     if extensions:
         own.append(("Sec-WebSocket-Extensions", encode_extensions(extensions)))
     return Request.build("GET", target.resource, own + _further_fields(headers, _OWN_IN_REQUEST))
@@ -292,7 +304,26 @@ def _normalize_port(text: str | None, scheme: str) -> str:
     return "" if port == _DEFAULT_PORTS.get(scheme) else port
 
 
-def check_origins(allowed_origins: Sequence[str] | None) -> None:
+def check_subprotocols(subprotocols: object) -> list[str]:
+    """Return the subprotocols that a client offers or a server knows.
+
+    Raises:
+        LocalProtocolError: they are not a sequence, or one isn't a token.
+    """
+    if isinstance(subprotocols, (str, bytes)) or not isinstance(subprotocols, Iterable):
+        advice = f"write [{subprotocols!r}]" if isinstance(subprotocols, str) else ""
+        raise wrong_type("subprotocols", "a sequence of str", subprotocols, advice)
+    names: list[str] = []
+    for name in subprotocols:
+        if not isinstance(name, str):
+            raise wrong_type("each of subprotocols", "a str", name)
+        if not is_token(name):
+            raise LocalProtocolError(f"not a subprotocol, which is a token (RFC 6455 section 4.1): {name!r}")
+        names.append(name)
+    return names
+
+
+def check_origins(allowed_origins: object) -> None:
     """Check what `handle_open` is going to be given, before there is a request.
 
     Args:
@@ -304,11 +335,15 @@ def check_origins(allowed_origins: Sequence[str] | None) -> None:
     """
     if allowed_origins is None:
         return
-    if isinstance(allowed_origins, str):
-        raise LocalProtocolError("allowed origins are a sequence of origins, not one str")
-    for origin in allowed_origins:
+    if isinstance(allowed_origins, (str, bytes)) or not isinstance(allowed_origins, Iterable):
+        advice = f"write [{allowed_origins!r}]" if isinstance(allowed_origins, str) else ""
+        raise wrong_type("allowed origins", "a sequence of origins, or None", allowed_origins, advice)
+    origins = list(allowed_origins)
+    for origin in origins:
+        if not isinstance(origin, str):
+            raise wrong_type("an origin", 'a str such as "https://example.com"', origin)
         if origin == "*":
-            if len(allowed_origins) > 1:
+            if len(origins) > 1:
                 raise LocalProtocolError("'*' allows any origin: it stands alone")
         elif origin not in _WITHOUT_HOST and ("*" in origin or _normalize_origin(origin) is None):
             raise LocalProtocolError(f"not an origin, write scheme://host[:port] without a path: {origin!r}")
@@ -317,7 +352,7 @@ def check_origins(allowed_origins: Sequence[str] | None) -> None:
 def response(
     opening: Opening,
     *,
-    subprotocol: str | None = None,
+    subprotocol: object = None,
     extensions: Sequence[Extension] = (),
     headers: Iterable[tuple[str, str]] = (),
 ) -> Response:
@@ -335,18 +370,19 @@ def response(
     """
     own = [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", accept_key(opening.key))]
     if subprotocol is not None:
-        if subprotocol not in opening.subprotocols:
-            raise LocalProtocolError(f"the client did not offer this subprotocol: {subprotocol!r}")
+        if not isinstance(subprotocol, str) or subprotocol not in opening.subprotocols:
+            known = ", ".join(opening.subprotocols) or "none"
+            raise LocalProtocolError(f"the client did not offer this subprotocol: {subprotocol!r}; it offered {known}")
         own.append(("Sec-WebSocket-Protocol", subprotocol))
     if extensions:
         offered = [offer.name for offer in opening.extensions]
         if any(extension.name not in offered for extension in extensions):
             raise LocalProtocolError("the client did not offer this extension")
         own.append(("Sec-WebSocket-Extensions", encode_extensions(extensions)))
-    return Response.build(101, own + _further_fields(headers, _OWN_IN_RESPONSE))
+    return Response.build(101, own + check_response_fields(headers))
 
 
-def refuse(status: int, headers: Iterable[tuple[str, str]] = (), body: bytes = b"") -> Response:
+def refuse(status: object, headers: Iterable[tuple[str, str]] = (), body: object = b"") -> Response:
     """Make the answer that refuses a client; the connection closes after it.
 
     Args:
@@ -357,20 +393,20 @@ def refuse(status: int, headers: Iterable[tuple[str, str]] = (), body: bytes = b
     Raises:
         LocalProtocolError: a status that refuses nothing, a header or a body that can't be sent with it.
     """
-    if not 200 <= status <= 599:
-        raise LocalProtocolError(f"not a status that refuses: {status}")
+    number = check_status(status, 200)
+    content = as_bytes("body", body)
     fields = check_fields(headers)
     names = {name.lower() for name, _ in fields}
     if "connection" in names:
         raise LocalProtocolError("Connection can't be given: a refusal closes")
-    own = [("Connection", "close, Upgrade" if status == 426 else "close")]
-    if status not in (204, 304):
+    own = [("Connection", "close, Upgrade" if number == 426 else "close")]
+    if number not in (204, 304):
         if "content-type" not in names:
             own.append(("Content-Type", "text/plain; charset=utf-8"))
-        body = body or REASONS.get(status, "").encode()
-    if status == 426 and "upgrade" not in names:
+        content = content or REASONS.get(number, "").encode()
+    if number == 426 and "upgrade" not in names:
         own.extend(_UPGRADE_REQUIRED)
-    return Response.build(status, own + fields, body)
+    return Response.build(number, own + fields, content)
 
 
 def refusal(error: InvalidRequest) -> Response:
@@ -378,7 +414,16 @@ def refusal(error: InvalidRequest) -> Response:
     return refuse(error.status, error.headers)
 
 
-def _further_fields(headers: Iterable[tuple[str, str]], own: frozenset[str]) -> list[tuple[str, str]]:
+def check_response_fields(headers: object) -> list[tuple[str, str]]:
+    """Return further fields of a 101, as `response` takes them.
+
+    Raises:
+        LocalProtocolError: one repeats the handshake's own or can't be sent.
+    """
+    return _further_fields(headers, _OWN_IN_RESPONSE)
+
+
+def _further_fields(headers: object, own: frozenset[str]) -> list[tuple[str, str]]:
     """Check the application's fields against those that the handshake writes."""
     fields = check_fields(headers)
     for name, _ in fields:

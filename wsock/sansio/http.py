@@ -15,12 +15,12 @@ It reads no bodies: what follows a head is left in ``unread``.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Final, TypeAlias
 
 from .constants import DEFAULT_MAX_HEADER_LINE, DEFAULT_MAX_HEADER_SIZE, DEFAULT_MAX_HEADERS
-from .errors import HandshakeError, InvalidRequest, InvalidResponse, LocalProtocolError
+from .errors import HandshakeError, InvalidRequest, InvalidResponse, LocalProtocolError, wrong_type
 
 #: A limit where there is none: a place that no head reaches, small enough for `re` also when a length is added.
 _NO_LIMIT: Final = 2**60
@@ -68,24 +68,64 @@ def split_target(target: str) -> tuple[str, str, str]:
     return authority, path, query
 
 
-def check_fields(headers: Iterable[object]) -> list[tuple[str, str]]:
+def check_fields(headers: object) -> list[tuple[str, str]]:
     """Return header fields that are about to be sent.
 
     Raises:
         LocalProtocolError: one isn't a pair of str, its name is no token, or its value has a control character or
             one outside latin-1.
     """
+    if not isinstance(headers, (list, tuple)):
+        if isinstance(headers, (str, bytes, Mapping)) or not isinstance(headers, Iterable):
+            advice = "write list(headers.items())" if isinstance(headers, Mapping) else "write [(name, value), ...]"
+            raise wrong_type("headers", "a sequence of pairs of str", headers, advice)
+        headers = list(headers)
     fields: list[tuple[str, str]] = []
     for field in headers:
-        if not isinstance(field, (tuple, list)) or len(field) != 2 or not all(isinstance(part, str) for part in field):
+        if not isinstance(field, (tuple, list)) or len(field) != 2:
             raise LocalProtocolError("headers are pairs of str: [(name, value), ...]")
         name, value = field
+        if not isinstance(name, str):
+            advice = 'write name.decode("latin-1")' if isinstance(name, bytes) else ""
+            raise wrong_type("the name of a header", "a str", name, advice)
+        if not isinstance(value, str):
+            advice = 'write value.decode("latin-1")' if isinstance(value, bytes) else "write str(value)"
+            raise wrong_type(f"the value of {name}", "a str", value, advice)
         if not _TOKEN.fullmatch(name):
             raise LocalProtocolError(f"not a header name: {name!r}")
         if not _VALUE.fullmatch(value):
             raise LocalProtocolError(f"the value of {name} has a control character or one outside latin-1")
         fields.append((name, value))
     return fields
+
+
+def as_bytes(name: str, value: object) -> bytes:
+    """Return what has to be bytes.
+
+    Args:
+        name: what it was given as.
+        value: bytes, bytearray or memoryview.
+
+    Raises:
+        LocalProtocolError: it is of another type.
+    """
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    raise wrong_type(name, "bytes", value, f"write {name}.encode()" if isinstance(value, str) else "")
+
+
+def check_status(status: object, least: int) -> int:
+    """Return the status of an answer that is about to be sent.
+
+    Raises:
+        LocalProtocolError: it isn't an int, or not one from ``least`` to 599.
+    """
+    if not isinstance(status, int):
+        raise wrong_type("status", "an int such as 403", status)
+    if not least <= status <= 599:
+        raise LocalProtocolError(f"status is from {least} to 599, not {int(status)}")
+    # An IntEnum would be written by its name.
+    return int(status)
 
 
 def _encode_head(start_line: str, headers: Iterable[object]) -> bytes:
@@ -161,14 +201,16 @@ class Request(_Head):
     __slots__ = ()
 
     @staticmethod
-    def build(method: str, target: str, headers: Iterable[tuple[str, str]] = ()) -> "Request":
+    def build(method: object, target: object, headers: Iterable[tuple[str, str]] = ()) -> "Request":
         """Make a request to send.
 
         Raises:
             LocalProtocolError: the method isn't a token, the target isn't visible ASCII, or a field can't be sent.
         """
-        if not is_token(method):
+        if not isinstance(method, str) or not is_token(method):
             raise LocalProtocolError(f"not a method: {method!r}")
+        if not isinstance(target, str):
+            raise wrong_type("target", "a str", target)
         if not _TARGET.fullmatch(target):
             raise LocalProtocolError("the request target has a character that must be percent-encoded")
         return Request(_encode_head(f"{method} {target} HTTP/1.1", headers))
@@ -219,7 +261,7 @@ class Response(_Head):
         self.body = body
 
     @staticmethod
-    def build(status: int, headers: Iterable[tuple[str, str]] = (), body: bytes = b"") -> "Response":
+    def build(status: object, headers: Iterable[tuple[str, str]] = (), body: object = b"") -> "Response":
         """Make a response to send; Content-Length comes from the body.
 
         Args:
@@ -230,19 +272,19 @@ class Response(_Head):
         Raises:
             LocalProtocolError: one of them can't be sent.
         """
-        if not 100 <= status <= 599:
-            raise LocalProtocolError(f"not a status: {status}")
+        number = check_status(status, 100)
+        content = as_bytes("body", body)
         fields = check_fields(headers)
         for name, _ in fields:
             if name.lower() in ("content-length", "transfer-encoding"):
                 raise LocalProtocolError(f"{name} can't be given: it follows from the body")
-        if status < 200 or status in (204, 304):
+        if number < 200 or number in (204, 304):
             # RFC 9110 §8.6: no Content-Length in 1xx and 204, and a 304's would have to be the 200's.
-            if body:
-                raise LocalProtocolError(f"a response of status {status} has no body")
+            if content:
+                raise LocalProtocolError(f"a response of status {number} has no body")
         else:
-            fields.append(("Content-Length", str(len(body))))
-        return Response(_encode_head(f"HTTP/1.1 {status} {REASONS.get(status, '')}", fields), body)
+            fields.append(("Content-Length", str(len(content))))
+        return Response(_encode_head(f"HTTP/1.1 {number} {REASONS.get(number, '')}", fields), content)
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.raw, self.body)
@@ -277,9 +319,13 @@ class Response(_Head):
         return self.raw.partition(b"\r\n")[0][13:].decode("latin-1")
 
 
-def _number(limit: int | None) -> int:
+def _number(limit: object) -> int:
     """Return a limit as a number that `re` takes for a place."""
-    if limit is None or limit > _NO_LIMIT:
+    if limit is None:
+        return _NO_LIMIT
+    if not isinstance(limit, int) or isinstance(limit, bool):
+        raise wrong_type("a limit of a head", "a whole number, or None", limit)
+    if limit > _NO_LIMIT:
         return _NO_LIMIT
     if limit < 1:
         raise LocalProtocolError("the limits of a head are at least 1, or None for no limit")
@@ -293,7 +339,7 @@ _HeadState: TypeAlias = tuple[bytes, bool, bool, bytes, tuple[int, int, int], tu
 class _HeadDecoder:
     """What both decoders share: lines, limits, and what may stand in a field line."""
 
-    def __init__(self, max_header_line: int | None, max_header_size: int | None, max_headers: int | None) -> None:
+    def __init__(self, max_header_line: object, max_header_size: object, max_headers: object) -> None:
         self._max_line = _number(max_header_line)
         self._max_size = _number(max_header_size)
         self._max_fields = _number(max_headers)
@@ -344,13 +390,14 @@ class _HeadDecoder:
         self._buffer = bytearray()
         return self._make_error(message, status)
 
-    def _decode_head(self, data: bytes) -> bytes | None:
+    def _decode_head(self, data: object) -> bytes | None:
         """Take bytes in; return the head once it is whole."""
         if self._is_finished:
             raise LocalProtocolError("this head is decoded or refused already: what follows it is in `unread`")
-        self.has_started = self.has_started or bool(data)
+        piece = data if type(data) is bytes else as_bytes("data", data)
+        self.has_started = self.has_started or bool(piece)
         buffer = self._buffer
-        buffer += data
+        buffer += piece
         start, scanned, fields = self._line_start, self._scanned, self._fields
         while True:
             limit = min(start + self._max_line, self._max_size)
@@ -414,9 +461,9 @@ class RequestDecoder(_HeadDecoder):
     def __init__(
         self,
         *,
-        max_header_line: int | None = DEFAULT_MAX_HEADER_LINE,
-        max_header_size: int | None = DEFAULT_MAX_HEADER_SIZE,
-        max_headers: int | None = DEFAULT_MAX_HEADERS,
+        max_header_line: object = DEFAULT_MAX_HEADER_LINE,
+        max_header_size: object = DEFAULT_MAX_HEADER_SIZE,
+        max_headers: object = DEFAULT_MAX_HEADERS,
     ) -> None:
         """Args:
         max_header_line: the longest line, in bytes with its end; None for no limit.
@@ -441,7 +488,7 @@ class RequestDecoder(_HeadDecoder):
         self._was_for_head = state[0]
         self._resume(state[1])
 
-    def decode(self, data: bytes) -> Request | None:
+    def decode(self, data: object) -> Request | None:
         """Take bytes in; return the request once its head is whole, None before that.
 
         Empty lines before the request line are skipped, and are not in the request's ``raw``.
@@ -449,7 +496,7 @@ class RequestDecoder(_HeadDecoder):
         Raises:
             InvalidRequest: it can't become one; ``status`` is 400 (malformed), 414 or 431 (sizes) or 505 (a version
                 other than HTTP/1).
-            LocalProtocolError: the head was decoded or refused already.
+            LocalProtocolError: the head was decoded or refused already; or ``data`` is not bytes.
         """
         raw = self._decode_head(data)
         if raw is None:
@@ -489,9 +536,9 @@ class ResponseDecoder(_HeadDecoder):
     def __init__(
         self,
         *,
-        max_header_line: int | None = DEFAULT_MAX_HEADER_LINE,
-        max_header_size: int | None = DEFAULT_MAX_HEADER_SIZE,
-        max_headers: int | None = DEFAULT_MAX_HEADERS,
+        max_header_line: object = DEFAULT_MAX_HEADER_LINE,
+        max_header_size: object = DEFAULT_MAX_HEADER_SIZE,
+        max_headers: object = DEFAULT_MAX_HEADERS,
     ) -> None:
         """The arguments are those of `RequestDecoder`; each interim response has these limits for itself."""
         super().__init__(max_header_line, max_header_size, max_headers)
@@ -509,12 +556,12 @@ class ResponseDecoder(_HeadDecoder):
         self._status = ""
         self._is_folded = False
 
-    def decode(self, data: bytes) -> Response | None:
+    def decode(self, data: object) -> Response | None:
         """Take bytes in; return the response once its head is whole, None before that.
 
         Raises:
             InvalidResponse: it is malformed or too large; the message has its status where that came.
-            LocalProtocolError: the head was decoded or refused already.
+            LocalProtocolError: the head was decoded or refused already; or ``data`` is not bytes.
         """
         raw = self._decode_head(data)
         while raw is not None:

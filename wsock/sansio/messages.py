@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from . import frames
 from .constants import BINARY, CLOSE, CONTINUATION, PING, TEXT, CloseCode, is_sendable_close_code
-from .errors import InvalidPayload, LocalProtocolError, RemoteProtocolError
+from .errors import InvalidPayload, LocalProtocolError, RemoteProtocolError, wrong_type
 from .events import BinaryReceived, CloseReceived, Event, PingReceived, PongReceived, TextReceived
 from .frames import NO_LIMIT, FrameReader, MaskedFrameWriter
 from .masking import PayloadBuffer, unmask
@@ -33,6 +33,8 @@ _MAX_CONTROLS: Final = 256
 #: What is copied or checked at a time where the whole would take too much memory, in bytes.
 _SLICE: Final = 65536
 _NOT_UTF8: Final = "text is not UTF-8"
+_MESSAGE: Final = "a str for text, or bytes, bytearray or memoryview"
+_JSON: Final = "json.dumps(...) makes a str"
 #: An invalid close code or payload is a protocol error; the reason must be UTF-8 (RFC 6455 sections 5.5.1, 7.4, 8.1).
 _BAD_CLOSE: Final = "close frame with an invalid payload"
 
@@ -368,7 +370,7 @@ def _control_event(opcode: i64, payload: bytes) -> Event:
         raise InvalidPayload("close reason is not UTF-8") from None
 
 
-def encode(message: object, masks: MaskedFrameWriter | None, fragment_size: int | None = None) -> list[bytes]:
+def encode(message: object, masks: MaskedFrameWriter | None, fragment_size: object = None) -> list[bytes]:
     """The frames of a message.
 
     Args:
@@ -391,6 +393,8 @@ def encode(message: object, masks: MaskedFrameWriter | None, fragment_size: int 
     write = frames.encode if masks is None else masks.encode
     if fragment_size is None:
         return write(opcode, payload, True)
+    if not isinstance(fragment_size, int) or isinstance(fragment_size, bool):
+        raise wrong_type("fragment_size", "a number of bytes, or None", fragment_size)
     if fragment_size < 1:
         raise LocalProtocolError("a fragment has at least 1 byte")
     buffers: list[bytes] = []
@@ -407,7 +411,7 @@ def encode_text(text: object) -> bytes:
         LocalProtocolError: not a str, or one with a lone surrogate, which UTF-8 has no bytes for.
     """
     if not isinstance(text, str):
-        raise LocalProtocolError("text is a str; bytes make a binary message")
+        raise _no_text(text)
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError:
@@ -424,4 +428,20 @@ def binary_payload(data: object) -> bytes:
         return data
     if isinstance(data, (bytes, bytearray, memoryview)):
         return bytes(data)
-    raise LocalProtocolError("binary data are bytes, bytearray or memoryview; a str makes a text message")
+    if isinstance(data, str):
+        raise wrong_type(
+            "data",
+            "bytes, bytearray or memoryview",
+            data,
+            "sendTextMessage (send_text) sends a str, data.encode() makes bytes",
+        )
+    raise wrong_type("a message", _MESSAGE, data, _JSON if isinstance(data, (dict, list, tuple)) else "")
+
+
+def _no_text(text: object) -> LocalProtocolError:
+    if isinstance(text, (bytes, bytearray, memoryview)):
+        return wrong_type(
+            "text", "a str", text, "sendBytesMessage (send_binary) sends bytes, text.decode() makes a str"
+        )
+    advice = _JSON if isinstance(text, (dict, list, tuple)) else "write str(text)"
+    return wrong_type("text", "a str", text, advice)

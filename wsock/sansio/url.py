@@ -89,7 +89,7 @@ def parse(text: object) -> URL:
         InvalidURL: it isn't a URL of RFC 6455 section 3; the message says what to write.
     """
     if not isinstance(text, str):
-        raise InvalidURL(f"a URL is a str, not {type(text).__name__}")
+        raise InvalidURL(f"a URL is a str, not {'None' if text is None else type(text).__name__}")
     if _UNSAFE.search(text):
         raise InvalidURL("a control character, space or backslash in the URL: percent-encode it")
     scheme, separator, rest = text.partition("://")

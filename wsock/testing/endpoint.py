@@ -15,7 +15,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..factory import ConnectionFactory
-from .transport import BUFFER, ROUNDS, MemoryTransport, Network, networkOf
+from ..sansio.errors import wrong_type
+from .transport import BUFFER, ROUNDS, MemoryTransport, Network, checkLimits, networkOf
 
 
 class _BuildsProtocols(typing.Protocol):
@@ -45,6 +46,8 @@ _SERVER: Final = IPv4Address("TCP", _HOST, 80)
 
 def _clockOf(clock: Clock | None, *sides: object) -> Clock:
     """The clock of a connection: the one given, or that of a factory, or a new one; factories without one get it."""
+    if clock is not None and not isinstance(clock, Clock):
+        raise wrong_type("clock", "a twisted.internet.task.Clock", clock, "nothing in memory needs a reactor")
     factories = [side for side in sides if isinstance(side, ConnectionFactory)]
     for factory in factories:
         if clock is None and isinstance(factory._reactor, Clock):
@@ -57,6 +60,19 @@ def _clockOf(clock: Clock | None, *sides: object) -> Clock:
         elif factory._reactor is not clock:
             raise ValueError(f"the factory has another reactor, {factory._reactor!r}: its timers would never be due")
     return clock
+
+
+def _checkSide(name: str, side: object) -> None:
+    if isinstance(side, type) or not (
+        IProtocolFactory.providedBy(side) or callable(getattr(side, "makeConnection", None))
+    ):
+        advice = f"write WebSocketServerFactory({name})" if callable(side) else ""
+        raise wrong_type(name, "a factory or a protocol", side, advice)
+
+
+def _checkReason(reason: object) -> None:
+    if reason is not None and not isinstance(reason, Exception):
+        raise wrong_type("reason", "an Exception or None", reason)
 
 
 def _build(side: Side, address: IPv4Address) -> Any:
@@ -152,6 +168,9 @@ class Pair(InMemory):
         Raises:
             ValueError: a factory built no protocol, or has another reactor than the clock.
         """
+        checkLimits(capacity, chunk)
+        _checkSide("server", server)
+        _checkSide("client", client)
         super().__init__(_clockOf(clock, server, client))
         address = IPv4Address("TCP", _HOST, self._network.nextPort())
         self.server: Any = _build(server, address)
@@ -166,6 +185,7 @@ class Pair(InMemory):
         Args:
             reason: what both protocols are told; by default a ``ConnectionLost``.
         """
+        _checkReason(reason)
         for end in self._ends:
             end.drop(ConnectionLost() if reason is None else reason)
 
@@ -201,6 +221,8 @@ class MemoryEndpoint(InMemory):
         Raises:
             ValueError: the factory has another reactor than the clock.
         """
+        checkLimits(capacity, chunk)
+        _checkSide("server", server)
         super().__init__(_clockOf(clock, server))
         self._limits = capacity, chunk
         self._server: Side | None = server
@@ -229,6 +251,7 @@ class MemoryEndpoint(InMemory):
         Raises:
             ValueError: it has another reactor than the clock.
         """
+        _checkSide("server", server)
         _clockOf(self.clock, server)
         self._server, self._refusal = server, None
 
@@ -238,6 +261,7 @@ class MemoryEndpoint(InMemory):
         Args:
             reason: what with; by default a ``ConnectionRefusedError``, as where nobody listens.
         """
+        _checkReason(reason)
         self._server, self._refusal = None, ConnectionRefusedError() if reason is None else reason
 
     def ignore(self) -> None:

@@ -10,7 +10,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..sansio import handshake
-from ..sansio.http import Request, RequestDecoder, Response, ResponseDecoder
+from ..sansio.errors import LocalProtocolError
+from ..sansio.http import Request, RequestDecoder, Response, ResponseDecoder, as_bytes
 from ..sansio.masking import unmask
 from .transport import MemoryTransport
 
@@ -50,7 +51,13 @@ class ScriptedPeer:
 
         Args:
             data: whatever; several calls are one stream.
+
+        Raises:
+            LocalProtocolError: it is not bytes; or nothing is connected yet.
         """
+        data = as_bytes("data", data)
+        if self.transport is None:
+            raise LocalProtocolError("the peer is not connected yet: give it to a Pair or a MemoryEndpoint first")
         self.transport.write(data)
 
     def pause(self) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import count
+from math import inf
 from typing import Any, Final, Protocol
 from weakref import WeakValueDictionary
 
@@ -28,6 +29,8 @@ from twisted.internet.interfaces import (
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from ..sansio.errors import LocalProtocolError, wrong_type
 
 #: What a socket's transport reads at a time, and what it holds before it pauses its producer.
 BUFFER: Final = 65536
@@ -57,6 +60,7 @@ class Network:
 
     def flush(self, rounds: int = ROUNDS) -> None:
         """Moves everything until nothing moves any more."""
+        _checkNumber("rounds", rounds)
         if self._flushing:
             # It would deliver to a protocol while another delivery to it is on the stack, which no reactor does.
             raise RuntimeError("flush() was called by what a flush() runs; return, and it goes on")
@@ -74,6 +78,10 @@ class Network:
 
     def advance(self, seconds: float, rounds: int = ROUNDS) -> None:
         """Lets time pass, from one delayed call to the next, and flushes after each."""
+        if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
+            raise wrong_type("seconds", "a number", seconds)
+        if not 0 <= seconds < inf:
+            raise LocalProtocolError("seconds is a number, at least 0: time neither goes back nor ends")
         clock = self.clock
         end = clock.seconds() + seconds
         self.flush(rounds)
@@ -93,6 +101,23 @@ class Network:
         for mover in list(self.movers):
             moved = mover.move() or moved
         return moved
+
+
+def checkLimits(capacity: object, chunk: object) -> None:
+    """Refuses limits under which nothing could move.
+
+    Raises:
+        LocalProtocolError: they are not whole numbers, or less than 1.
+    """
+    for name, value in (("capacity", capacity), ("chunk", chunk)):
+        _checkNumber(name, value)
+
+
+def _checkNumber(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise wrong_type(name, "a whole number", value)
+    if value < 1:
+        raise LocalProtocolError(f"{name} is at least 1")
 
 
 #: By the clock's id: as long as a network is here it holds its clock, so that the id is nobody else's.
@@ -137,8 +162,7 @@ class MemoryTransport:
         capacity: how many bytes may be on their way.
         chunk: the most that its protocol is given at a time, in bytes.
         """
-        if capacity < 1 or chunk < 1:
-            raise ValueError("capacity and chunk are at least 1")
+        checkLimits(capacity, chunk)
         self._network = network
         self._host, self._peer = host, peer
         self._capacity, self._chunk = capacity, chunk
