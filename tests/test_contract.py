@@ -38,11 +38,14 @@ def test_the_defaults() -> None:
         "maxHeaderLine": 16384,
         "maxHeaderSize": 32768,
         "maxHeaders": 256,
+        "checkThreads": None,
     }
 
 
 @pytest.mark.parametrize("value", [2**63, 10**400, 1e300])
-@pytest.mark.parametrize("field", [field.name for field in fields(Settings) if field.name != "slowConsumer"])
+@pytest.mark.parametrize(
+    "field", [field.name for field in fields(Settings) if field.name not in ("slowConsumer", "checkThreads")]
+)
 def test_what_no_timer_can_take(field: str, value: float) -> None:
     with pytest.raises(LocalProtocolError, match="below"):
         Settings(**{field: value})
@@ -51,6 +54,8 @@ def test_what_no_timer_can_take(field: str, value: float) -> None:
 @pytest.mark.parametrize("field", fields(Settings), ids=lambda field: field.name)
 @pytest.mark.parametrize("value", [0, -1, 0.0, float("nan"), float("inf"), True, "1", b"1", [1]], ids=repr)
 def test_what_no_setting_can_be(field: Any, value: Any) -> None:
+    if field.name == "checkThreads" and value is True:
+        return
     with pytest.raises(LocalProtocolError, match=field.name):
         Settings(**{field.name: value})
 
@@ -66,6 +71,8 @@ def test_none_is_no_limit_but_for_one() -> None:
 
 def test_only_times_have_fractions() -> None:
     for field in fields(Settings):
+        if field.name == "checkThreads":
+            continue
         if field.name.endswith(("Timeout", "Interval")):
             assert getattr(Settings(**{field.name: 0.5}), field.name) == 0.5
         else:

@@ -2,10 +2,23 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+from twisted.web.vhost import NameVirtualHost
+from wire import failures, logged
 
 import wsock
+from wsock import (
+    LocalProtocolError,
+    WebSocketClientFactory,
+    WebSocketServerFactory,
+    WebSocketStream,
+    streamApplication,
+)
+from wsock.testing import Pair, ScriptedPeer
 
 PROGRAM = """
 import sys
@@ -40,3 +53,45 @@ def test_the_heap_of_a_few_messages_is_kept() -> None:
     assert kept < without / 4
     # KiB: the blocks that say so are never touched.
     assert made < 2048
+
+
+async def handler(stream: WebSocketStream) -> None:
+    pass
+
+
+FACTORIES = [
+    WebSocketServerFactory(streamApplication(handler)),
+    WebSocketClientFactory("ws://localhost/", lambda request: WebSocketStream()),
+]
+
+
+@pytest.mark.parametrize("factory", FACTORIES, ids=repr)
+def test_a_factory_is_no_resource(factory: Any) -> None:
+    """It is told when it is put into a tree, and not by a 500 for each who asks."""
+    for resource in (Resource(), NameVirtualHost()):
+        with pytest.raises(LocalProtocolError, match=r"is no resource of twisted.web: .*otherwise=Site\(root\)"):
+            resource.putChild(b"ws", factory)
+
+
+@pytest.mark.parametrize("factory", FACTORIES, ids=repr)
+def test_a_factory_is_no_root(factory: Any) -> None:
+    """`Site` asks nothing of its root before there is a request."""
+    pair = Pair(Site(factory), ScriptedPeer())
+    pair.client.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    with logged() as events:
+        pair.flush()
+    assert pair.client.answer().status == 500
+    (told,) = failures(events)
+    assert "is no resource of twisted.web" in told
+
+
+def test_others_may_have_an_attribute_of_that_name() -> None:
+    class Own(WebSocketServerFactory):
+        def __init__(self) -> None:
+            super().__init__(streamApplication(handler))
+            assert not hasattr(self, "server")
+            self.server = None
+
+    own = Own()
+    assert own.server is None
+    assert "server" in vars(own)

@@ -33,7 +33,15 @@ from wire import (
 )
 from zope.interface.verify import verifyObject
 
-from wsock import Accept, LocalProtocolError, Refuse, Settings, WebSocketServerFactory, WebSocketServerProtocol
+from wsock import (
+    Accept,
+    LocalProtocolError,
+    Refuse,
+    Settings,
+    WebSocketServerFactory,
+    WebSocketServerProtocol,
+    streamApplication,
+)
 from wsock.delivery import LOST
 
 WITH_SUBPROTOCOLS = REQUEST[:-2] + b"Sec-WebSocket-Protocol: chat, superchat\r\n\r\n"
@@ -1124,3 +1132,86 @@ def test_pausing_before_a_refusal_does_not_hold_up_the_farewell() -> None:
     undecided.deferred.errback(Refuse(403))
     assert status(served.transport.taken()) == 403
     assert served.transport.told == ["lose write"]
+
+
+def raised(build: Any) -> list[str]:
+    """What is logged of a decision; it is answered with 500."""
+    served = Served(buildApplication=build)
+    with logged() as events:
+        answer = served.feed(REQUEST)
+    check_refused(served, answer, 500)
+    return failures(events)
+
+
+@pytest.mark.parametrize("how", [at_once, later, coroutine])
+@pytest.mark.parametrize(
+    ("decision", "told"),
+    [
+        (Refuse(403), "buildApplication returned a Refuse: raise it"),
+        (Refuse, "buildApplication returned the class Refuse: raise an instance, Refuse(...)"),
+        (Application, "buildApplication returned the class Application: return an instance, Application(...)"),
+        (
+            None,
+            "buildApplication returned None: return an application, or raise Refuse; "
+            "the handler of a stream is given as streamApplication(handler)",
+        ),
+        (
+            {},
+            "buildApplication returned a dict, and no application, which has negotiationStarted: "
+            "inherit from WebSocketProtocol",
+        ),
+    ],
+    ids=repr,
+)
+def test_a_mistake_is_told_with_what_to_write(decision: Any, told: str, how: Callable[[object], Any]) -> None:
+    assert raised(lambda request: how(decision)) == [told]
+
+
+async def iterating(stream: Any) -> None:
+    async for message in stream:
+        await stream.send(message)
+
+
+async def receiving(stream: Any) -> None:
+    await stream.receive()
+
+
+async def sending(stream: Any) -> None:
+    await stream.send("Hello")
+
+
+async def entering(stream: Any) -> None:
+    async with stream:
+        pass
+
+
+async def ending(stream: Any) -> None:
+    pass
+
+
+@pytest.mark.parametrize("handler", [iterating, receiving, sending, entering, ending])
+def test_the_handler_of_a_stream_in_place_of_build_application(handler: Any) -> None:
+    (told,) = raised(handler)
+    assert "streamApplication(handler)" in told
+
+
+def test_a_handler_that_is_returned() -> None:
+    (told,) = raised(lambda request: iterating)
+    assert "streamApplication(handler)" in told
+
+
+def test_a_request_has_no_other_attributes() -> None:
+    served = opened()
+    with pytest.raises(AttributeError, match="'Request' object has no attribute 'url'"):
+        served.wire.request.url  # noqa: B018
+
+
+@pytest.mark.parametrize("decision", [True, False, Application(), Refuse(403), Refuse])
+def test_what_a_stream_s_accept_can_not_return(decision: Any) -> None:
+    """It would be taken for nothing, which accepts."""
+
+    async def handler(stream: Any) -> None:
+        raise AssertionError("it is not accepted")
+
+    (told,) = raised(streamApplication(handler, lambda request: decision))
+    assert told.endswith("it returns an Accept or nothing, and raises Refuse")

@@ -20,6 +20,7 @@ from .sansio.constants import BINARY, TEXT
 from .sansio.errors import LocalProtocolError, wrong_type
 from .sansio.frames import encode
 from .sansio.messages import binary_payload, encode_text
+from .threads import checkThread, threadOf
 
 
 class Outcome(NamedTuple):
@@ -43,10 +44,12 @@ class Group:
     they came; ``len`` their number.
     """
 
-    __slots__ = ("_members",)
+    __slots__ = ("_members", "_thread")
 
     def __init__(self) -> None:
         self._members: dict[WireProtocol, None] = {}
+        #: The reactor's thread, where a connection tells of calls from others.
+        self._thread: int | None = None
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -65,6 +68,8 @@ class Group:
                 connection at all, such as a stream.
         """
         _checkTransport(transport)
+        self._thread = threadOf(transport)
+        checkThread(self._thread, "group.add")
         if isinstance(transport, WebSocketClientProtocol):
             raise LocalProtocolError("a group is of a server's connections: a client's frames can't be shared")
         if transport._phase != LOST:
@@ -78,6 +83,7 @@ class Group:
             LocalProtocolError: no connection.
         """
         _checkTransport(transport)
+        checkThread(self._thread, "group.discard")
         if self._members.pop(transport, self) is None:
             transport._left(self)
 
@@ -107,6 +113,8 @@ class Group:
         return self._send(encode(BINARY, binary_payload(data)))
 
     def _send(self, frame: list[bytes]) -> Outcome:
+        if self._thread is not None:
+            checkThread(self._thread, "group.send...Message")
         sent = closed = dropped = 0
         # A copy: a connection that is closed for it may leave.
         for transport in list(self._members):

@@ -29,6 +29,7 @@ from .sansio.http import Response as AnswerHead
 from .sansio.http import ResponseDecoder
 from .sansio.url import URL
 from .sansio.url import parse as parseURL
+from .threads import checkingThreads, checksThreads
 from .watch import watchOf
 
 #: How often a TLS transport is looked at, in seconds.
@@ -384,6 +385,9 @@ class WebSocketClientFactory(ConnectionFactory[WebSocketClientProtocol], ClientF
         self.url = url if isinstance(url, URL) else parseURL(url)
         self.headers = withDefault(headers, "User-Agent", SOFTWARE)
         self.subprotocols = tuple(handshake.check_subprotocols(subprotocols))
+        self._kind = WebSocketClientProtocol
+        if checksThreads(settings):
+            self._kind = checkingThreads(WebSocketClientProtocol)
         self._attempt: Attempt | None = None
         # What can't be sent is refused now.
         self._request()
@@ -391,7 +395,7 @@ class WebSocketClientFactory(ConnectionFactory[WebSocketClientProtocol], ClientF
     # What it returns is an IProtocol, and inherits nothing of Twisted's.
     def buildProtocol(self, addr: IAddress | None) -> WebSocketClientProtocol:  # type: ignore[override]
         """Returns the protocol for a new connection."""
-        return WebSocketClientProtocol(self, self._clock())
+        return self._kind(self, self._clock())
 
     def _request(self) -> Head:
         return handshake.open(self.url, headers=self.headers, subprotocols=self.subprotocols)

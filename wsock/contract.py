@@ -218,14 +218,14 @@ BuildApplication: TypeAlias = Callable[
 #: Larger numbers are of no use, and some no timer can take.
 _MOST: Final = 2**63 - 1
 #: The settings that are numbers of bytes.
-_BYTES: Final = ("maxMessageSize", "highWaterMark", "sendLimit")
+_BYTES: Final = ("maxMessageSize", "highWaterMark", "sendLimit", "maxHeaderLine", "maxHeaderSize")
 #: What `Settings.slowConsumer` may be.
 SLOW_CONSUMER: Final = ("wait", "close", "drop")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Limits and timers. None means no limit; 0 never does.
+    """Limits and timers, and one look at mistakes. None means no limit; 0 never does.
 
     Attributes:
         maxMessageSize: the largest message taken in, in bytes; a larger one closes the connection with 1009.
@@ -252,6 +252,9 @@ class Settings:
             answered with 414 or 431, and fails a client.
         maxHeaderSize: the largest head, in bytes with its empty line; likewise.
         maxHeaders: how many header fields a head may have; likewise.
+        checkThreads: whether a call of a connection's methods from another thread than the reactor's raises
+            `LocalProtocolError`; None for Python's development mode alone (``python -X dev``). Where it is off it costs
+            nothing, else some 100 ns a call.
     """
 
     maxMessageSize: int | None = DEFAULT_MAX_MESSAGE_SIZE
@@ -268,12 +271,15 @@ class Settings:
     maxHeaderLine: int | None = DEFAULT_MAX_HEADER_LINE
     maxHeaderSize: int | None = DEFAULT_MAX_HEADER_SIZE
     maxHeaders: int | None = DEFAULT_MAX_HEADERS
+    checkThreads: bool | None = None
 
     def __post_init__(self) -> None:
         if self.slowConsumer not in SLOW_CONSUMER:
             raise LocalProtocolError(f"slowConsumer is one of {', '.join(SLOW_CONSUMER)}, not {self.slowConsumer!r}")
+        if self.checkThreads is not None and not isinstance(self.checkThreads, bool):
+            raise wrong_type("checkThreads", "a bool or None", self.checkThreads)
         for field in fields(self):
-            if field.name == "slowConsumer":
+            if field.name in ("slowConsumer", "checkThreads"):
                 continue
             value = getattr(self, field.name)
             if value is None and field.name != "receiveQueue":

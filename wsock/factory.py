@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final, Generic, NoReturn, Protocol, TypeAlias, TypeVar
 
@@ -17,6 +18,7 @@ from .request import Request
 from .sansio.constants import DEFAULT_MAX_MESSAGE_SIZE, CloseCode, is_sendable_close_code
 from .sansio.errors import LocalProtocolError, wrong_type
 from .sansio.http import check_fields
+from .threads import checkThread, threadOf
 
 #: What a server's 101 and a client's request say of themselves, where nobody says otherwise.
 SOFTWARE: Final = f"wsock/{__version__}"
@@ -27,6 +29,11 @@ _HEAP_MOST: Final = 2**24
 _heapKept = 0
 #: How long `stop` waits for the peers' Close, in seconds.
 GRACE_SECONDS: Final = 4
+
+_NO_RESOURCE: Final = (
+    "a factory of WebSockets is no resource of twisted.web: listen with it, and give it the tree as "
+    "otherwise=Site(root); buildApplication finds the path in request.path"
+)
 
 Wire = TypeVar("Wire", bound=WireProtocol)
 
@@ -67,6 +74,22 @@ def keepHeap(maxMessageSize: int | None) -> None:
         bytes(size)
 
 
+class _NoResource:
+    """The attribute of a factory that twisted.web gives to each child of a resource."""
+
+    def __get__(self, factory: Any, owner: object = None) -> Any:
+        try:
+            return factory.__dict__["server"]
+        except (AttributeError, KeyError):
+            raise AttributeError("server") from None
+
+    def __set__(self, factory: Any, value: object) -> None:
+        # Others may have an attribute of that name: a class that is derived from ours.
+        if sys._getframe(1).f_globals.get("__name__") == "twisted.web.resource":
+            raise LocalProtocolError(_NO_RESOURCE)
+        factory.__dict__["server"] = value
+
+
 class ConnectionFactory(Generic[Wire]):
     """Holds the connections that it made.
 
@@ -76,6 +99,8 @@ class ConnectionFactory(Generic[Wire]):
 
     noisy = False
     _log = ClassLogger()
+    #: Set by ``Resource.putChild``, which is to fail there, and not at each request.
+    server = _NoResource()
 
     def __init__(self, buildApplication: Callable[[Request], Any], reactor: Reactor | None, settings: Settings) -> None:
         checkBuildApplication(buildApplication)
@@ -101,6 +126,11 @@ class ConnectionFactory(Generic[Wire]):
         )
 
     @property
+    def isLeaf(self) -> bool:
+        """What ``Site`` asks of its root at each request: it has to be a resource, and we are none."""
+        raise AttributeError(_NO_RESOURCE)
+
+    @property
     def connections(self) -> Collection[Wire]:
         """The open connections, as they are now."""
         return frozenset(self._open)
@@ -118,12 +148,14 @@ class ConnectionFactory(Generic[Wire]):
             a Deferred that fires when all connections are lost. It never fails; cancelling it has no effect on them.
 
         Raises:
-            LocalProtocolError: a close code that can't travel.
+            LocalProtocolError: a close code that can't travel; another thread, see `Settings.checkThreads`.
         """
         if not isinstance(code, int):
             raise wrong_type("a close code", "an int such as 1001", code)
         if not is_sendable_close_code(code):
             raise LocalProtocolError("this close code never travels: 1001 says that the server goes away")
+        if self._wires:
+            checkThread(threadOf(next(iter(self._wires))), "factory.stop")
         self._stopping = True
         stopped: Deferred[None] = Deferred()
         self._stopped.append(stopped)

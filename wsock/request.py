@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn, overload
+from typing import TYPE_CHECKING, Any, Final, NoReturn, overload
 from urllib.parse import unquote
 
 from twisted.internet.interfaces import IAddress
@@ -20,6 +20,12 @@ def getPeerCertificate(transport: Any) -> Any:
     except AttributeError:
         # No TLS; or Twisted's of a connection that is lost, which has forgotten all.
         return None
+
+
+_NO_STREAM: Final = (
+    "a Request is no stream: a server's handler of streams is given as streamApplication(handler), "
+    "and a client has connect()"
+)
 
 
 def _checkName(name: object) -> None:
@@ -160,6 +166,23 @@ class Request:
 
     def __repr__(self) -> str:
         return f"<Request {self.rawPath}>"
+
+    if not TYPE_CHECKING:  # a type checker that sees these lets pass what they refuse
+
+        def __getattr__(self, name):
+            """Tells the handler of a stream, which was given in place of a ``buildApplication``, where it belongs."""
+            if name in ("send", "receive", "close"):
+                raise AttributeError(_NO_STREAM)
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+        def __aiter__(self):
+            raise TypeError(_NO_STREAM)
+
+        async def __aenter__(self):
+            raise TypeError(_NO_STREAM)
+
+        async def __aexit__(self, kind, error, trace):
+            """Part of what ``async with`` asks for, before it enters."""
 
 
 class Response:

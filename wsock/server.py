@@ -31,6 +31,7 @@ from .sansio.errors import InvalidRequest
 from .sansio.handshake import Opening
 from .sansio.http import Request as Head
 from .sansio.http import RequestDecoder, Response, check_fields
+from .threads import checkingThreads, checksThreads
 
 #: How much of what follows a request is held while ``buildApplication`` decides, in bytes.
 _UNDECIDED: Final = 65536
@@ -380,10 +381,13 @@ class WebSocketServerFactory(ConnectionFactory[WebSocketServerProtocol]):
         self.otherwise = otherwise
         #: How many bytes all connections hold of heads that have not ended.
         self._unfinished = 0
+        self._kind = WebSocketServerProtocol
+        if checksThreads(settings):
+            self._kind = checkingThreads(WebSocketServerProtocol)
 
     def buildProtocol(self, addr: IAddress | None) -> WebSocketServerProtocol:
         """Returns the protocol for a new connection."""
-        return WebSocketServerProtocol(self, self._clock())
+        return self._kind(self, self._clock())
 
     def acceptableProtocols(self) -> list[bytes]:
         """What TLS agrees to speak: browsers offer HTTP/1.1 for a WebSocket, and no answer is an alert (RFC 7301)."""

@@ -39,6 +39,8 @@ _NUMBER: Final = re.compile(r"([0-9]{0,18})(?:(\.)([0-9]{0,18}))?([A-Za-z]*)", r
 _TOO_LARGE: Final = 10**18
 #: How the names of those in seconds end.
 _TIMES: Final = ("Timeout", "Interval")
+#: These are for those who write applications.
+_NO_OPTIONS: Final = ("checkThreads",)
 #: These have to be something.
 _NEVER_NONE: Final = ("receiveQueue", "slowConsumer")
 
@@ -93,7 +95,11 @@ def _readNumber(field: str, text: str) -> float | None:
 
 def settingOptions() -> dict[str, Callable[[Any, str], None]]:
     """The methods of the command line that take the settings, by their names."""
-    return {"opt_" + optionName(field.name).replace("-", "_"): _option(field.name) for field in fields(Settings)}
+    return {
+        "opt_" + optionName(field.name).replace("-", "_"): _option(field.name)
+        for field in fields(Settings)
+        if field.name not in _NO_OPTIONS
+    }
 
 
 def _option(field: str) -> Callable[[Any, str], None]:
