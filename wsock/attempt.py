@@ -32,9 +32,14 @@ class _Connects(Protocol):
 Endpoint: TypeAlias = "IStreamClientEndpoint | _Connects"
 
 
-def tooLong() -> WebSocketDropped:
-    """What an opening handshake that takes too long fails with."""
-    return WebSocketDropped("the opening handshake took too long")
+def tooLong(isSecure: bool = True) -> WebSocketDropped:
+    """What an opening handshake that takes too long fails with.
+
+    Args:
+        isSecure: whether the TLS handshake, if there is to be one, was finished.
+    """
+    why = "the opening handshake took too long"
+    return WebSocketDropped(why if isSecure else f"{why}: the server did not finish the TLS handshake")
 
 
 class Attempt:

@@ -30,10 +30,20 @@ from .sansio.http import ResponseDecoder
 from .sansio.url import URL
 from .sansio.url import parse as parseURL
 from .threads import checkingThreads, checksThreads
+from .tlsfailures import describeClientFailure, isDone
 from .watch import watchOf
 
 #: How often a TLS transport is looked at, in seconds.
 _GUARD: Final = 1
+#: How a TLS server begins that is spoken to in plain (RFC 8446 section 5.1).
+_TLS_ALERT: Final = b"\x15\x03"
+#: What others answer then: nginx, Apache, and Go's library. Their status alone does not tell.
+_PLAIN_AT_TLS: Final = (
+    b"plain HTTP request was sent to HTTPS port",
+    b"speaking plain HTTP to an SSL-enabled server port",
+    b"HTTP request to an HTTPS server",
+)
+_SPEAKS_TLS: Final = "the server speaks TLS on this port: write wss:// in the URL"
 #: How much is kept of the body of a refusal, in bytes.
 _MAX_BODY: Final = 65536
 
@@ -164,7 +174,8 @@ class WebSocketClientProtocol(WireProtocol):
         try:
             answer = decoder.decode(data)
         except InvalidResponse as error:
-            self._fail(error)
+            speaksTLS = data.startswith(_TLS_ALERT)
+            self._fail(InvalidResponse(_SPEAKS_TLS) if speaksTLS else error)
             return
         if answer is None:
             return
@@ -227,7 +238,7 @@ class WebSocketClientProtocol(WireProtocol):
             # Its body did not end in time.
             self._fail(_rejection(self._answer, self._body))
         else:
-            self._fail(tooLong())
+            self._fail(tooLong(isDone(self._transport)))
 
     def _fail(self, error: BaseException, abort: bool = True) -> None:
         """Ends a connection that was never open."""
@@ -266,7 +277,7 @@ class WebSocketClientProtocol(WireProtocol):
             if self._answer is not None and self._body is not None:
                 self._failure = _rejection(self._answer, self._body)
             else:
-                self._failure = _lostTooEarly(reason)
+                self._failure = _lostTooEarly(reason, self._transport, self._decoder)
         started, self._started = self._started, None
         if started is not None:
             # Nothing is to be opened any more: as any callback, it has a time to end.
@@ -329,20 +340,23 @@ def _applicationFailed(error: BaseException | None) -> WebSocketDropped:
 def _rejection(answer: AnswerHead, body: BodyDecoder) -> ConnectionRejected:
     answer.body = body.body
     told = f"the server answered {answer.status} {printable(answer.reason)}".rstrip()
+    if answer.status == 400 and any(words in answer.body for words in _PLAIN_AT_TLS):
+        told += f": {_SPEAKS_TLS}"
     return ConnectionRejected(told, Response(answer))
 
 
-def _lostTooEarly(reason: Failure) -> WebSocketDropped:
-    """Says why there was no answer, in the words of TLS where it was TLS."""
+def _lostTooEarly(reason: Failure, transport: Any, decoder: ResponseDecoder | None) -> WebSocketDropped:
+    """Says why there was no answer."""
     error = reason.value
-    why = "the connection was lost before the server answered"
-    if error is not None and not isinstance(error, (ConnectionDone, ConnectionLost, ConnectionAborted)):
-        facts: Any = error.args[0] if error.args else None
-        if isinstance(facts, list) and facts and all(isinstance(fact, tuple) for fact in facts):
-            # pyOpenSSL: one tuple for each library, function and reason.
-            why += ": " + ", ".join(str(fact[-1]) for fact in facts)
-        else:
+    why = None
+    if ISSLTransport.providedBy(transport):
+        why = describeClientFailure(error, transport)
+    if why is None:
+        why = "the connection was lost before the server answered"
+        if not isinstance(error, (ConnectionDone, ConnectionLost, ConnectionAborted)):
             why += f": {error!r}"
+        elif decoder is not None and not decoder.has_started and not ISSLTransport.providedBy(transport):
+            why += "; so does a server that speaks TLS on this port, whose URL begins with wss://"
     dropped = WebSocketDropped(why)
     dropped.__cause__ = error
     return dropped

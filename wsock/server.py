@@ -31,7 +31,9 @@ from .sansio.errors import InvalidRequest
 from .sansio.handshake import Opening
 from .sansio.http import Request as Head
 from .sansio.http import RequestDecoder, Response, check_fields
+from .summary import Summary
 from .threads import checkingThreads, checksThreads
+from .tlsfailures import describeServerFailure
 
 #: How much of what follows a request is held while ``buildApplication`` decides, in bytes.
 _UNDECIDED: Final = 65536
@@ -40,6 +42,9 @@ _UNDECIDED: Final = 65536
 _UNFINISHED: Final = 2**26
 _CROWDED: Final = "the server holds as much of unfinished requests as it may"
 _FULL: Final = "as many connections as may be are open"
+#: How the log tells of a failed TLS handshake, and of many.
+_TLS_FAILED: Final = "TLS with {peer} failed: {why}"
+_TLS_FAILED_MORE: Final = "TLS failed {count:,} times more in {seconds} s, the last time with {peer}: {why}"
 #: A request that offers nothing, to try headers on.
 _ANYONE: Final = Opening(Head(b""), "", [], [], None, "")
 
@@ -270,6 +275,7 @@ class WebSocketServerProtocol(WireProtocol):
             self._refuse(handshake.refuse(408), why, isForHead)
         else:
             # RFC 9110 §15.5.9 wants a request to answer: a peer that said nothing gets no answer.
+            self._logTLSFailure(None)
             self._phase = ENDING
             self._loseTransport()
         if deciding is not None:
@@ -292,7 +298,15 @@ class WebSocketServerProtocol(WireProtocol):
         protocol.makeConnection(self._transport)
         protocol.dataReceived(data)
 
+    def _logTLSFailure(self, error: BaseException | None) -> None:
+        """Logs why there was no request, where TLS is to blame."""
+        why = describeServerFailure(error, self._transport)
+        if why is not None and not self.factory._stopping:
+            self.factory._logTLSFailure(str(self._peerForLog()), why)
+
     def _openingLost(self, reason: Failure) -> None:
+        if self._decoder is not None and not self._decoder.has_started:
+            self._logTLSFailure(reason.value)
         self._dropDecoder()
         deciding, self._deciding = self._deciding, None
         if deciding is not None:
@@ -381,6 +395,7 @@ class WebSocketServerFactory(ConnectionFactory[WebSocketServerProtocol]):
         self.otherwise = otherwise
         #: How many bytes all connections hold of heads that have not ended.
         self._unfinished = 0
+        self._tlsFailures: Summary | None = None
         self._kind = WebSocketServerProtocol
         if checksThreads(settings):
             self._kind = checkingThreads(WebSocketServerProtocol)
@@ -400,8 +415,20 @@ class WebSocketServerFactory(ConnectionFactory[WebSocketServerProtocol]):
 
     def doStop(self) -> None:
         """A port has stopped to listen; the connections go on until `stop`."""
+        if self._tlsFailures is not None:
+            self._tlsFailures.flush()
         if self.otherwise is not None:
             self.otherwise.doStop()
+
+    def _logTLSFailure(self, peer: str, why: str) -> None:
+        if self._tlsFailures is None:
+            self._tlsFailures = Summary(self._clock(), WebSocketServerProtocol._log, _TLS_FAILED, _TLS_FAILED_MORE)
+        self._tlsFailures.add(peer=peer, why=why)
+
+    def _checkStopped(self) -> None:
+        if self._stopping and not self._wires and self._tlsFailures is not None:
+            self._tlsFailures.close()
+        super()._checkStopped()
 
     def _isFull(self) -> bool:
         limit = self.settings.maxConnections

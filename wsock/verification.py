@@ -11,7 +11,7 @@ It is imported for ``wss:`` alone: it needs the packages of the extra ``tls``.
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Final
 from weakref import ref
 
 from cryptography.x509 import DNSName, ExtensionNotFound, IPAddress, SubjectAlternativeName
@@ -25,6 +25,15 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from .lookup import isAddress
+from .tlsfailures import noteVerdict
+
+#: Numbers of OpenSSL's (X509_V_ERR_..., in x509_vfy.h), which it never changes.
+_NOT_YET_VALID: Final = 9
+_EXPIRED: Final = 10
+_SELF_SIGNED: Final = 18
+_REVOKED: Final = 23
+#: No issuer; the chain's last signs itself; no issuer here; no signature verified.
+_UNKNOWN_AUTHORITY: Final = (2, 19, 20, 21)
 
 
 @implementer(IOpenSSLClientConnectionCreator)
@@ -61,13 +70,17 @@ class VerifiedHost:
             connection.set_tlsext_host_name(self._serverName)
 
         def verify(_: Connection, certificate: X509, error: int, depth: int, trusted: int) -> bool:
+            failing = protocol()
+            if not trusted and failing is not None:
+                # OpenSSL's own error does not tell.
+                noteVerdict(failing, _describeVerdict(error, depth, certificate))
             if trusted and depth == 0:
                 try:
                     checkHost(certificate, host)
                 except Exception:
                     # Else its reason would be lost: an exception does not get through OpenSSL.
-                    failing = protocol()
                     if failing is not None:
+                        noteVerdict(failing, f"the server's certificate is not for {host}, the host of the URL")
                         failing.failVerification(Failure())
                     return False
             return bool(trusted)
@@ -110,3 +123,28 @@ def _isFor(name: str, host: str) -> bool:
     # The whole left-most label and no other; and for no less than two labels, or it would cover all of ".com".
     wildcard, _, domain = name.partition(".")
     return wildcard == "*" and "." in domain and domain == host.partition(".")[2]
+
+
+def _describeVerdict(error: int, depth: int, certificate: X509) -> str:
+    """Says why OpenSSL does not accept a certificate."""
+    whose = "the server's certificate" if depth == 0 else "the certificate of the server's authority"
+    if error == _EXPIRED:
+        return f"{whose} expired on {_dateOf(certificate.get_notAfter())}"
+    if error == _NOT_YET_VALID:
+        return f"{whose} is not valid before {_dateOf(certificate.get_notBefore())}: look at this machine's clock"
+    if error == _SELF_SIGNED:
+        return f"{whose} is self-signed, and not trusted: give it as trustRoot"
+    if error in _UNKNOWN_AUTHORITY:
+        return (
+            f"{whose} is signed by an authority that is not trusted (give it as trustRoot), "
+            "or the server does not send its intermediate certificates"
+        )
+    if error == _REVOKED:
+        return f"{whose} was revoked"
+    return f"{whose} is not accepted, by OpenSSL's verification error {error}"
+
+
+def _dateOf(time: bytes | None) -> str:
+    """The date of an ASN.1 time."""
+    digits = (time or b"").decode("ascii")
+    return f"{digits[:4]}-{digits[4:6]}-{digits[6:8]}"

@@ -80,7 +80,11 @@ def within(seconds: float, condition: Callable[[], object], what: str) -> None:
 
 
 def make_certificate(
-    folder: Path, *names: str, authority: tuple[Path, Path] | None = None, alternatives: bool = True
+    folder: Path,
+    *names: str,
+    authority: tuple[Path, Path] | None = None,
+    alternatives: bool = True,
+    days: tuple[int, int] = (-1, 2),
 ) -> tuple[Path, Path]:
     """Makes a key and a certificate; returns their paths.
 
@@ -90,6 +94,7 @@ def make_certificate(
             machine's name if there are none.
         authority: the key and the certificate of who signs it; by default it signs itself.
         alternatives: whether it has these names where they are looked for, and not as its subject's alone.
+        days: from when and until when it is valid, in days from now.
     """
     names = names or ("localhost",)
     key = ec.generate_private_key(ec.SECP256R1())
@@ -105,8 +110,8 @@ def make_certificate(
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=2))
+        .not_valid_before(now + timedelta(days=days[0]))
+        .not_valid_after(now + timedelta(days=days[1]))
         .add_extension(x509.BasicConstraints(ca=authority is None, path_length=None), critical=True)
     )
     if alternatives:
@@ -409,9 +414,11 @@ class Listener(Place):
         certificate: tuple[Path, Path] | None = None,
         host: str = "127.0.0.1",
         receive_buffer: int | None = None,
+        configure: Callable[[ssl.SSLContext], object] = lambda context: None,
     ) -> None:
         """Args:
         certificate: the paths of its key and its certificate; None for no TLS.
+        configure: called with what its TLS is made of.
         host: the address to listen at.
         receive_buffer: as that of `Address.connect`.
         """
@@ -430,6 +437,7 @@ class Listener(Place):
             self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._context.load_cert_chain(certificate[1], certificate[0])
             self._context.sni_callback = lambda sock, name, context: self.names.append(name)
+            configure(self._context)
 
     def accept(self, tls: bool = True) -> Caller:
         """Waits for the next client.

@@ -1,0 +1,150 @@
+"""A failed TLS handshake in words that a person can act on.
+
+Twisted passes OpenSSL's error on to ``connectionLost`` as pyOpenSSL has it: a (library, function, reason) for each
+entry of OpenSSL's queue. A reason is OpenSSL's own name of a code. Names of alerts begin with "sslv3", "tlsv1",
+"tlsv13", "ssl/tls" or "tls", by OpenSSL's version and the code: what follows is looked at. Nothing of pyOpenSSL is
+imported: it may not be installed.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from twisted.internet.error import ConnectionClosed
+
+#: By the TLS transport: why its certificate was not accepted; OpenSSL's error says no more than that it was not.
+_verdicts: WeakKeyDictionary[object, str] = WeakKeyDictionary()
+
+_NO_TLS: Final = "the server speaks no TLS on this port: write ws:// in the URL, or another port"
+_NO_VERSION: Final = "client and server have no version of TLS in common: the server knows none that is safe"
+_NO_CIPHER: Final = "client and server have no cipher in common"
+_CERTIFICATE_REQUIRED: Final = "the server requires a client certificate: give it as clientCertificate"
+_CLIENT_CERTIFICATE: Final = "the server does not accept the client's certificate: give another as clientCertificate"
+#: What a client is told, by the end of OpenSSL's reason.
+_CLIENT: Final = {
+    "certificate verify failed": "the server's certificate is not trusted",
+    "wrong version number": _NO_TLS,
+    "unknown protocol": _NO_TLS,
+    "packet length too long": _NO_TLS,
+    "unsupported protocol": _NO_VERSION,
+    "wrong ssl version": _NO_VERSION,
+    "alert protocol version": _NO_VERSION,
+    "alert insufficient security": _NO_CIPHER,
+    "alert handshake failure": f"{_NO_CIPHER}, or {_CERTIFICATE_REQUIRED}",
+    "alert certificate required": _CERTIFICATE_REQUIRED,
+    "alert access denied": _CLIENT_CERTIFICATE,
+    "alert bad certificate": _CLIENT_CERTIFICATE,
+    "alert certificate expired": _CLIENT_CERTIFICATE,
+    "alert certificate revoked": _CLIENT_CERTIFICATE,
+    "alert certificate unknown": _CLIENT_CERTIFICATE,
+    "alert unknown ca": _CLIENT_CERTIFICATE,
+    "alert unsupported certificate": _CLIENT_CERTIFICATE,
+    "unrecognized name": "the server does not know the host of the URL",
+}
+_CLIENT_NO_TLS: Final = "the client speaks no TLS"
+_CLIENT_NO_VERSION: Final = "the client knows no version of TLS that the server takes"
+_SERVER_CERTIFICATE: Final = "the client does not trust the server's certificate"
+#: What a server's log says, in the same way.
+_SERVER: Final = {
+    "http request": "the client speaks plain HTTP: its URL is to begin with https:// or wss://",
+    "https proxy request": "the client takes the server for a proxy",
+    "wrong version number": _CLIENT_NO_TLS,
+    "unknown protocol": _CLIENT_NO_TLS,
+    "packet length too long": _CLIENT_NO_TLS,
+    "unsupported protocol": _CLIENT_NO_VERSION,
+    "version too low": _CLIENT_NO_VERSION,
+    "alert protocol version": _CLIENT_NO_VERSION,
+    "no shared cipher": _NO_CIPHER,
+    "alert handshake failure": _NO_CIPHER,
+    "alert bad certificate": _SERVER_CERTIFICATE,
+    "alert certificate unknown": _SERVER_CERTIFICATE,
+    "alert certificate expired": "the client says that the server's certificate has expired",
+    "alert unknown ca": f"{_SERVER_CERTIFICATE}: it does not know the authority, or was not sent an intermediate one",
+    "peer did not return a certificate": "the client has no certificate, and is required to have one",
+    "certificate verify failed": "the client's certificate is not trusted",
+}
+
+
+def noteVerdict(transport: object, verdict: str) -> None:
+    """Keeps why the certificate of a TLS transport's peer was not accepted.
+
+    Args:
+        transport: it.
+        verdict: a part of a sentence.
+    """
+    _verdicts[transport] = verdict
+
+
+def reasonOf(error: BaseException | None) -> str | None:
+    """Returns OpenSSL's own reason; None where this is no error of OpenSSL's."""
+    facts: Any = error.args[0] if error is not None and error.args else None
+    if isinstance(facts, list) and facts and all(isinstance(fact, tuple) and fact for fact in facts):
+        return ", ".join(str(fact[-1]) for fact in facts)
+    return None
+
+
+def describeClientFailure(error: BaseException | None, transport: Any) -> str | None:
+    """Says why a client's connection was lost before the server answered.
+
+    Args:
+        error: what it was lost for.
+        transport: it.
+
+    Returns:
+        a sentence; None where TLS has no part in it.
+    """
+    try:
+        verdict = _verdicts.get(transport)
+    except TypeError:
+        # A transport of others that has no weak references.
+        verdict = None
+    reason = reasonOf(error)
+    if reason is not None:
+        if verdict is None or not reason.endswith("certificate verify failed"):
+            verdict = _find(_CLIENT, reason)
+        return f"TLS failed: {verdict} ({reason})" if verdict else f"TLS failed: {reason}"
+    if verdict is not None:
+        return f"TLS failed: {verdict}"
+    if isinstance(error, ConnectionClosed):
+        return (
+            None if isDone(transport) else "the server ended the connection during the TLS handshake, without a reason"
+        )
+    if type(error).__module__.partition(".")[0] == "service_identity":
+        return f"TLS failed: the server's certificate is not for the host of the URL ({error!r})"
+    return f"TLS failed: {error!r}"
+
+
+def describeServerFailure(error: BaseException | None, transport: Any) -> str | None:
+    """Says why a server's connection was lost before there was a request.
+
+    Args:
+        error: what it was lost for.
+        transport: it.
+
+    Returns:
+        a part of a sentence; None where TLS has no part in it, or the client had not even begun.
+    """
+    reason = reasonOf(error)
+    if reason is not None:
+        told = _find(_SERVER, reason)
+        return f"{told} ({reason})" if told else reason
+    return None if isDone(transport) or not _hasBegun(transport) else "the handshake was not finished"
+
+
+def _find(table: dict[str, str], reason: str) -> str | None:
+    told = next((told for end, told in table.items() if reason.endswith(end)), None)
+    return "the peer ended the handshake" if told is None and " alert " in reason else told
+
+
+def isDone(transport: Any) -> bool:
+    """Whether the TLS handshake has come to its end; of a transport without TLS it has."""
+    try:
+        return transport.getHandle().get_peer_finished() is not None
+    except AttributeError:
+        return True
+
+
+def _hasBegun(transport: Any) -> bool:
+    """Whether the client's first message has come; OpenSSL's state is that of an error by now."""
+    return bool(transport.getHandle().client_random())
