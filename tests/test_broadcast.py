@@ -28,6 +28,14 @@ def test_all_get_it() -> None:
         assert one.transport.taken() == b"\x82\x01x"
 
 
+def test_each_has_sent_it() -> None:
+    group, served = members(2)
+    group.sendTextMessage("Hello")
+    served[0].wire.loseConnection()
+    group.sendBytesMessage(b"x")
+    assert [one.wire._connection.messages_sent for one in served] == [1, 2]
+
+
 def test_the_sender_too() -> None:
     group = Group()
     application = Application(message=lambda one: group.sendTextMessage("Hello"))

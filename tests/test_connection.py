@@ -702,3 +702,65 @@ def test_a_wrong_type_is_named(method, arguments, told):
         getattr(connection, method)(*arguments)
     assert str(caught.value) == told
     assert connection.is_open
+
+
+def test_messages_are_counted():
+    short = frame(0x81, b"x") * 2 + frame(0x82, b"")
+    fragments = frame(0x01, b"a") + frame(0x89, b"!") + frame(0x80, b"b")
+    data = short + frame(0x82, bytes(70_000)) + fragments
+    for chunks in ([data], [data[start : start + 7] for start in range(0, len(data), 7)]):
+        connection = Connection(SERVER, receive_queue=2)
+        assert connection.messages_received == 0
+        for chunk in chunks:
+            drain(connection, chunk)
+        assert connection.messages_received == 5
+    # A fault is no message, and neither is one that has not ended or that nobody has read yet.
+    drain(connection, frame(0x81, b"x") + frame(0x01, b"a") + frame(0x81, b"b"))
+    assert connection.failed is not None
+    assert connection.messages_received == 6
+    connection = Connection(SERVER)
+    drain(connection, frame(0x81, b"x") + frame(0x81, b"\xff"))
+    assert connection.messages_received == 1
+    connection = Connection(SERVER, receive_queue=1)
+    connection.receive_data(short)
+    assert connection.messages_received == 1
+
+
+def test_what_is_sent_is_counted():
+    connection = Connection(CLIENT)
+    connection.send_text("x")
+    connection.send_binary(b"x")
+    connection.send_ping()
+    connection.send_pong()
+    for send, wrong in ((connection.send_text, b"x"), (connection.send_binary, "x")):
+        with pytest.raises(LocalProtocolError):
+            send(wrong)
+    assert connection.messages_sent == 2
+    # A host may send a frame that it made once for many.
+    connection.messages_sent += 1
+    assert connection.messages_sent == 3
+    connection.close()
+    connection.send_text("x")
+    connection.send_binary(b"x")
+    assert connection.messages_sent == 3
+
+
+def test_who_closed_first():
+    connection = Connection(SERVER)
+    assert connection.peer_closed_first is False
+    drain(connection, frame(0x88, CLOSE_1000))
+    assert connection.peer_closed_first is True
+    connection = Connection(SERVER)
+    connection.close()
+    drain(connection, frame(0x88, CLOSE_1000))
+    assert connection.peer_closed_first is False
+    # The peer's Close has come, but was not read before ours was made.
+    connection = Connection(SERVER)
+    connection.receive_data(frame(0x81, b"x") + frame(0x88, CLOSE_1000))
+    connection.close()
+    drain(connection, b"")
+    assert connection.close_received is not None
+    assert connection.peer_closed_first is False
+    connection = Connection(SERVER)
+    drain(connection, frame(0x83))
+    assert connection.peer_closed_first is False

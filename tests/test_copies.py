@@ -184,6 +184,7 @@ VALUES: dict[type, list[Any]] = {
         received(Role.CLIENT, CLOSE, sent=lambda connection: connection.close(1001, "bye")),
         received(Role.SERVER, b"\x81\x01a"),
         received(Role.SERVER, sent=Connection.receive_eof),
+        received(Role.CLIENT, CLOSE, sent=lambda connection: connection.send_text("a")),
     ],
     Role: list(Role),
     Opcode: list(Opcode),

@@ -119,9 +119,11 @@ class Group:
         # A copy: a connection that is closed for it may leave.
         for transport in list(self._members):
             # Written out, and not by a method of the connection's: this runs for each of many.
-            if not transport._connection.is_open:
+            connection = transport._connection
+            if not connection.is_open:
                 transport._sendsIgnored += 1
                 continue
+            connection.messages_sent += 1
             outgoing = transport._outgoing
             before = outgoing.dropped
             if outgoing.write(frame):

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from .constants import (
     BINARY,
@@ -42,11 +42,15 @@ from .extensions import Extension
 from .frames import NO_LIMIT, MaskedFrameWriter, encode
 from .messages import MessageReader, binary_payload, encode_text
 
+if TYPE_CHECKING:
+    from mypy_extensions import i64
+
 _Close: TypeAlias = tuple[int, str] | None
 #: All that a `Connection` knows, for a copy.
 _State: TypeAlias = tuple[
     tuple[int, list[bytes], CloseReceived | Failed | None, MessageReader],
     tuple[_Close, _Close, bool, RemoteProtocolError | None, Sequence[Extension]],
+    tuple[int, bool],
 ]
 
 
@@ -59,6 +63,9 @@ class Connection:
         eof: whether the peer's end of the stream was told to `receive_eof`.
         failed: what the peer did wrong, or None.
         extensions: what the opening handshake agreed on.
+        messages_sent: how many messages `send_text` and `send_binary` made frames of. A host that sends a frame which
+            it made once for many connections adds 1 to that of each.
+        peer_closed_first: whether the peer's Close was read before there was one of ours.
     """
 
     __slots__ = (
@@ -72,6 +79,8 @@ class Connection:
         "eof",
         "extensions",
         "failed",
+        "messages_sent",
+        "peer_closed_first",
     )
 
     def __init__(
@@ -104,6 +113,8 @@ class Connection:
         self.eof: bool = False
         self.failed: RemoteProtocolError | None = None
         self.extensions: Sequence[Extension] = extensions
+        self.messages_sent: i64 = 0
+        self.peer_closed_first: bool = False
         self._reader = MessageReader(role is Role.SERVER, most_bytes, most_empty)
         self._receive_queue: int = min(_whole_number("receive_queue", receive_queue, 1), NO_LIMIT)
         self._masks: MaskedFrameWriter | None = MaskedFrameWriter() if role is Role.CLIENT else None
@@ -115,16 +126,23 @@ class Connection:
         # The reader is a copy, which goes on by itself also in a copy that is not deep.
         own = (self._receive_queue, list(self._replies), self._last, copy(self._reader))
         facts = (self.close_sent, self.close_received, self.eof, self.failed, copy(self.extensions))
-        return type(self), (Role.SERVER if self._masks is None else Role.CLIENT,), (own, facts)
+        told = (self.messages_sent, self.peer_closed_first)
+        return type(self), (Role.SERVER if self._masks is None else Role.CLIENT,), (own, facts, told)
 
     def __setstate__(self, state: _State) -> None:
         self._receive_queue, self._replies, self._last, self._reader = state[0]
         self.close_sent, self.close_received, self.eof, self.failed, self.extensions = state[1]
+        self.messages_sent, self.peer_closed_first = state[2]
 
     @property
     def has_unread_data(self) -> bool:
         """Whether bytes wait to be decoded; `receive_data` with nothing new goes on with them."""
         return self._is_to_come() or self._reader.has_unread_data
+
+    @property
+    def messages_received(self) -> int:
+        """How many whole messages came, those that `receive_data` has returned."""
+        return self._reader.messages
 
     @property
     def is_open(self) -> bool:
@@ -211,6 +229,7 @@ class Connection:
         if isinstance(last, CloseReceived):
             self.close_received = (last.code, last.reason)
             if self.close_sent is None:
+                self.peer_closed_first = True
                 # RFC 6455 §5.5.1: the answer has the same code. Its reason was the peer's own to read.
                 self._send_close(last.code, b"", self._replies)
         else:
@@ -240,12 +259,18 @@ class Connection:
             LocalProtocolError: not a str, or one that has no UTF-8.
         """
         payload = encode_text(text)
-        return self._frame(TEXT, payload) if self.is_open else []
+        if not self.is_open:
+            return []
+        self.messages_sent += 1
+        return self._frame(TEXT, payload)
 
     def send_binary(self, data: object) -> list[bytes]:
         """A binary message; as `send_text`. Changing ``data`` afterwards does not change what is sent."""
         payload = binary_payload(data)
-        return self._frame(BINARY, payload) if self.is_open else []
+        if not self.is_open:
+            return []
+        self.messages_sent += 1
+        return self._frame(BINARY, payload)
 
     def send_ping(self, payload: object = b"") -> list[bytes]:
         """A Ping, which the peer answers with the same payload (RFC 6455 section 5.5.2).

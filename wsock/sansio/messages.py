@@ -127,12 +127,16 @@ def _turned(key: bytes, phase: i64) -> bytes:
 _ReaderState: TypeAlias = tuple[
     tuple[int, int, int],
     tuple[FrameReader, Assembler | None, bytearray | None],
-    tuple[bytes, bytes, int, bytes, int],
+    tuple[bytes, bytes, int, bytes, int, int],
 ]
 
 
 class MessageReader:
-    """Bytes from a peer in, messages and control frames out."""
+    """Bytes from a peer in, messages and control frames out.
+
+    Attributes:
+        messages: how many messages were read so far.
+    """
 
     __slots__ = (
         "_budget",
@@ -148,6 +152,7 @@ class MessageReader:
         "_position",
         "_short_head",
         "_waiting",
+        "messages",
     )
 
     def __init__(self, masked: bool, max_message_size: int | None, max_empty_fragments: int | None) -> None:
@@ -176,19 +181,20 @@ class MessageReader:
         self._data: bytes = b""
         self._position: i64 = 0
         self._waiting: bytearray | None = None
+        self.messages: i64 = 0
 
     def __reduce__(self) -> tuple[object, ...]:
         limits = (self._max_size, self._budget, self._max_empty)
         # Copies, which go on by themselves also in a copy that is not deep.
         held = (copy(self._frame), copy(self._message), copy(self._waiting))
-        read = (self._head, self._control, self._left, self._data, self._position)
+        read = (self._head, self._control, self._left, self._data, self._position, self.messages)
         return type(self), (self._mask_bit != 0, None, None), (limits, held, read)
 
     def __setstate__(self, state: _ReaderState) -> None:
         limits, held, read = state
         self._max_size, self._budget, self._max_empty = limits
         self._frame, self._message, self._waiting = held
-        self._head, self._control, self._left, self._data, self._position = read
+        self._head, self._control, self._left, self._data, self._position, self.messages = read
 
     @property
     def has_unread_data(self) -> bool:
@@ -237,6 +243,7 @@ class MessageReader:
                     content = unmask(data, start, end, None) if mask_bit else data[start:end]
                     events.append(BinaryReceived(content) if first == 0x82 else _text(content))
                     payload -= length
+                    self.messages += 1
                     max_messages -= 1
                     position = end
                     continue
@@ -262,6 +269,7 @@ class MessageReader:
                 if controls == 0 or frame.opcode == CLOSE:
                     break
             elif frame.final:
+                self.messages += 1
                 max_messages -= 1
         if position < size or self._data:
             self._keep(data, position)
