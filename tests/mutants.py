@@ -49,6 +49,8 @@ PROTOCOL_TESTS = [
     "tests/test_keepalive.py",
     "tests/test_sending.py",
     "tests/test_server.py",
+    "tests/test_access.py",
+    "tests/test_failures.py",
     "tests/test_protocol.py",
     "tests/test_delivery.py",
     "tests/integration/test_ways_out.py",
@@ -460,8 +462,8 @@ PROTOCOL = [
     ),
     Mutant(
         "loss: a peer that has no name",
-        '        except Exception:\n            return "a peer"',
-        '        except TypeError:\n            return "a peer"',
+        '        except Exception:\n            return "unknown"',
+        '        except TypeError:\n            return "unknown"',
     ),
     Mutant(
         "close: a queue has its time",
@@ -690,9 +692,43 @@ SERVER = [
     Mutant("refusal: of HEAD", "answer.raw if isForHead else answer.encode()", "answer.encode()"),
     Mutant(
         "others: they may fail",
-        '            except CAUGHT:\n                self._log.failure("what got',
-        '            except TypeError:\n                self._log.failure("what got',
+        '            except CAUGHT:\n                self._log.failure(\n                    "what otherwise',
+        '            except TypeError:\n                self._log.failure(\n                    "what otherwise',
     ),
+    Mutant("log: a refusal is said once", "        if self.factory.accessLog is None:\n", "        if True:\n"),
+    Mutant("log: only origins are repeated", "if _ORIGIN.fullmatch(origin) else", "if origin else"),
+    Mutant("log: no delayed call after the end", "            self._refusals.close()\n", "            pass\n"),
+    Mutant("log: no delayed call without a port", "            self._refusals.flush()\n", "            pass\n"),
+    Mutant("records: once", "        began, self._began = self._began, None\n", "        began = self._began\n"),
+    Mutant("records: none of the silent", " or not self._bytesReceived:", ":"),
+    Mutant("records: none of others'", "        self._began = None\n        protocol", "        protocol"),
+    Mutant(
+        "records: one that fails",
+        '        except CAUGHT:\n            self._log.failure("accessLog',
+        '        except TypeError:\n            self._log.failure("accessLog',
+    ),
+]
+
+ACCESS = [
+    Mutant("by whom: an abort", "        elif first is None and not aborted:", "        elif first is None:"),
+    Mutant(
+        "by whom: the first Close",
+        "        if connection.peer_closed_first:\n            closedBy",
+        "        if connection.close_received:\n            closedBy",
+    ),
+    Mutant(
+        "the first Close",
+        "connection.close_received if connection.peer_closed_first else",
+        "connection.close_received if connection.close_received else",
+    ),
+    Mutant("messages: those that were dropped", " - outgoing.dropped", ""),
+]
+
+SUMMARY = [
+    Mutant("a second of its own", "if not 0 <= now - self._began < 1:", "if not 0 <= now - self._began < 10:"),
+    Mutant("after the end", "            if self._closed:\n                return\n"),
+    Mutant("nothing is kept", "        last, self._last = self._last, {}\n", "        last = self._last\n"),
+    Mutant("no delayed call", "            self._call.cancel()\n"),
 ]
 
 TRANSPORT = [
@@ -706,6 +742,8 @@ PARTS = [
     ("wsock/delivery.py", DELIVERY, PROTOCOL_TESTS),
     ("wsock/protocol.py", PROTOCOL, PROTOCOL_TESTS),
     ("wsock/server.py", SERVER, PROTOCOL_TESTS),
+    ("wsock/access.py", ACCESS, ["tests/test_access.py"]),
+    ("wsock/summary.py", SUMMARY, ["tests/test_summary.py"]),
     ("wsock/keepalive.py", KEEPALIVE, ["tests/test_keepalive.py"]),
     ("wsock/watch.py", WATCH, ["tests/test_watch.py"]),
     ("wsock/client.py", CLIENT, CLIENT_TESTS),

@@ -122,6 +122,11 @@ VALUES: dict[type, list[Any]] = {
     wsock.Response: [REJECTION],
     wsock.Headers: [REJECTION.headers],
     wsock.CloseCode: list(CloseCode),
+    wsock.AccessRecord: [
+        wsock.AccessRecord(
+            "[::1]:80", "/chat", 101, "a.b", None, 1000, "bye", "peer", 1.5, *range(len(wsock.AccessRecord._fields) - 9)
+        )
+    ],
     Counters: [Counters(*range(len(Counters._fields)))],
     Outcome: [Outcome(*range(len(Outcome._fields)))],
     # The core

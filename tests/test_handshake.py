@@ -163,15 +163,17 @@ def test_accepted(head: Request) -> None:
 def test_malformed(head: Request) -> None:
     error = refused(head, ("*",))
     assert (error.status, error.headers) == (400, ())
+    # The body names the rule, and nothing of the request.
+    body = b"Bad Request: " + str(error).encode()
     assert handshake.refusal(error).encode() == (
         b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n"
-        b"Content-Length: 11\r\n\r\nBad Request"
+        b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
     )
 
 
 UPGRADE_REQUIRED = (
     b"HTTP/1.1 426 Upgrade Required\r\nConnection: close, Upgrade\r\nContent-Type: text/plain; charset=utf-8\r\n"
-    b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nContent-Length: 16\r\n\r\nUpgrade Required"
+    b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nContent-Length: %d\r\n\r\nUpgrade Required: %s"
 )
 
 
@@ -180,7 +182,7 @@ def test_other_versions(version: str) -> None:
     """H03, and the unanchored pattern of the original that took "213" for 13."""
     error = refused(replaced(f"Sec-WebSocket-Version: {version}"))
     assert error.status == 426
-    assert handshake.refusal(error).encode() == UPGRADE_REQUIRED
+    assert handshake.refusal(error).encode() == UPGRADE_REQUIRED % (55, b"a Sec-WebSocket-Version other than 13")
 
 
 @pytest.mark.parametrize(
@@ -196,7 +198,7 @@ def test_no_websocket(head: Request) -> None:
     assert not handshake.wants_websocket(head)
     error = refused(head)
     assert error.status == 426
-    assert handshake.refusal(error).encode() == UPGRADE_REQUIRED
+    assert handshake.refusal(error).encode() == UPGRADE_REQUIRED % (41, b"no 'Upgrade: websocket'")
 
 
 @pytest.mark.parametrize("method", ["POST", "HEAD", "get", "CONNECT"])
@@ -208,7 +210,7 @@ def test_other_methods(method: str) -> None:
     assert error.status == 405
     assert handshake.refusal(error).encode() == (
         b"HTTP/1.1 405 Method Not Allowed\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n"
-        b"Allow: GET\r\nContent-Length: 18\r\n\r\nMethod Not Allowed"
+        b"Allow: GET\r\nContent-Length: 43\r\n\r\nMethod Not Allowed: a method other than GET"
     )
 
 
@@ -217,10 +219,17 @@ def test_other_methods(method: str) -> None:
 def test_other_versions_of_http(version: str, without: str) -> None:
     """H05: what else may be asked for by HTTP/1.0 is not decided here."""
     error = refused(request(without=without, start=f"GET /chat HTTP/{version}"))
+    body = b"HTTP Version Not Supported: " + str(error).encode()
     assert handshake.refusal(error).encode() == (
         b"HTTP/1.1 505 HTTP Version Not Supported\r\nConnection: close\r\n"
-        b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: 26\r\n\r\nHTTP Version Not Supported"
+        b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
     )
+
+
+def test_a_refusal_of_any_status() -> None:
+    answer = handshake.refusal(InvalidRequest("a rule of one's own", 499))
+    assert answer.encode().startswith(b"HTTP/1.1 499 \r\n")
+    assert answer.body == b"Refused: a rule of one's own"
 
 
 def test_order_of_refusals() -> None:
@@ -428,7 +437,7 @@ def test_response_refuses(arguments: dict[str, object]) -> None:
         ),
         (204, [], b"", b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"),
         (304, [("ETag", '"a"')], b"", b'HTTP/1.1 304 Not Modified\r\nConnection: close\r\nETag: "a"\r\n\r\n'),
-        (426, [], b"", UPGRADE_REQUIRED),
+        (426, [], b"no", UPGRADE_REQUIRED.replace(b"Upgrade Required: %s", b"no") % 2),
         (
             426,
             [("upgrade", "h2c")],

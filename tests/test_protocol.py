@@ -436,9 +436,8 @@ def test_a_loss_without_any_close() -> None:
     [reason] = served.application.reasons
     assert type(reason) is WebSocketDropped
     assert (reason.closeSent, reason.closeReceived, reason.code) == (None, None, 1006)
-    [event] = [event for event in events if event["log_namespace"].startswith("wsock")]
-    assert event["log_namespace"] == "wsock.server.WebSocketServerProtocol"
-    assert "192.168.1.1" in str(event["peer"])
+    # A line for each connection costs more than its handshake: that is the access log's.
+    assert events == []
 
 
 def test_a_transport_that_goes_on_after_its_loss_is_not_heard() -> None:
@@ -504,12 +503,12 @@ def test_a_transport_that_can_not_abort_is_told_to_close_and_taken_for_lost(secu
 
 
 def test_a_peer_that_can_not_be_named_is_dropped_all_the_same() -> None:
-    served = Served(transport=Pipes()).open()
+    served = Served(Application(lost=lambda application: 1 / 0), transport=Pipes()).open()
     served.transport.knowsPeer = False  # type: ignore[attr-defined]
     closed = served.wire.whenClosed()
     with logged() as events:
         served.lose()
-    assert [event["peer"] for event in events] == ["a peer"]
+    assert [event["peer"] for event in events] == ["unknown"]
     assert closed.called
     assert served.application.told[-1] == "lost"
 
@@ -586,13 +585,11 @@ def test_a_fault_on_a_socket_closes_our_half_and_discards() -> None:
     assert served.transport.told == ["lose write"]
     served.advance(0.1)
     assert served.transport.told == ["lose write", "abort"]
-    with logged() as events:
-        served.lose()
+    served.lose()
     [reason] = served.application.reasons
     assert type(reason) is WebSocketDropped
     assert reason.code == 1002
     assert reason.closeSent == served.wire.closeSent
-    assert len(events) == 1
 
 
 def test_a_fault_behind_tls_leaves_the_farewell_to_tls() -> None:

@@ -7,10 +7,13 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
+from twisted.internet.address import IPv6Address, UNIXAddress
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IProtocolFactory, IProtocolNegotiationFactory
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.stdio import PipeAddress
 from twisted.internet.task import Clock
+from twisted.logger import LogLevel, formatEvent
 from twisted.python.failure import Failure
 from wire import (
     ANSWER,
@@ -224,7 +227,9 @@ def test_refusing(how: Callable[[Exception], Any]) -> None:
     assert served.transport.told == ["lose write"]
     assert failures(events) == []
     assert len(events) == 1
-    assert events[0]["log_format"].format(**events[0]).endswith("refused with 401: the application refused")
+    assert formatEvent(events[0]) == (
+        "refused GET /chat from 192.168.1.1:54321 with 401: the application refused: who are you?"
+    )
     check_refused(served, answer, 401)
 
 
@@ -424,30 +429,197 @@ def test_refusing_a_peer_that_was_made_to_wait_reads_on() -> None:
 # Refusals of our own
 
 
+PEER = "192.168.1.1:54321"
+
+
 @pytest.mark.parametrize(
-    ("request_", "expected"),
+    ("request_", "expected", "line"),
     [
-        (b"NONSENSE\r\n", 400),
-        (REQUEST.replace(b"HTTP/1.1", b"HTTP/1.0"), 505),
-        (REQUEST.replace(b"GET", b"POST"), 405),
-        (REQUEST.replace(b"Version: 13", b"Version: 213"), 426),
-        (REQUEST.replace(b"websocket", b"h2c"), 426),
-        (REQUEST[:-2] + b"Origin: https://evil.example\r\n\r\n", 403),
-        (REQUEST[:-2] + b"Origin: null\r\n\r\n", 403),
-        (b"GET /" + b"x" * 17000, 414),
-        (REQUEST[:-2] + b"X: " + b"x" * 17000, 431),
-        (b"GET / HTTP/1.0\r\n\r\n", 505),
+        (b"NONSENSE\r\n", 400, f"a request from {PEER} with 400: not an HTTP request line"),
+        (
+            REQUEST.replace(b"HTTP/1.1", b"HTTP/1.0"),
+            505,
+            f"GET /chat from {PEER} with 505: an HTTP version other than 1.1",
+        ),
+        (REQUEST.replace(b"GET", b"POST"), 405, f"POST /chat from {PEER} with 405: a method other than GET"),
+        (
+            REQUEST.replace(b"Version: 13", b"Version: 213"),
+            426,
+            f"GET /chat from {PEER} with 426: a Sec-WebSocket-Version other than 13",
+        ),
+        (REQUEST.replace(b"websocket", b"h2c"), 426, f"GET /chat from {PEER} with 426: no 'Upgrade: websocket'"),
+        (
+            b"GET /" + b"x" * 17000,
+            414,
+            f"a request from {PEER} with 414: a line of more than 16384 bytes (maxHeaderLine)",
+        ),
+        (
+            REQUEST[:-2] + b"X: " + b"x" * 17000,
+            431,
+            f"a request from {PEER} with 431: a line of more than 16384 bytes (maxHeaderLine)",
+        ),
+        (
+            REQUEST[:-2] + b"".join(b"X: %s\r\n" % (b"x" * 9000) for _ in range(4)),
+            431,
+            f"a request from {PEER} with 431: a head of more than 32768 bytes (maxHeaderSize)",
+        ),
+        (
+            REQUEST[:-2] + b"X: x\r\n" * 300,
+            431,
+            f"a request from {PEER} with 431: more than 256 header fields (maxHeaders)",
+        ),
+        (b"GET / HTTP/1.0\r\n\r\n", 505, f"GET / from {PEER} with 505: an HTTP version other than 1.1"),
     ],
 )
-def test_a_request_that_is_none_of_ours(request_: bytes, expected: int) -> None:
+def test_a_request_that_is_none_of_ours(request_: bytes, expected: int, line: str) -> None:
+    """The log says what was refused to whom, and which rule it broke; the answer's body says the last."""
     served = Served()
     with logged() as events:
         answer = served.feed(request_)
-    assert len(events) == 1
-    assert failures(events) == []
-    assert "/chat" not in events[0]["log_format"].format(**events[0])
+    [event] = events
+    assert (event["log_namespace"], event["log_level"]) == ("wsock.server.WebSocketServerProtocol", LogLevel.info)
+    said = formatEvent(event)
+    assert said == f"refused {line}"
+    assert body(answer).decode().endswith(f": {said.rpartition(f' with {expected}: ')[2]}")
     assert served.requests == []
     check_refused(served, answer, expected)
+
+
+def with_origin(origin: bytes, request: bytes = REQUEST) -> bytes:
+    return request[:-2] + b"Origin: " + origin + b"\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed", "why"),
+    [
+        (
+            b"http://localhost:5173",
+            None,
+            "Origin http://localhost:5173 is not allowed for Host server.example.com (allowedOrigins)",
+        ),
+        (b"null", None, "Origin null is not allowed for Host server.example.com (allowedOrigins)"),
+        (b"https://evil.example", ["https://a.example"], "Origin https://evil.example is not allowed (allowedOrigins)"),
+        # Passwords, queries, and whatever else is no origin are not repeated.
+        (
+            b"https://user:secret@evil.example",
+            ["https://a.example"],
+            "Origin in another form than scheme://host:port is not allowed (allowedOrigins)",
+        ),
+        (
+            b"https://evil.example?secret",
+            ["https://a.example"],
+            "Origin in another form than scheme://host:port is not allowed (allowedOrigins)",
+        ),
+        (
+            b"https://" + b"x" * 300,
+            ["https://a.example"],
+            f"Origin https://{'x' * 192}... is not allowed (allowedOrigins)",
+        ),
+        (b"https://\xe9\xad", ["https://a.example"], "Origin https://\u00e9? is not allowed (allowedOrigins)"),
+    ],
+)
+def test_an_origin_that_is_refused(origin: bytes, allowed: list[str] | None, why: str) -> None:
+    served = Served(allowedOrigins=allowed)
+    with logged() as events:
+        answer = served.feed(with_origin(origin))
+    assert [formatEvent(event) for event in events] == [f"refused GET /chat from {PEER} with 403: {why}"]
+    assert body(answer) == b"Forbidden: this page's Origin is not allowed here (allowedOrigins)"
+    check_refused(served, answer, 403)
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        (b"/chat?token=secret", "GET /chat"),
+        (b"http://user:secret@a.example/chat?secret", "GET /chat"),
+        (b"/chat#secret", "GET /chat"),
+        (b"ftp://user:secret@a.example/", "GET"),
+        (b"user:secret@a.example:80", "GET"),
+        (b"/" + b"x" * 300, f"GET /{'x' * 195}..."),
+    ],
+)
+def test_a_line_has_no_secrets_and_an_end(target: bytes, told: str) -> None:
+    served = Served()
+    with logged() as events:
+        answer = served.feed(with_origin(b"null", REQUEST.replace(b"/chat", target)))
+    [event] = events
+    assert formatEvent(event).startswith(f"refused {told} from {PEER} with 40")
+    assert "secret" not in str(event)
+    assert b"secret" not in answer
+
+
+def test_a_flood_of_refusals_is_summed_up() -> None:
+    first = Served()
+    served = [first, *(Served(factory=first.factory) for _ in range(1244))]
+    with logged() as events:
+        for one in served:
+            one.feed(with_origin(b"null"))
+            one.lose(clean=False)
+        assert len(events) == 5
+        first.clock.advance(10)
+    assert formatEvent(events[5]) == (
+        f"refused 1,240 more in 10 s, the last GET /chat from {PEER} with 403: "
+        "Origin null is not allowed for Host server.example.com (allowedOrigins)"
+    )
+    assert len(events) == 6
+    assert first.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("ends", ["doStop", "stop", "stop and more"])
+def test_no_delayed_call_is_left_of_a_flood(ends: str) -> None:
+    first = Served()
+    served = [first, *(Served(factory=first.factory) for _ in range(9))]
+    with logged() as events:
+        for one in served:
+            one.feed(with_origin(b"null"))
+        if ends == "doStop":
+            first.factory.doStop()
+        else:
+            stopped = first.factory.stop()
+            if ends == "stop and more":
+                late = [Served(factory=first.factory) for _ in range(9)]
+        for one in served:
+            one.lose(clean=False)
+        if ends == "stop and more":
+            assert stopped.called
+            for one in late:
+                one.feed(REQUEST)
+                one.lose(clean=False)
+    assert "refused 5 more in 1 s, the last GET /chat" in formatEvent(events[5])
+    assert first.clock.getDelayedCalls() == []
+
+
+def test_a_flood_that_begins_when_all_is_over() -> None:
+    first = Served()
+    first.factory.stop()
+    first.lose()
+    with logged() as events:
+        for _ in range(9):
+            late = Served(factory=first.factory)
+            late.feed(REQUEST)
+            late.lose()
+    assert [formatEvent(event) for event in events] == [f"refused GET /chat from {PEER} with 503: the server stops"] * 5
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        (IPv6Address("TCP", "::1", 80), "[::1]:80"),
+        (IPv6Address("TCP", "fe80::1%eth0", 80), "[fe80::1%eth0]:80"),
+        (UNIXAddress(None), "unix"),
+        (UNIXAddress(b""), "unix"),
+        (UNIXAddress("/run/a\nb"), "/run/a?b"),
+        (UNIXAddress(b"/run/\xff"), "/run/\ufffd"),
+        (PipeAddress(), "PipeAddress"),
+    ],
+    ids=str,
+)
+def test_peers_of_all_kinds(address: Any, told: str) -> None:
+    served = Served()
+    served.transport.peerAddr = address
+    with logged() as events:
+        served.feed(b"NONSENSE\r\n")
+    assert f"refused a request from {told}" in formatEvent(events[0])
 
 
 def test_the_origins_of_the_factory() -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:  # the same names for type checkers; a test compares the two lists
+    from .access import AccessRecord as AccessRecord
     from .broadcast import Group as Group
     from .broadcast import Outcome as Outcome
     from .client import WebSocketClientFactory as WebSocketClientFactory
@@ -56,6 +57,7 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
 
 _HOMES = {
     "Accept": "wsock.contract",
+    "AccessRecord": "wsock.access",
     "Application": "wsock.contract",
     "BuildApplication": "wsock.contract",
     "CloseCode": "wsock.sansio.constants",

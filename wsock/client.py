@@ -116,7 +116,7 @@ class WebSocketClientProtocol(WireProtocol):
             assert failure.value is not None
             self._fail(failure.value)
         elif not failure.check(CancelledError):
-            self._log.failure("the application failed to decide on a connection that was over", failure)
+            self._logFailure(failure, "buildApplication")
 
     def _built(self, application: Any) -> None:
         """Starts the negotiation; what the application sends from here on waits for the answer."""
@@ -130,7 +130,7 @@ class WebSocketClientProtocol(WireProtocol):
         try:
             self._started = asDeferred(application.negotiationStarted(self))
         except CAUGHT:
-            self._applicationFailed(Failure())
+            self._applicationFailed(Failure(), "negotiationStarted")
             return
         if self._started is not None:
             self._started.addErrback(self._startedFailed)
@@ -146,15 +146,15 @@ class WebSocketClientProtocol(WireProtocol):
     def _startedFailed(self, failure: Failure) -> Failure | None:
         if self._phase != OPENING:
             return failure
-        self._applicationFailed(failure)
+        self._applicationFailed(failure, "negotiationStarted")
         return None
 
-    def _applicationFailed(self, failure: Failure) -> None:
+    def _applicationFailed(self, failure: Failure, callback: str) -> None:
         if self._phase != OPENING:
-            super()._applicationFailed(failure)
+            super()._applicationFailed(failure, callback)
             self.factory._applicationFailed(failure)
             return
-        self._log.failure("the application failed", failure)
+        self._logFailure(failure, callback)
         self._fail(_applicationFailed(failure.value))
 
     def _unopenedReceived(self, data: bytes) -> None:
@@ -212,7 +212,8 @@ class WebSocketClientProtocol(WireProtocol):
         self._delivering = True
         try:
             self._register()
-            self._negotiate(application.negotiationFinished, pending=started)
+            pending = None if started is None else ("negotiationStarted", started)
+            self._negotiate({"negotiationFinished": application.negotiationFinished}, pending)
             self.factory._opened(self, application)
             if unread:
                 self._hold(unread)
@@ -264,10 +265,6 @@ class WebSocketClientProtocol(WireProtocol):
             self._failureTold = True
             self.factory._failed(self, failure)
 
-    def _logLoss(self, reason: BaseException) -> None:
-        if self._failure is None:
-            super()._logLoss(reason)
-
     def connectionLost(self, reason: Failure) -> None:
         """The transport is lost; the application, or who waits for the connection, hears of it."""
         if self._guard is not None:
@@ -281,7 +278,7 @@ class WebSocketClientProtocol(WireProtocol):
         started, self._started = self._started, None
         if started is not None:
             # Nothing is to be opened any more: as any callback, it has a time to end.
-            self._serve(started)
+            self._serve(started, "negotiationStarted")
         super().connectionLost(reason)
 
     def _openingLost(self, reason: Failure) -> None:
@@ -446,4 +443,4 @@ class WebSocketClientFactory(ConnectionFactory[WebSocketClientProtocol], ClientF
             told = wire._log.error if isinstance(error, LocalProtocolError) else wire._log.info
             told("{url} not opened: {error}", url=repr(self.url), error=str(error))
         else:
-            wire._log.failure("the application failed to decide on a connection", Failure(error))
+            wire._logFailure(Failure(error), "buildApplication")

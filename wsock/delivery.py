@@ -40,6 +40,12 @@ ENDING: Final = 2
 ABORTED: Final = 3
 #: The transport is lost.
 LOST: Final = 4
+#: The callback for each event that an application hears of.
+_CALLBACKS: Final[dict[type[Event], str]] = {
+    BinaryReceived: "bytesMessageReceived",
+    TextReceived: "textMessageReceived",
+    PongReceived: "pongReceived",
+}
 #: A transport that was paused, and has given us more bytes since than TLS had in hand, was resumed behind our back.
 _MUCH: Final = 65536
 #: How many bytes are read, after a refusal or our Close, that nobody gets; a peer that sends more is aborted. As much
@@ -78,6 +84,7 @@ class Delivery:
     __slots__ = (
         "__weakref__",
         "_application",
+        "_bytesReceived",
         "_connection",
         "_continuation",
         "_delivering",
@@ -133,6 +140,8 @@ class Delivery:
         self._receivedDiscarded = 0
         #: How many bytes came after a refusal or our Close that nobody got.
         self._undelivered = 0
+        #: How many bytes came, those of the opening handshake included.
+        self._bytesReceived = 0
 
     # What the rest of the connection does
 
@@ -144,8 +153,8 @@ class Delivery:
         """The peer's Close came, or its fault: nothing more is to be read."""
         raise NotImplementedError
 
-    def _applicationFailed(self, failure: Failure) -> None:
-        """A callback raised, or its Deferred failed."""
+    def _applicationFailed(self, failure: Failure, callback: str) -> None:
+        """A callback raised, or its Deferred failed; ``callback`` is its name."""
         raise NotImplementedError
 
     def _isOurs(self, payload: bytes) -> bool:
@@ -180,6 +189,7 @@ class Delivery:
 
     def dataReceived(self, data: bytes) -> None:
         """Takes bytes from the transport."""
+        self._bytesReceived += len(data)
         if self._phase != OPEN:
             self._unopenedReceived(data)
             return
@@ -287,10 +297,10 @@ class Delivery:
             else:
                 return
         except CAUGHT:
-            self._applicationFailed(Failure())
+            self._applicationFailed(Failure(), _CALLBACKS[type(event)])
             return
         if result is not None:
-            self._serve(result)
+            self._serve(result, _CALLBACKS[type(event)])
 
     def _isHeldUp(self) -> bool:
         """Whether no message may be delivered now."""
@@ -466,21 +476,27 @@ class Delivery:
 
     # Callbacks that take their time
 
-    def _serve(self, result: object) -> None:
+    def _serve(self, result: object, callback: str | list[str]) -> None:
+        """Waits for what a callback gave.
+
+        Args:
+            result: what it gave.
+            callback: its name; where several are waited for, a list that has the name of the one that failed by then.
+        """
         deferred = asDeferred(result)
         if deferred is not None:
             self._serving = deferred
-            deferred.addCallbacks(self._served, self._servedFailed)
+            deferred.addCallbacks(self._served, self._servedFailed, errbackArgs=(callback,))
 
     def _served(self, result: object) -> object:
         self._serving = None
         self._continue()
         return result
 
-    def _servedFailed(self, failure: Failure) -> None:
+    def _servedFailed(self, failure: Failure, callback: str | list[str]) -> None:
         self._serving = None
         if not (self._discarding and failure.check(CancelledError)):
-            self._applicationFailed(failure)
+            self._applicationFailed(failure, callback if isinstance(callback, str) else callback[0])
         self._continue()
 
     def _discard(self) -> None:

@@ -5,15 +5,39 @@ from __future__ import annotations
 from asyncio import CancelledError as AsyncioCancelledError
 from typing import Final
 
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.logger import Logger
 
 #: What code of others raises and is to be caught: asyncio's cancellation is no `Exception`.
 CAUGHT: Final = (Exception, AsyncioCancelledError)
 
 
+#: A longer text of a peer's is cut off in a log line, in characters.
+_TEXT_CHARACTERS: Final = 200
+
+
 def printable(text: str) -> str:
     """Returns a peer's text as it may be shown: a log, or a terminal, is not to be written to by the peer."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    return text if text.isprintable() else "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def excerpt(text: str) -> str:
+    """Returns a peer's text as it may stand in a line of a log: printable, and cut off where it is long."""
+    return printable(text if len(text) <= _TEXT_CHARACTERS else f"{text[:_TEXT_CHARACTERS]}...")
+
+
+def formatAddress(address: object) -> str:
+    """Returns an address as logs have it: ``host:port``, IPv6 in brackets; a UNIX socket's path, or ``unix``."""
+    if isinstance(address, IPv4Address):
+        return f"{address.host}:{address.port}"
+    if isinstance(address, IPv6Address):
+        return f"[{address.host}]:{address.port}"
+    if isinstance(address, UNIXAddress):
+        name = address.name
+        return excerpt(name.decode("utf-8", "replace") if isinstance(name, bytes) else name or "") or "unix"
+    text = str(address)
+    # A pipe has no more of an address than its kind.
+    return type(address).__name__ if text.startswith("<") else excerpt(text)
 
 
 class ClassLogger(Logger):

@@ -11,7 +11,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
@@ -33,9 +33,9 @@ from zope.interface import implementer
 from .contract import SelfRegulating, WebSocketClosed, WebSocketDropped
 from .delivery import ABORTED, LOST, OPEN, asDeferred
 from .keepalive import Keepalive
-from .log import CAUGHT, ClassLogger, printable
+from .log import CAUGHT, ClassLogger, excerpt, formatAddress, printable
 from .outgoing import Outgoing
-from .request import Request, Response, getPeerCertificate
+from .request import Request, Response, getPeerCertificate, plainPath
 from .sansio.connection import Connection
 from .sansio.constants import CloseCode, Role
 from .sansio.extensions import Extension
@@ -64,9 +64,16 @@ def _nothing() -> None:
     pass
 
 
-def _all(pending: list[Deferred[Any]]) -> Deferred[Any]:
-    """Waits for all; fails with the first failure."""
-    return gatherResults(pending, consumeErrors=True).addErrback(_unwrapped)
+def _all(pending: list[tuple[str, Deferred[Any]]], failed: list[str]) -> Deferred[Any]:
+    """Waits for all; fails with the first failure, and appends its name to ``failed`` before that."""
+    for name, deferred in pending:
+        deferred.addErrback(_named, name, failed)
+    return gatherResults([deferred for _, deferred in pending], consumeErrors=True).addErrback(_unwrapped)
+
+
+def _named(failure: Failure, name: str, failed: list[str]) -> Failure:
+    failed.append(name)
+    return failure
 
 
 def _unwrapped(failure: Failure) -> Failure:
@@ -162,6 +169,7 @@ class WireProtocol(Keepalive):
             group.discard(self)
         self._lost(phase)
         self._openingLost(reason)
+        self._ended(phase == ABORTED)
         # One after the other: who hears of it may cancel another.
         while self._closers:
             self._closers.pop(0).callback(None)
@@ -200,6 +208,9 @@ class WireProtocol(Keepalive):
     def _openingLost(self, reason: Failure) -> None:
         """The transport is lost: whoever the opening handshake waits for is let go."""
         raise NotImplementedError
+
+    def _ended(self, aborted: bool) -> None:
+        """The transport is lost, and all is said but to those who wait for just that; ``aborted`` if by our will."""
 
     def _stop(self, code: int) -> None:
         """The factory stops."""
@@ -303,33 +314,49 @@ class WireProtocol(Keepalive):
         """(code, reason) of the peer's Close, or None; the code is 1005 where it had none."""
         return self._connection.close_received
 
-    def _negotiate(self, *callbacks: Callable[[], object], pending: Deferred[Any] | None = None) -> None:
+    def _negotiate(
+        self, callbacks: Mapping[str, Callable[[], object]], pending: tuple[str, Deferred[Any]] | None = None
+    ) -> None:
         """Tells the application that the connection is open; its first message comes when it is done with that.
 
         Args:
-            callbacks: what is called; none after one that fails, or that ends the connection.
-            pending: what an earlier callback gave to be waited for.
+            callbacks: what is called, by its name; none after one that fails, or that ends the connection.
+            pending: the name of an earlier callback, and what it gave to be waited for.
         """
         waiting = [] if pending is None else [pending]
+        name = ""
         try:
-            for callback in callbacks:
+            for name, callback in callbacks.items():
                 deferred = asDeferred(callback())
                 if deferred is not None:
-                    waiting.append(deferred)
+                    waiting.append((name, deferred))
                     if isinstance(deferred.result if deferred.called else None, Failure):
                         break
                 if self._phase != OPEN:
                     break
         except CAUGHT:
-            self._applicationFailed(Failure())
-        if waiting:
-            self._serve(waiting[0] if len(waiting) == 1 else _all(waiting))
+            self._applicationFailed(Failure(), name)
+        if len(waiting) == 1:
+            self._serve(waiting[0][1], waiting[0][0])
+        elif waiting:
+            failed: list[str] = []
+            self._serve(_all(waiting, failed), failed)
 
-    def _applicationFailed(self, failure: Failure) -> None:
+    def _applicationFailed(self, failure: Failure, callback: str) -> None:
         """An exception of the application's: logged once, and answered with 1011."""
-        self._log.failure("the application failed", failure)
+        self._logFailure(failure, callback)
         self._discard()
         self.loseConnection(CloseCode.INTERNAL_ERROR)
+
+    def _logFailure(self, failure: Failure, callback: str) -> None:
+        """Logs an exception of the application's with what its author looks for: which callback, and whose."""
+        self._log.failure(
+            "the application failed in {callback} ({path}, peer {peer})",
+            failure,
+            callback=callback,
+            path=excerpt(self._requestPath()),
+            peer=self._peerForLog(),
+        )
 
     def _joined(self, group: Group) -> None:
         if self._groups is None:
@@ -506,7 +533,7 @@ class WireProtocol(Keepalive):
         try:
             deferred.cancel()
         except Exception:
-            self._log.failure("the application failed to cancel")
+            self._logFailure(Failure(), "a canceller")
 
     def _tell(self) -> None:
         """Tells the application that it is over."""
@@ -518,26 +545,25 @@ class WireProtocol(Keepalive):
         if self._continuation is not None:
             self._continuation.cancel()
             self._continuation = None
-        reason = self._reason()
-        self._logLoss(reason)
         try:
-            ended = asDeferred(application.connectionLost(Failure(reason)))
+            ended = asDeferred(application.connectionLost(Failure(self._reason())))
         except CAUGHT:
-            self._log.failure("the application failed in connectionLost")
+            self._logFailure(Failure(), "connectionLost")
             return
         if ended is not None:
-            ended.addErrback(lambda failure: self._log.failure("the application failed in connectionLost", failure))
+            ended.addErrback(self._logFailure, "connectionLost")
 
-    def _logLoss(self, reason: BaseException) -> None:
-        if isinstance(reason, WebSocketDropped):
-            self._log.info("{peer} dropped: {reason}", peer=self._peerForLog(), reason=str(reason))
-
-    def _peerForLog(self) -> object:
+    def _peerForLog(self) -> str:
         """The peer's address; a transport that is lost may not know it any more, as that of a process."""
         try:
-            return self.getPeer()
+            return formatAddress(self.getPeer())
         except Exception:
-            return "a peer"
+            return "unknown"
+
+    def _requestPath(self) -> str:
+        """The request's path, without the query, where people put secrets; empty where no request was read."""
+        request: Request | None = getattr(self, "request", None)
+        return "" if request is None else plainPath(request.rawPath)
 
     def _reason(self) -> BaseException:
         connection = self._connection

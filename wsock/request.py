@@ -28,6 +28,11 @@ _NO_STREAM: Final = (
 )
 
 
+def plainPath(path: str) -> str:
+    """Returns a request's path as logs may have it; empty where the target is none: it may have a password then."""
+    return path.partition("#")[0] if path.startswith("/") else ""
+
+
 def _checkName(name: object) -> None:
     if not isinstance(name, str):
         # Twisted's own have names in bytes; here that would find nothing.

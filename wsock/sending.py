@@ -269,7 +269,7 @@ class Sending(Delivery):
         try:
             command()
         except CAUGHT:
-            self._applicationFailed(Failure())
+            self._applicationFailed(Failure(), f"its producer's {getattr(command, '__name__', command)}")
 
     def _regulate(self) -> None:
         """Tells the producer what became of the connection's being writable."""

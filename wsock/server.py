@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from email.utils import formatdate
 from functools import partial
 from typing import Any, Final, Protocol, TypeAlias
@@ -18,11 +18,13 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from .arguments import checkOtherwise
+from . import refusal
+from .access import AccessRecord, makeRecord
+from .arguments import checkCallback, checkOtherwise
 from .contract import Accept, BuildApplication, Refuse, Settings, describeMistake, isApplication
-from .delivery import ENDING, OPEN, OPENING, asDecision
+from .delivery import ENDING, OPEN, OPENING, asDecision, asDeferred
 from .factory import SOFTWARE, ConnectionFactory, Reactor, withDefault
-from .log import CAUGHT, ClassLogger
+from .log import CAUGHT, ClassLogger, excerpt
 from .protocol import WireProtocol
 from .request import Request
 from .sansio import handshake
@@ -41,7 +43,12 @@ _UNDECIDED: Final = 65536
 #: thousands of slow clients fit.
 _UNFINISHED: Final = 2**26
 _CROWDED: Final = "the server holds as much of unfinished requests as it may"
-_FULL: Final = "as many connections as may be are open"
+#: How the log tells of a refusal, and of many.
+_REFUSED: Final = "refused {request} from {peer} with {status}: {why}"
+_REFUSED_MORE: Final = "refused {count:,} more in {seconds} s, the last {request} from {peer} with {status}: {why}"
+#: What became of a request, for an access log: the status of its answer, and the reason of a refusal.
+_UNANSWERED: Final[tuple[int | None, str]] = (None, "lost before there was an answer")
+_ACCEPTED: Final = (101, "")
 #: How the log tells of a failed TLS handshake, and of many.
 _TLS_FAILED: Final = "TLS with {peer} failed: {why}"
 _TLS_FAILED_MORE: Final = "TLS failed {count:,} times more in {seconds} s, the last time with {peer}: {why}"
@@ -68,7 +75,7 @@ Otherwise: TypeAlias = "IProtocolFactory | _BuildsProtocols"
 class WebSocketServerProtocol(WireProtocol):
     """A server's connection, from its first byte; made by `WebSocketServerFactory`, never subclassed."""
 
-    __slots__ = ("_deciding", "_decoder", "_forwarded", "_opening")
+    __slots__ = ("_began", "_deciding", "_decoder", "_forwarded", "_opening", "_outcome")
 
     _log = ClassLogger()
     _role = Role.SERVER
@@ -88,6 +95,10 @@ class WebSocketServerProtocol(WireProtocol):
         self._opening: Opening | None = None
         #: Who got the connection, because it does not want a WebSocket.
         self._forwarded: IProtocol | None = None
+        #: The HTTP status of the answer, and why it is a refusal.
+        self._outcome = _UNANSWERED
+        #: When the connection was made, where a record of it is wanted.
+        self._began: float | None = None
 
     # The opening handshake
 
@@ -95,6 +106,8 @@ class WebSocketServerProtocol(WireProtocol):
         """Waits for the request, for ``openTimeout``."""
         # Nothing is sent before the 101, nor where there is none.
         self._connection.eof = True
+        if self.factory.accessLog is not None:
+            self._began = self._reactor.seconds()
         if not self.factory._stopping:
             # Later ones are refused in any case: they must not hold up those who wait for the end.
             self.factory._wires.add(self)
@@ -118,16 +131,17 @@ class WebSocketServerProtocol(WireProtocol):
             head = decoder.decode(data)
         except InvalidRequest as error:
             self.factory._unfinished -= held
-            self._refuse(handshake.refusal(error), str(error), decoder.is_for_head)
+            self._refuse(*refusal.invalid(error), decoder.is_for_head)
             return
         self.factory._unfinished += decoder.held - held
         if head is None:
             if self.factory._unfinished > _UNFINISHED:
-                self._refuse(_unavailable(), _CROWDED, self._dropDecoder())
+                self._refuse(refusal.unavailable(_CROWDED), _CROWDED, self._dropDecoder())
             return
         self._decoder = None
         if self.factory._stopping:
-            self._refuse(_unavailable(), "the server stops", head.method == "HEAD")
+            self.request = Request(head, self._transport)
+            self._refuse(refusal.unavailable(refusal.STOPS), refusal.STOPS, head.method == "HEAD")
         elif self.factory.otherwise is not None and not handshake.wants_websocket(head):
             self._forward(self.factory.otherwise, head.raw + decoder.unread)
         else:
@@ -151,15 +165,19 @@ class WebSocketServerProtocol(WireProtocol):
             self._transport.pauseProducing()
 
     def _check(self, head: Head) -> None:
+        self.request = Request(head, self._transport)
+        allowed = self.factory.allowedOrigins
         try:
-            self._opening = opening = handshake.handle_open(head, allowed_origins=self.factory.allowedOrigins)
+            self._opening = handshake.handle_open(head, allowed_origins=allowed)
         except InvalidRequest as error:
-            self._refuse(handshake.refusal(error), str(error), head.method == "HEAD")
+            if error.status == 403:
+                self._refuse(*refusal.wrongOrigin(error, self.request, allowed))
+            else:
+                self._refuse(*refusal.invalid(error), head.method == "HEAD")
             return
         if self.factory._isFull():
-            self._refuse(_unavailable(), _FULL)
+            self._refuseFull()
             return
-        self.request = Request(opening.request, self._transport)
         try:
             decision = self.factory.buildApplication(self.request)
         except CAUGHT:
@@ -178,7 +196,7 @@ class WebSocketServerProtocol(WireProtocol):
             return
         if self.factory._isFull():
             # Others were faster.
-            self._refuse(_unavailable(), _FULL)
+            self._refuseFull()
             return
         try:
             answer = self._accept(decision)
@@ -214,6 +232,7 @@ class WebSocketServerProtocol(WireProtocol):
         assert application is not None
         self._stopTimer()
         self._phase = OPEN
+        self._outcome = _ACCEPTED
         self.factory._open.add(self)
         self._life = self._reactor.seconds()
         self._startWatch()
@@ -223,7 +242,11 @@ class WebSocketServerProtocol(WireProtocol):
             # First in the queue, so that whatever the application sends from here on leaves after it.
             outgoing.writeControl([answer])
             self._register()
-            self._negotiate(partial(application.negotiationStarted, self), application.negotiationFinished)
+            callbacks: dict[str, Callable[[], object]] = {
+                "negotiationStarted": partial(application.negotiationStarted, self),
+                "negotiationFinished": application.negotiationFinished,
+            }
+            self._negotiate(callbacks)
         finally:
             self._delivering = False
             outgoing.uncork()
@@ -233,7 +256,7 @@ class WebSocketServerProtocol(WireProtocol):
         self._deciding = None
         if self._phase != OPENING:
             if not failure.check(CancelledError, Refuse):
-                self._log.failure("the application failed to decide on a connection that was over", failure)
+                self._logFailure(failure, "buildApplication")
             return
         refuse = failure.value
         if isinstance(refuse, Refuse):
@@ -243,17 +266,28 @@ class WebSocketServerProtocol(WireProtocol):
             except Exception:
                 failure = Failure()
             else:
-                self._refuse(answer, "the application refused")
+                self._refuse(answer, refusal.whyRefused(refuse))
                 return
-        self._log.failure("the application failed to decide on a connection", failure)
-        self._refuse(handshake.refuse(500))
+        self._logFailure(failure, "buildApplication")
+        self._answer(handshake.refuse(500), "the application failed (buildApplication)")
 
-    def _refuse(self, answer: Response, why: str | None = None, isForHead: bool = False) -> None:
+    def _refuseFull(self) -> None:
+        why = f"as many connections are open as may be, {self._settings.maxConnections} (maxConnections)"
+        if self.factory._stopping:
+            why = refusal.STOPS
+        self._refuse(refusal.unavailable(why), why)
+
+    def _refuse(self, answer: Response, why: str, isForHead: bool = False) -> None:
+        """Refuses the connection, and says why to who reads the log; a record says it where records are wanted."""
+        if self.factory.accessLog is None:
+            request: Request | None = getattr(self, "request", None)
+            told = "a request" if request is None else f"{request.method} {self._requestPath()}"
+            self.factory._logRefusal(excerpt(told.rstrip()), self._peerForLog(), answer.status, why)
+        self._answer(answer, why, isForHead)
+
+    def _answer(self, answer: Response, why: str, isForHead: bool = False) -> None:
         """Answers with HTTP and ends the connection."""
-        if why is not None:
-            self._log.info(
-                "{peer} refused with {status}: {why}", peer=self._peerForLog(), status=answer.status, why=why
-            )
+        self._outcome = answer.status, why
         self._phase = ENDING
         self._held = None
         self._stopTimer()
@@ -264,15 +298,16 @@ class WebSocketServerProtocol(WireProtocol):
 
     def _openingTimedOut(self) -> None:
         self._timer = None
-        self._endOpening("the opening handshake took too long")
+        late = "the request was not whole" if self._decoder is not None else "buildApplication had not decided"
+        self._endOpening(f"{late} within {self._settings.openTimeout:g} s (openTimeout)")
 
     def _endOpening(self, why: str, stopping: bool = False) -> None:
         deciding, self._deciding = self._deciding, None
         decoder, isForHead = self._decoder, self._dropDecoder()
         if decoder is None or (stopping and decoder.has_started):
-            self._refuse(_unavailable(), why, isForHead)
+            self._refuse(refusal.unavailable(why), why, isForHead)
         elif decoder.has_started:
-            self._refuse(handshake.refuse(408), why, isForHead)
+            self._refuse(refusal.explained(408, why), why, isForHead)
         else:
             # RFC 9110 §15.5.9 wants a request to answer: a peer that said nothing gets no answer.
             self._logTLSFailure(None)
@@ -290,6 +325,7 @@ class WebSocketServerProtocol(WireProtocol):
         """
         self._stopTimer()
         self._phase = ENDING
+        self._began = None
         protocol = factory.buildProtocol(self.getPeer())
         if protocol is None:
             self._loseTransport()
@@ -302,7 +338,7 @@ class WebSocketServerProtocol(WireProtocol):
         """Logs why there was no request, where TLS is to blame."""
         why = describeServerFailure(error, self._transport)
         if why is not None and not self.factory._stopping:
-            self.factory._logTLSFailure(str(self._peerForLog()), why)
+            self.factory._logTLSFailure(self._peerForLog(), why)
 
     def _openingLost(self, reason: Failure) -> None:
         if self._decoder is not None and not self._decoder.has_started:
@@ -316,7 +352,24 @@ class WebSocketServerProtocol(WireProtocol):
             try:
                 forwarded.connectionLost(reason)
             except CAUGHT:
-                self._log.failure("what got a connection without a WebSocket failed in connectionLost")
+                self._log.failure(
+                    "what otherwise made failed in connectionLost (peer {peer})", Failure(), peer=self._peerForLog()
+                )
+
+    def _ended(self, aborted: bool) -> None:
+        began, self._began = self._began, None
+        accessLog = self.factory.accessLog
+        if began is None or accessLog is None or not self._bytesReceived:
+            # Not one of those that are of no use: what looks whether a port is open connects, and says nothing.
+            return
+        try:
+            result = accessLog(makeRecord(self, max(0.0, self._reactor.seconds() - began), aborted))
+            pending = None if result is None else asDeferred(result)
+        except CAUGHT:
+            self._log.failure("accessLog failed")
+            return
+        if pending is not None:
+            pending.addErrback(lambda failure: self._log.failure("accessLog failed", failure))
 
     def _bothClosed(self) -> None:
         # The transport has done its work, and the server drops it first (RFC 6455 §7.1.1).
@@ -335,13 +388,9 @@ class WebSocketServerProtocol(WireProtocol):
         if self._phase == OPEN:
             self.loseConnection(code)
         elif self._phase == OPENING:
-            self._endOpening("the server stops", stopping=True)
+            self._endOpening(refusal.STOPS, stopping=True)
         elif self._forwarded is not None:
             self._transport.loseConnection()
-
-
-def _unavailable() -> Response:
-    return handshake.refuse(503, [("Retry-After", "5")])
 
 
 @implementer(IProtocolFactory, IProtocolNegotiationFactory)
@@ -362,6 +411,7 @@ class WebSocketServerFactory(ConnectionFactory[WebSocketServerProtocol]):
         allowedOrigins: Sequence[str] | None = None,
         headers: Sequence[tuple[str, str]] = (),
         otherwise: Otherwise | None = None,
+        accessLog: Callable[[AccessRecord], object] | None = None,
     ) -> None:
         """Args:
         buildApplication: called with the `Request` of each client that asks for a WebSocket. Returns an application,
@@ -376,6 +426,10 @@ class WebSocketServerFactory(ConnectionFactory[WebSocketServerProtocol]):
         headers: more fields for each 101 answer, a ``Server`` in place of ours among them.
         otherwise: a factory for the connections whose request is not for a WebSocket, HTTP/1.0 included, such as a
             ``twisted.web.server.Site``; by default they are answered with 426, or 505 where it is HTTP/1.0.
+        accessLog: called with an `AccessRecord` of each connection, once, when its transport is lost: after the
+            application's ``connectionLost``, unless that still waits for a callback. Connections of ``otherwise``, and
+            those that never sent a byte, have no record. It has to return at once; what it raises is logged. Where it
+            is given, refusals are not written to the log: their records say the same.
 
         Raises:
             LocalProtocolError: an argument that can't be, such as an origin with a path, or a header in bytes.
@@ -395,6 +449,10 @@ class WebSocketServerFactory(ConnectionFactory[WebSocketServerProtocol]):
         self.otherwise = otherwise
         #: How many bytes all connections hold of heads that have not ended.
         self._unfinished = 0
+        if accessLog is not None:
+            checkCallback("accessLog", accessLog, "each record", "write lambda record: print(record)")
+        self.accessLog = accessLog
+        self._refusals: Summary | None = None
         self._tlsFailures: Summary | None = None
         self._kind = WebSocketServerProtocol
         if checksThreads(settings):
@@ -415,10 +473,16 @@ class WebSocketServerFactory(ConnectionFactory[WebSocketServerProtocol]):
 
     def doStop(self) -> None:
         """A port has stopped to listen; the connections go on until `stop`."""
-        if self._tlsFailures is not None:
-            self._tlsFailures.flush()
+        for summary in (self._refusals, self._tlsFailures):
+            if summary is not None:
+                summary.flush()
         if self.otherwise is not None:
             self.otherwise.doStop()
+
+    def _logRefusal(self, request: str, peer: str, status: int, why: str) -> None:
+        if self._refusals is None:
+            self._refusals = Summary(self._clock(), WebSocketServerProtocol._log, _REFUSED, _REFUSED_MORE)
+        self._refusals.add(request=request, peer=peer, status=status, why=why)
 
     def _logTLSFailure(self, peer: str, why: str) -> None:
         if self._tlsFailures is None:
@@ -426,8 +490,10 @@ class WebSocketServerFactory(ConnectionFactory[WebSocketServerProtocol]):
         self._tlsFailures.add(peer=peer, why=why)
 
     def _checkStopped(self) -> None:
-        if self._stopping and not self._wires and self._tlsFailures is not None:
-            self._tlsFailures.close()
+        if self._stopping and not self._wires:
+            for summary in (self._refusals, self._tlsFailures):
+                if summary is not None:
+                    summary.close()
         super()._checkStopped()
 
     def _isFull(self) -> bool:

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from .arguments import checkCallback
 from .contract import Accept, SelfRegulating, WebSocketClosed, WebSocketEnded
 from .delivery import asDecision, asDeferred
-from .log import ClassLogger
+from .log import ClassLogger, excerpt
 from .sansio.constants import CloseCode
 from .sansio.errors import LocalProtocolError
 
@@ -238,7 +238,14 @@ class _HandledStream(WebSocketStream):
         if isinstance(result, Failure) and (self.transport._connection.is_open or not result.check(WebSocketEnded)):
             code = CloseCode.INTERNAL_ERROR
             if not result.check(CancelledError):
-                self._log.failure("the handler of a stream failed", result)
+                transport = self.transport
+                self._log.failure(
+                    "the stream handler {handler} failed ({path}, peer {peer})",
+                    result,
+                    handler=getattr(self._handler, "__name__", repr(self._handler)),
+                    path=excerpt(transport._requestPath()),
+                    peer=transport._peerForLog(),
+                )
         self.transport.loseConnection(code)
         self._abandon()
 

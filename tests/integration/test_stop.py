@@ -42,7 +42,7 @@ class Stopped:
         for peer in (self.handshaking, self.undecided):
             answer = peer.answer()
             assert (answer.status, answer["Retry-After"], answer["Connection"]) == (503, "5", "close")
-            assert peer.read(int(answer["Content-Length"] or 0)) == b"Service Unavailable"
+            assert peer.read(int(answer["Content-Length"] or 0)) == b"Service Unavailable: the server stops"
             peer.expect_end()
             peer.close()
         assert ends(self.mute)

@@ -244,7 +244,7 @@ def handle_open(request: Request, *, allowed_origins: Sequence[str] | None = Non
     if version != VERSION:
         raise InvalidRequest(f"a Sec-WebSocket-Version other than {VERSION}", 426, _UPGRADE_REQUIRED)
     if origin is not None and not _is_allowed(origin, host, allowed_origins):
-        raise InvalidRequest("an Origin that is not allowed", 403)
+        raise InvalidRequest("this page's Origin is not allowed here", 403)
     return Opening(request, key, subprotocols, extensions, origin, host)
 
 
@@ -410,8 +410,8 @@ def refuse(status: object, headers: Iterable[tuple[str, str]] = (), body: object
 
 
 def refusal(error: InvalidRequest) -> Response:
-    """Make the answer to a request that `handle_open` or a decoder refused."""
-    return refuse(error.status, error.headers)
+    """Make the answer to a request that `handle_open` or a decoder refused; its body names the rule."""
+    return refuse(error.status, error.headers, f"{REASONS.get(error.status, 'Refused')}: {error}".encode())
 
 
 def check_response_fields(headers: object) -> list[tuple[str, str]]:

@@ -1,0 +1,88 @@
+"""What an access log is told of a connection to a server: one record for each, when it is over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from .contract import WebSocketClosed, WebSocketDropped
+
+if TYPE_CHECKING:
+    from .server import WebSocketServerProtocol
+
+
+class AccessRecord(NamedTuple):
+    """One connection to a server, from its first byte to its loss. Take the fields by their names: more may come.
+
+    Attributes:
+        peer: the client's address as ``host:port``, IPv6 in brackets; the path of a UNIX socket, or ``unix``;
+            ``unknown`` where its transport does not say.
+        path: of the request, as it came, percent-encoded and without the query; empty where none was read.
+        status: the HTTP status of the answer, 101 where the connection was open; None where the client had left before
+            there was one.
+        subprotocol: the one agreed on, or None.
+        extension: the name of the one agreed on, or None.
+        code: how an open connection ended: the code of the first Close, if there were two, and 1005 where that had
+            none; else the code that we failed it with, such as 1009 or 1011; else 1006. None where it was never open.
+        reason: the reason of that Close; or why the connection was dropped, or refused.
+        closedBy: ``"us"`` if the end began here, with the first Close, a refusal or an abort; ``"peer"`` if it began
+            with the client's Close; None if the connection was lost without any.
+        seconds: from when the connection was accepted to its loss.
+        messagesReceived: whole messages that came.
+        messagesSent: messages that were sent; none of those in `Counters.sendsDropped`, which never left as a whole.
+        bytesReceived: of all that came, the opening request included; over TLS as it was before encryption.
+        bytesSent: of all that the system, or Twisted's transport, was given.
+    """
+
+    peer: str
+    path: str
+    status: int | None
+    subprotocol: str | None
+    extension: str | None
+    code: int | None
+    reason: str
+    closedBy: Literal["us", "peer"] | None
+    seconds: float
+    messagesReceived: int
+    messagesSent: int
+    bytesReceived: int
+    bytesSent: int
+
+
+def makeRecord(wire: WebSocketServerProtocol, seconds: float, aborted: bool) -> AccessRecord:
+    """Returns what is to be told of a connection that is over.
+
+    Args:
+        wire: the connection.
+        seconds: how long it was there.
+        aborted: whether it was lost by our will.
+    """
+    connection, outgoing, extension = wire._connection, wire._outgoing, wire.extension
+    (status, reason), code = wire._outcome, None
+    closedBy: Literal["us", "peer"] | None = "us" if status is not None or aborted else None
+    if status == 101:
+        error = wire._reason()
+        first = connection.close_received if connection.peer_closed_first else connection.close_sent
+        if isinstance(error, WebSocketClosed) and first is not None:
+            code, reason = first
+        else:
+            code = error.code if isinstance(error, WebSocketDropped) else None
+            reason = str(error)
+        if connection.peer_closed_first:
+            closedBy = "peer"
+        elif first is None and not aborted:
+            closedBy = None
+    return AccessRecord(
+        wire._peerForLog(),
+        wire._requestPath(),
+        status,
+        wire.subprotocol,
+        None if extension is None else extension.name,
+        code,
+        reason,
+        closedBy,
+        seconds,
+        connection.messages_received,
+        connection.messages_sent - outgoing.dropped,
+        wire._bytesReceived,
+        outgoing.handed,
+    )

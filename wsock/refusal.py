@@ -1,0 +1,59 @@
+"""Why a server refuses: in the answer's body the rule, in the log the rule and what broke it.
+
+The answer repeats nothing of its request. The log is for the one who runs the server, and names the argument or the
+setting that the rule is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from .contract import Refuse
+from .log import excerpt
+from .request import Request
+from .sansio import handshake
+from .sansio.errors import InvalidRequest
+from .sansio.http import REASONS, Response
+
+STOPS: Final = "the server stops"
+#: The origins that a log line repeats as they came; any other value may hide a password, or be anything.
+_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^\s/?#@]*|null")
+#: The settings of the decoder's limits, by how its error begins.
+_LIMITS: Final = {"a line": "maxHeaderLine", "a head": "maxHeaderSize", "more than": "maxHeaders"}
+
+
+def explained(status: int, why: str, headers: Sequence[tuple[str, str]] = ()) -> Response:
+    """Makes a refusal whose body names the rule."""
+    return handshake.refuse(status, headers, f"{REASONS[status]}: {why}".encode())
+
+
+def unavailable(why: str) -> Response:
+    """Makes a refusal that asks to come again."""
+    return explained(503, why, [("Retry-After", "5")])
+
+
+def invalid(error: InvalidRequest) -> tuple[Response, str]:
+    """Returns the answer to a request that can't be one, and what the log says of it."""
+    setting = next((name for begin, name in _LIMITS.items() if str(error).startswith(begin)), None)
+    if error.status not in (414, 431) or setting is None:
+        return handshake.refusal(error), str(error)
+    why = f"{error} ({setting})"
+    return explained(error.status, why, error.headers), why
+
+
+def wrongOrigin(error: InvalidRequest, request: Request, allowed: Sequence[str] | None) -> tuple[Response, str]:
+    """Returns the same for a page of an origin that is not allowed."""
+    origin = request.origin or ""
+    origin = excerpt(origin) if _ORIGIN.fullmatch(origin) else "in another form than scheme://host:port"
+    host = f"for Host {excerpt(request.host)} " if allowed is None else ""
+    return explained(403, f"{error} (allowedOrigins)"), f"Origin {origin} is not allowed {host}(allowedOrigins)"
+
+
+def whyRefused(refuse: Refuse) -> str:
+    """Returns what the log says of an application's refusal: the application's own words, if it has any for people."""
+    if not refuse.body or any(name.lower() == "content-type" for name, _ in refuse.headers):
+        return "the application refused (buildApplication)"
+    said = refuse.body.decode("utf-8", "replace").strip().partition("\n")[0]
+    return f"the application refused: {excerpt(said)}"
