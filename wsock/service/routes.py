@@ -93,7 +93,7 @@ class Routes:
         """
         route = self._routes.get(request.rawPath)
         if route is None:
-            raise Refuse(404)
+            raise Refuse(404, body=b"Not Found: no route has this path")
         return route(request)
 
 

@@ -25,6 +25,7 @@ from ..sansio.errors import LocalProtocolError
 from ..sansio.handshake import check_origins
 from ..sansio.http import split_target
 from ..server import WebSocketServerFactory
+from .accesslog import AccessLog
 from .console import consoleResource
 from .health import HEALTH_PATH, Health
 from .ports import describeAddress, makeEndpoint, readPort
@@ -68,6 +69,8 @@ class Options(BaseOptions):
         self.allowedOrigins: list[str] | None = None
         #: The fields of `Settings` that were given.
         self.settings: dict[str, Any] = {}
+        #: Where the access log goes: a file, "-" or "none"; None where nothing was said.
+        self.accessLog: str | None = None
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Takes the command line; says what is wrong with it in one line, and ends with status 1.
@@ -140,6 +143,14 @@ class Options(BaseOptions):
         except LocalProtocolError as error:
             raise UsageError(f"--allowed-origin {origin}: {error}") from None
         self.allowedOrigins = origins
+
+    def opt_access_log(self, where: str) -> None:
+        """Where a line for each connection goes: a file, - for standard output, or none. [default: -, and none as a
+        daemon]
+        """
+        if not where:
+            raise UsageError("--access-log: a file, - or none")
+        self.accessLog = where
 
     def parseArgs(self, *arguments: str) -> None:
         """Takes no arguments."""
@@ -240,10 +251,17 @@ class WebSocketService(MultiService):
     Attributes:
         factory: makes the connections, and holds them.
         signals: what the process's signals do while the service runs.
+        accessLog: what writes a line for each connection, or None.
     """
 
     def __init__(
-        self, reactor: Any, factory: WebSocketServerFactory, start: Start, served: Mapping[str, str], health: Health
+        self,
+        reactor: Any,
+        factory: WebSocketServerFactory,
+        start: Start,
+        served: Mapping[str, str],
+        health: Health,
+        accessLog: AccessLog | None = None,
     ) -> None:
         """Args:
         reactor: the ports'.
@@ -251,10 +269,14 @@ class WebSocketService(MultiService):
         start: told when all ports are open.
         served: the kinds of what is served, by path, for the log.
         health: told when the service stops.
+        accessLog: opened again when logs are, and closed in the end.
         """
         super().__init__()
         self.factory = factory
         self.signals = Signals(reactor, self._endAtOnce)
+        self.accessLog = accessLog
+        if accessLog is not None:
+            self.signals.reopens.append(accessLog.reopen)
         self._reactor = reactor
         self._start = start
         self._served = served
@@ -307,6 +329,8 @@ class WebSocketService(MultiService):
 
     def _hasStopped(self, result: Any) -> None:
         self.signals.restore()
+        if self.accessLog is not None:
+            self.accessLog.close()
         stopped, self._stopped = self._stopped, None
         if stopped is not None:
             stopped.callback(result)
@@ -327,6 +351,34 @@ def _accessLine(timestamp: str, request: Any) -> str:
     return f"{getattr(address, 'host', address)} {request.method.decode('latin-1')!r} {path!r} {request.code}"
 
 
+def _makeAccessLog(options: Options, reactor: Any) -> AccessLog | None:
+    """Makes the access log that the command line asks for, or else one on a standard output that is looked at.
+
+    Raises:
+        SystemExit: it can't be written; the message is for the user.
+    """
+    where, parent = options.accessLog, options.parent
+    # `twist` has no such option, and no daemon.
+    inForeground = parent is not None and (sys.platform == "win32" or parent.get("nodaemon", True))
+    isTaken = any("stdio" in description.split(":") for description in options.ports)
+    if where is None:
+        where = "-" if inForeground and not isTaken else "none"
+        if where == "-" and sys.__stdout__ is None:
+            where = "none"
+    if where == "none":
+        return None
+    try:
+        if where != "-":
+            return AccessLog(reactor, where)
+        if isTaken:
+            raise OSError("a port is on standard output")
+        if parent is not None and not inForeground:
+            raise OSError("a daemon has no standard output")
+        return AccessLog(reactor, None)
+    except OSError as error:
+        raise SystemExit(f"twistd wsock: --access-log {where}: {error.strerror or error}") from None
+
+
 def makeService(options: Options, reactor: Any = None) -> WebSocketService:
     """Makes the service that the command line asks for.
 
@@ -335,7 +387,8 @@ def makeService(options: Options, reactor: Any = None) -> WebSocketService:
         reactor: by default the global one.
 
     Raises:
-        SystemExit: an endpoint description that makes no endpoint; its message is for the user.
+        SystemExit: an endpoint description that makes no endpoint, or an access log that can't be written; its message
+            is for the user.
     """
     if reactor is None:
         from twisted.internet import reactor
@@ -353,15 +406,17 @@ def makeService(options: Options, reactor: Any = None) -> WebSocketService:
     site = QuietSite(pages, logFormatter=_accessLine)
     site.requestFactory = PageRequest
     site.noisy = False
+    accessLog = _makeAccessLog(options, reactor)
     factory = WebSocketServerFactory(
         Routes(routes),
         reactor=reactor,
         settings=Settings(**options.settings),
         allowedOrigins=options.allowedOrigins,
         otherwise=site,
+        accessLog=accessLog,
     )
     start = Start(options.parent)
-    service = WebSocketService(reactor, factory, start, served, health)
+    service = WebSocketService(reactor, factory, start, served, health, accessLog)
     page = next(iter(consoles), None)
     for description in options.ports:
         try:
