@@ -6,7 +6,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import react
-from twisted.python.failure import Failure
+from twisted.python import failure, log
 
 from wsock import Group, Request, WebSocketProtocol, WebSocketServerFactory
 
@@ -24,11 +24,12 @@ class Member(WebSocketProtocol):
     def textMessageReceived(self, message: str) -> None:
         room.sendTextMessage(f"{self.name} says: {message}")
 
-    def connectionLost(self, reason: Failure) -> None:
+    def connectionLost(self, reason: failure.Failure) -> None:
         room.sendTextMessage(f"{self.name} has left")
 
 
 async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
+    log.startLogging(sys.stderr, setStdout=False)  # it tells who is refused, and why
     factory = WebSocketServerFactory(Member)
     listening = await TCP4ServerEndpoint(reactor, int(port), backlog=4096, interface=host).listen(factory)
     reactor.addSystemEventTrigger("before", "shutdown", factory.stop)

@@ -6,6 +6,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.task import react
+from twisted.python.log import startLogging
 
 from wsock import WebSocketProtocol, WebSocketServerFactory
 
@@ -19,6 +20,7 @@ class Echo(WebSocketProtocol):
 
 
 async def main(reactor: Any, key: str, certificate: str, port: str = "8443", host: str = "127.0.0.1") -> None:
+    startLogging(sys.stderr, setStdout=False)  # it tells who is refused, and why
     factory = WebSocketServerFactory(lambda request: Echo())
     tls = f"privateKey={key}:certKey={certificate}"
     endpoint = serverFromString(reactor, f"ssl:{port}:interface={host}:backlog=4096:{tls}")

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,12 +40,14 @@ class Server:
     """
 
     def __init__(self, command: list[Any], port: int | None = None) -> None:
+        # A pipe that nobody reads would hold up a program that logs much.
+        self._complaints = tempfile.NamedTemporaryFile()  # noqa: SIM115
         self.process = subprocess.Popen(
             [sys.executable, *map(str, command)],
             env=ENVIRONMENT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._complaints,
             text=True,
         )
         self.url = "" if port is None else f"ws://127.0.0.1:{port}/"
@@ -56,15 +59,28 @@ class Server:
         else:
             assert self.process.stdout is not None
             self.url = self.process.stdout.readline().strip()
-            assert self.url, self.process.communicate(timeout=PATIENCE)[1]
+            assert self.url, self.log()
+
+    def log(self) -> str:
+        """What it has written to its standard error so far."""
+        return Path(self._complaints.name).read_text()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+        self._complaints.close()
 
     def end(self, number: int = signal.SIGTERM) -> None:
-        """Sends it a signal; it has to end well, and to have had nothing to complain about."""
+        """Sends it a signal; it has to end well, and to have said nothing but the lines of a log without a failure."""
         if self.process.returncode is None:
             self.process.send_signal(number)
-            said = self.process.communicate(timeout=PATIENCE)
+            said, _ = self.process.communicate(timeout=PATIENCE)
             # A program without a reactor is ended by the signal itself.
-            assert (*said, self.process.returncode) in (("", "", 0), ("", "", -number))
+            assert self.process.returncode in (0, -number)
+            for text in (said, self.log()):
+                assert re.fullmatch(r"([0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9:]{8}[-+][0-9]{4} \[.*\n)*", text), text
+                assert "#critical" not in text
+                assert "Unhandled" not in text
 
 
 def wait_for(port: int) -> None:
@@ -98,8 +114,7 @@ def starting() -> Iterator[Start]:
             server.end()
     finally:
         for server in servers:
-            server.process.kill()
-            server.process.communicate()
+            server.kill()
 
 
 @pytest.fixture
@@ -324,5 +339,28 @@ def test_readme(start: Start, tmp_path: Path) -> None:
     for name, program in (("server.py", server), ("client.py", client)):
         assert program.count("8080") == 1
         (tmp_path / name).write_text(program.replace("8080", str(port)))
-    start(tmp_path / "server.py", port=port)
+    served = start(tmp_path / "server.py", port=port)
     assert run(tmp_path / "client.py") == ("Hello\n", "", 0)
+    assert status_of(served.url, origin="http://localhost:5173")[0] == 403
+    assert served.process.stdout is not None
+    line = next(line for line in served.process.stdout if "refused" in line)
+    assert "Origin http://localhost:5173 is not allowed for Host" in line
+
+
+@pytest.mark.parametrize("name", [name for name in PROGRAMS if "listen(factory)" in (EXAMPLES / name).read_text()])
+def test_a_page_that_is_refused(start: Start, name: str) -> None:
+    """Whoever runs a server hears why a page of another port can't connect."""
+    if "accessLog" in (EXAMPLES / name).read_text():
+        # It has that in its records: test_howto has a test of it.
+        return
+    if name == "tls_server.py":
+        # It differs in nothing that matters here but needs a certificate.
+        assert "startLogging(sys.stderr, setStdout=False)" in (EXAMPLES / name).read_text()
+        return
+    server = start(name, 0)
+    assert status_of(server.url, origin="http://localhost:5173")[0] == 403
+    host = f"for Host {urlsplit(server.url).netloc} " if name != "howto/authentication.py" else ""
+    end = time.monotonic() + PATIENCE
+    while f"with 403: Origin http://localhost:5173 is not allowed {host}(allowedOrigins)\n" not in server.log():
+        assert time.monotonic() < end, server.log()
+        time.sleep(0.02)

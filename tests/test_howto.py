@@ -1,8 +1,11 @@
-"""The programs of the how-to pages about limits, backpressure, broadcasting and threads, as a user runs them."""
+"""The programs of the how-to pages about limits, broadcasting, logging and the like, as a user runs them."""
 
 import contextlib
+import json
 import re
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +15,9 @@ import pytest
 from test_examples import EXAMPLES, PATIENCE, ROOT, Server, starting, status_of, talk
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
+
+from wsock import AccessRecord
+from wsock.service.accesslog import formatRecord
 
 Start = Callable[[str], Server]
 
@@ -115,6 +121,59 @@ def test_broadcasting(start: Start) -> None:
             for later in range(1, 5):
                 assert client.recv(PATIENCE) == f"tick {number + later}"
         assert 0 <= first[1] - first[0] <= 10 * PATIENCE
+
+
+def test_logging(start: Start) -> None:
+    server = start("logging_server")
+    with talk(f"{server.url}chat?token=secret") as client:
+        client.send("Hello")
+        assert client.recv(PATIENCE) == "Hello"
+        client.close(1000, "Bye")
+    assert status_of(server.url, origin="http://localhost:5173")[0] == 403
+    assert server.process.stdout is not None
+    first, second = (json.loads(server.process.stdout.readline()) for _ in range(2))
+    assert list(first) == list(AccessRecord._fields)
+    known = ("path", "status", "code", "reason", "closedBy", "messagesReceived", "messagesSent")
+    assert [first[name] for name in known] == ["/chat", 101, 1000, "Bye", "peer", 1, 1]
+    assert (second["status"], second["closedBy"]) == (403, "us")
+    assert second["reason"].startswith("Origin http://localhost:5173 is not allowed for Host 127.0.0.1:")
+    assert "5 characters for /chat" in server.log()
+    assert "5173" not in server.log()
+    assert "secret" not in server.log()
+
+
+def test_the_page_about_logging() -> None:
+    """Its lines are those that are written."""
+    page = (ROOT / "docs/howto/logging.md").read_text()
+    assert "../../examples/howto/logging_server.py" in page
+    # As of test_accesslog.
+    record = AccessRecord(
+        peer="127.0.0.1:50812",
+        path="/chat",
+        status=101,
+        subprotocol=None,
+        extension=None,
+        code=1000,
+        reason="Bye",
+        closedBy="peer",
+        seconds=12.345678,
+        messagesReceived=3,
+        messagesSent=4,
+        bytesReceived=500,
+        bytesSent=600,
+    )
+    assert f"\n{json.dumps(record._asdict())}\n" in page
+    assert f"\n{formatRecord(record, '2026-11-28T06:00:00.000Z')}\n" in page
+    # What it shows of filters can be run.
+    (program,) = re.findall(r"^```python\n(from twisted.logger import \(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    code = f"import sys\n{program}\n" + (
+        "from twisted.logger import Logger\n"
+        "for name in ('wsock.server', 'mine'):\n"
+        "    for level in ('info', 'warn'):\n"
+        "        getattr(Logger(name), level)(f'{level} of {name}')\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)
+    assert re.findall(r"\] (.*)", result.stderr) == ["warn of wsock.server", "info of mine", "warn of mine"]
 
 
 def test_threads(start: Start) -> None:

@@ -6,9 +6,8 @@ from functools import partial
 from hashlib import sha256
 from typing import Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ServerEndpoint
-from twisted.internet.task import deferLater, react
+from twisted.internet import defer, endpoints, task
+from twisted.python.log import startLogging
 
 from wsock import Accept, Refuse, Request, WebSocketServerFactory, WebSocketStream, streamApplication
 
@@ -19,10 +18,10 @@ async def greet(user: str, stream: WebSocketStream) -> None:
         await stream.send(f"{user} said: {message!s}")
 
 
-async def build(reactor: Any, request: Request) -> Accept | Deferred[Accept]:
+async def build(reactor: Any, request: Request) -> Accept | defer.Deferred[Accept]:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     user, _, secret = token.partition(".")
-    await deferLater(reactor, 0.01)  # in place of a database, which keeps digests and no secrets
+    await task.deferLater(reactor, 0.01)  # in place of a database, which keeps digests and no secrets
     known = {"ada": sha256(b"2f1dbbb9c7").digest()}.get(user, b"")
     if scheme.lower() != "bearer" or not hmac.compare_digest(sha256(secret.encode()).digest(), known):
         raise Refuse(401, [("WWW-Authenticate", 'Bearer realm="greetings"')])
@@ -30,11 +29,12 @@ async def build(reactor: Any, request: Request) -> Accept | Deferred[Accept]:
 
 
 async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
+    startLogging(sys.stderr, setStdout=False)  # it tells who is refused, and why
     factory = WebSocketServerFactory(lambda request: build(reactor, request), allowedOrigins=["https://example.com"])
-    listening = await TCP4ServerEndpoint(reactor, int(port), backlog=4096, interface=host).listen(factory)
+    listening = await endpoints.TCP4ServerEndpoint(reactor, int(port), backlog=4096, interface=host).listen(factory)
     reactor.addSystemEventTrigger("before", "shutdown", factory.stop)
     print(f"ws://{host}:{listening.getHost().port}/", flush=True)
-    await Deferred()  # until Control-C, or SIGTERM
+    await defer.Deferred()  # until Control-C, or SIGTERM
 
 
-react(main, sys.argv[1:])
+task.react(main, sys.argv[1:])

@@ -6,6 +6,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import deferLater, react
+from twisted.python.log import startLogging
 
 from wsock import WebSocketEnded, WebSocketProtocol, WebSocketServerFactory
 
@@ -19,8 +20,7 @@ class Numbers(WebSocketProtocol):
         try:
             for start in range(0, count, 1000):
                 await self.transport.whenWritable()
-                numbers = range(start, min(start + 1000, count))
-                self.transport.sendTextMessage(" ".join(map(str, numbers)))
+                self.transport.sendTextMessage(" ".join(map(str, range(start, min(start + 1000, count)))))
                 await deferLater(self.reactor, 0)  # the other connections have their turn
         except WebSocketEnded:
             return  # nobody is there any more
@@ -29,6 +29,7 @@ class Numbers(WebSocketProtocol):
 
 
 async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
+    startLogging(sys.stderr, setStdout=False)  # it tells who is refused, and why
     factory = WebSocketServerFactory(lambda request: Numbers(reactor))
     listening = await TCP4ServerEndpoint(reactor, int(port), backlog=4096, interface=host).listen(factory)
     reactor.addSystemEventTrigger("before", "shutdown", factory.stop)

@@ -7,6 +7,7 @@ from typing import Any
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import LoopingCall, react
 from twisted.logger import Logger
+from twisted.python.log import startLogging
 
 from wsock import Group, Settings, WebSocketProtocol, WebSocketServerFactory
 
@@ -27,6 +28,7 @@ def tick() -> None:
 
 
 async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
+    startLogging(sys.stderr, setStdout=False)  # it tells who is refused, and why
     factory = WebSocketServerFactory(lambda request: Listener(), settings=Settings(slowConsumer="drop"))
     listening = await TCP4ServerEndpoint(reactor, int(port), backlog=4096, interface=host).listen(factory)
     reactor.addSystemEventTrigger("before", "shutdown", factory.stop)

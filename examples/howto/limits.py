@@ -3,9 +3,8 @@
 import sys
 from typing import Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ServerEndpoint
-from twisted.internet.task import react
+from twisted.internet import defer, endpoints, task
+from twisted.python.log import startLogging
 
 from wsock import Group, Settings, WebSocketProtocol, WebSocketServerFactory
 
@@ -29,11 +28,12 @@ class Guest(WebSocketProtocol):
 
 
 async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
+    startLogging(sys.stderr, setStdout=False)  # it tells who is refused, and why
     factory = WebSocketServerFactory(lambda request: Guest(), settings=settings)
-    listening = await TCP4ServerEndpoint(reactor, int(port), backlog=4096, interface=host).listen(factory)
+    listening = await endpoints.TCP4ServerEndpoint(reactor, int(port), backlog=4096, interface=host).listen(factory)
     reactor.addSystemEventTrigger("before", "shutdown", factory.stop)
     print(f"ws://{host}:{listening.getHost().port}/", flush=True)
-    await Deferred()  # until Control-C, or SIGTERM
+    await defer.Deferred()  # until Control-C, or SIGTERM
 
 
-react(main, sys.argv[1:])
+task.react(main, sys.argv[1:])

@@ -6,6 +6,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import react
+from twisted.python.log import startLogging
 
 from wsock import Refuse, Request, WebSocketServerFactory, WebSocketStream, streamApplication
 
@@ -26,6 +27,7 @@ async def handle(stream: WebSocketStream) -> None:
 
 
 async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
+    startLogging(sys.stderr, setStdout=False)  # it tells who is refused, and why
     factory = WebSocketServerFactory(streamApplication(handle, accept))
     listening = await TCP4ServerEndpoint(reactor, int(port), backlog=4096, interface=host).listen(factory)
     reactor.addSystemEventTrigger("before", "shutdown", factory.stop)

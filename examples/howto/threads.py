@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import react
 from twisted.internet.threads import deferToThread
+from twisted.python.log import startLogging
 
 from wsock import WebSocketEnded, WebSocketProtocol, WebSocketServerFactory
 
@@ -27,6 +28,7 @@ class Primes(WebSocketProtocol):
 
 
 async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
+    startLogging(sys.stderr, setStdout=False)  # it tells who is refused, and why
     factory = WebSocketServerFactory(lambda request: Primes())
     listening = await TCP4ServerEndpoint(reactor, int(port), backlog=4096, interface=host).listen(factory)
     reactor.addSystemEventTrigger("before", "shutdown", factory.stop)

@@ -1,0 +1,38 @@
+"""A log on stderr, and each connection as JSON on stdout: `python logging_server.py [PORT [HOST]]`."""
+
+import json
+import sys
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.task import react
+from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
+
+from wsock import AccessRecord, WebSocketProtocol, WebSocketServerFactory
+
+log = Logger()
+
+
+class Echo(WebSocketProtocol):
+    def textMessageReceived(self, message: str) -> None:
+        if message == "fail":
+            raise ValueError("as you wish")  # the log says in which callback, for which path and peer
+        log.debug("{size} characters for {path}", size=len(message), path=self.transport.request.path)
+        self.transport.sendTextMessage(message)
+
+
+def tell(record: AccessRecord) -> None:
+    print(json.dumps(record._asdict()), flush=True)
+
+
+async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
+    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
+    factory = WebSocketServerFactory(lambda request: Echo(), accessLog=tell)
+    listening = await TCP4ServerEndpoint(reactor, int(port), backlog=4096, interface=host).listen(factory)
+    reactor.addSystemEventTrigger("before", "shutdown", factory.stop)
+    print(f"ws://{host}:{listening.getHost().port}/", flush=True)
+    await Deferred()  # until Control-C, or SIGTERM
+
+
+react(main, sys.argv[1:])
