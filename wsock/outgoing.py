@@ -17,6 +17,7 @@ from __future__ import annotations
 import socket
 from collections import deque
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final
 
 from twisted.internet.interfaces import IPushProducer, IReactorTime
@@ -43,6 +44,12 @@ _SMALL: Final = 512
 #: How many buffers one attempt takes: as many as Linux lets ``sendmsg`` have; Windows has none.
 _BUFFERS: Final = 1024
 _SENDMSG: Final = hasattr(socket.socket, "sendmsg")
+
+
+@lru_cache
+def _messagesOf(limit: float, least: float) -> float:
+    """How many messages a limit of bytes stands for; one object, and not one for each of many connections."""
+    return max(limit, least) / _OVERHEAD
 
 
 def _isData(message: list[bytes]) -> bool:
@@ -120,8 +127,8 @@ class Outgoing:
         self._turnNumber = -1
         self._highWaterMark = float("inf") if highWaterMark is None else highWaterMark
         self._sendLimit = float("inf") if sendLimit is None else sendLimit
-        self._countMark = max(self._highWaterMark, _OVERHEADS / 16) / _OVERHEAD
-        self._countLimit = max(self._sendLimit, _OVERHEADS) / _OVERHEAD
+        self._countMark = _messagesOf(self._highWaterMark, _OVERHEADS / 16)
+        self._countLimit = _messagesOf(self._sendLimit, _OVERHEADS)
         self._corkLimit = min(_CORK if highWaterMark is None else highWaterMark, self._sendLimit)
         self.writabilityChanged = writabilityChanged
         self.blocked = blocked

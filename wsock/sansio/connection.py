@@ -111,10 +111,11 @@ class Connection:
         self.close_sent: tuple[int, str] | None = None
         self.close_received: tuple[int, str] | None = None
         self.eof: bool = False
+        # Beside the other bool, where a compiled object has room for it.
+        self.peer_closed_first: bool = False
         self.failed: RemoteProtocolError | None = None
         self.extensions: Sequence[Extension] = extensions
         self.messages_sent: i64 = 0
-        self.peer_closed_first: bool = False
         self._reader = MessageReader(role is Role.SERVER, most_bytes, most_empty)
         self._receive_queue: int = min(_whole_number("receive_queue", receive_queue, 1), NO_LIMIT)
         self._masks: MaskedFrameWriter | None = MaskedFrameWriter() if role is Role.CLIENT else None
