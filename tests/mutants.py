@@ -696,9 +696,8 @@ SERVER = [
         '            except TypeError:\n                self._log.failure(\n                    "what otherwise',
     ),
     Mutant("log: a refusal is said once", "        if self.factory.accessLog is None:\n", "        if True:\n"),
-    Mutant("log: only origins are repeated", "if _ORIGIN.fullmatch(origin) else", "if origin else"),
-    Mutant("log: no delayed call after the end", "            self._refusals.close()\n", "            pass\n"),
-    Mutant("log: no delayed call without a port", "            self._refusals.flush()\n", "            pass\n"),
+    Mutant("log: no delayed call after the end", "                    summary.close()\n", "                    pass\n"),
+    Mutant("log: no delayed call without a port", "                summary.flush()\n", "                pass\n"),
     Mutant("records: once", "        began, self._began = self._began, None\n", "        began = self._began\n"),
     Mutant("records: none of the silent", " or not self._bytesReceived:", ":"),
     Mutant("records: none of others'", "        self._began = None\n        protocol", "        protocol"),
@@ -707,6 +706,11 @@ SERVER = [
         '        except CAUGHT:\n            self._log.failure("accessLog',
         '        except TypeError:\n            self._log.failure("accessLog',
     ),
+]
+
+REFUSAL = [
+    Mutant("only origins are repeated", "if _ORIGIN.fullmatch(origin) else", "if origin else"),
+    Mutant("a body of another type", ' or any(name.lower() == "content-type" for name, _ in refuse.headers)', ""),
 ]
 
 ACCESS = [
@@ -742,6 +746,7 @@ PARTS = [
     ("wsock/delivery.py", DELIVERY, PROTOCOL_TESTS),
     ("wsock/protocol.py", PROTOCOL, PROTOCOL_TESTS),
     ("wsock/server.py", SERVER, PROTOCOL_TESTS),
+    ("wsock/refusal.py", REFUSAL, ["tests/test_server.py", "tests/test_access.py"]),
     ("wsock/access.py", ACCESS, ["tests/test_access.py"]),
     ("wsock/summary.py", SUMMARY, ["tests/test_summary.py"]),
     ("wsock/keepalive.py", KEEPALIVE, ["tests/test_keepalive.py"]),

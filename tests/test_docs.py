@@ -102,7 +102,7 @@ class Reader:
         self.server = self.start(command)
         assert self.server.stdout is not None
         for line in output.splitlines():
-            assert self.server.stdout.readline() == line + "\n"
+            assert _timeless(self.server.stdout.readline()) == _timeless(line + "\n")
         end = time.monotonic() + PATIENCE
         while True:
             try:
@@ -126,6 +126,11 @@ class Reader:
             assert server.returncode in (0, -signal.SIGTERM)
             assert "Traceback" not in said
             assert "Unhandled" not in said
+
+
+def _timeless(line: str) -> str:
+    """A line of a log, of whatever time."""
+    return re.sub(r"^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}[-+][0-9]{4} ", "", line)
 
 
 @contextlib.contextmanager

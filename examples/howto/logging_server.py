@@ -7,7 +7,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import react
-from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
+from twisted.logger import Logger
+from twisted.python.log import startLogging
 
 from wsock import AccessRecord, WebSocketProtocol, WebSocketServerFactory
 
@@ -27,7 +28,7 @@ def tell(record: AccessRecord) -> None:
 
 
 async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
-    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
+    startLogging(sys.stderr, setStdout=False)
     factory = WebSocketServerFactory(lambda request: Echo(), accessLog=tell)
     listening = await TCP4ServerEndpoint(reactor, int(port), backlog=4096, interface=host).listen(factory)
     reactor.addSystemEventTrigger("before", "shutdown", factory.stop)
