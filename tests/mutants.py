@@ -444,8 +444,8 @@ PROTOCOL = [
     ),
     Mutant(
         "end: nothing leaves after a loss",
-        "        self._stopTimer()\n        self._outgoing.abort()\n        # Else",
-        "        self._stopTimer()\n        # Else",
+        "        self._outgoing.lost()\n        self.factory._forget",
+        "        self.factory._forget",
     ),
     Mutant("overflow: drops", "self._outgoing.dropped += messages + self._outgoing.dropQueue()", "pass"),
     Mutant(
@@ -740,6 +740,48 @@ TRANSPORT = [
 ]
 
 #: (file, mutants, tests)
+REASONS = [
+    Mutant("again: a copy", "twin: BaseException = copy(error)", "twin: BaseException = error"),
+    Mutant("again: of any", "    except Exception:", "    except KeyError:"),
+    Mutant("again: its attributes", "        twin.__dict__.update(error.__dict__)\n"),
+    Mutant(
+        "again: the cause",
+        "cause if cause is None or isinstance(error, WebSocketError) else _twin(cause)",
+        "cause",
+    ),
+    Mutant("result: another each time", "raise again(self._failure.value)", "raise self._failure.value"),
+    Mutant(
+        "result: in no frame that holds it",
+        "            self.addErrback(self._keep)\n",
+        "            self.result.raiseException()\n",
+    ),
+]
+
+LOG = [
+    Mutant("log: lets go", "        letGo(failure)\n", "        pass\n"),
+    Mutant("let go: its text stays", "    _ = failure.frames\n"),
+    Mutant("let go: the failure's", "    failure.tb = None\n"),
+    Mutant("let go: the exception's", "        one.__traceback__ = None\n"),
+    Mutant("let go: what led to it", "errors += [one.__cause__, one.__context__, ", "errors += ["),
+    Mutant("let go: of several", "            letGo(one.subFailure)\n", "            pass\n"),
+]
+
+LET_GO = [
+    Mutant("handed: lets go", "        handed.letGo()\n"),
+    Mutant("attempt: lets its result go", "result, self._result = self._result, None", "result = self._result"),
+]
+
+HELD = [
+    Mutant("stream: held weakly", "        self._application = proxy(application, gone)\n"),
+    Mutant("stream: what it waits for, too", "wire._application = wire._serving = None", "wire._application = None"),
+    Mutant("loss: lets the transport go", "        self._outgoing.lost()\n", "        self._outgoing.abort()\n"),
+]
+
+LOST = [
+    Mutant("lost: calls nobody", "        self.writabilityChanged = self.blocked = _nothing\n"),
+    Mutant("lost: forgets the transport", "        self._transport = self._tls = self._below = None\n"),
+]
+
 PARTS = [
     ("wsock/turn.py", TURN, OUTGOING_TESTS),
     ("wsock/outgoing.py", OUTGOING, OUTGOING_TESTS),
@@ -753,6 +795,11 @@ PARTS = [
     ("wsock/watch.py", WATCH, ["tests/test_watch.py"]),
     ("wsock/client.py", CLIENT, CLIENT_TESTS),
     ("wsock/attempt.py", ATTEMPT, CLIENT_TESTS),
+    ("wsock/reasons.py", REASONS, ["tests/test_reasons.py", "tests/test_garbage.py"]),
+    ("wsock/log.py", LOG, ["tests/test_log.py", "tests/test_garbage.py"]),
+    ("wsock/attempt.py", LET_GO, ["tests/test_garbage.py", "tests/test_client.py"]),
+    ("wsock/protocol.py", HELD, ["tests/test_garbage.py"]),
+    ("wsock/outgoing.py", LOST, ["tests/test_garbage.py"]),
     ("wsock/lookup.py", LOOKUP, ["tests/test_lookup.py"]),
     ("wsock/verification.py", VERIFICATION, ["tests/test_verification.py", "tests/integration/test_verification.py"]),
     ("wsock/stream.py", STREAM, ["tests/test_stream.py"]),

@@ -719,7 +719,12 @@ class Attempt(Asked):
     """A call of `connectProtocol`."""
 
     def __init__(
-        self, application: Any = None, connected: bool = True, settings: dict[str, Any] | None = None, **arguments: Any
+        self,
+        application: Any = None,
+        connected: bool = True,
+        settings: dict[str, Any] | None = None,
+        transport: Transport | None = None,
+        **arguments: Any,
     ) -> None:
         self.application = Application() if application is None else application
         self.clock = Clock()
@@ -731,13 +736,14 @@ class Attempt(Asked):
             self.clock, "ws://example.com/", build, endpoint=self.endpoint, settings=quiet(settings)
         )
         self.deferred.addBoth(self.results.append)
-        self.transport = Transport()
+        self.transport = Transport() if transport is None else transport
         if connected:
             self.connect()
 
     def connect(self) -> None:
-        (self.factory,) = self.endpoint.factories
-        self.wire = self.factory.buildProtocol(None)
+        (handed,) = self.endpoint.factories
+        self.wire = handed.buildProtocol(None)
+        self.factory = self.wire.factory
         self.wire.makeConnection(self.transport)
         self.endpoint.deferred.callback(self.wire)
 
@@ -905,6 +911,19 @@ def test_who_closes_the_transport_closes_the_websocket() -> None:
     asked.feed(bytes.fromhex("880203e9"))
     asked.lose()
     assert isinstance(asked.application.reasons[0], WebSocketClosed)
+
+
+def test_an_endpoint_that_comes_too_late_over_tls() -> None:
+    pytest.importorskip("OpenSSL")
+    endpoint = Endpoint()
+    result = connectProtocol(Clock(), "wss://example.com/", lambda request: Application(), endpoint=endpoint)
+    result.addErrback(lambda failure: failure.trap(CancelledError))
+    result.cancel()
+    (factory,) = endpoint.factories
+    transport = Transport()
+    factory.buildProtocol(None).makeConnection(transport)
+    assert transport.told[-1] == "abort"
+    assert transport.value() == b""
 
 
 def test_a_tls_transport_is_looked_at_while_it_is_open() -> None:

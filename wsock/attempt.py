@@ -6,11 +6,13 @@ ended.
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import wrapClientTLS
-from twisted.internet.interfaces import IDelayedCall, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.protocol import ClientFactory
+from twisted.internet.protocol import Protocol as ConnectionProtocol
 from twisted.python.failure import Failure
 
 from .arguments import checkEndpoint
@@ -18,8 +20,12 @@ from .contract import WebSocketDropped
 from .log import ClassLogger
 from .lookup import hostEndpoint
 from .protocol import WireProtocol
+from .reasons import Result
 from .sansio.errors import InvalidURL, LocalProtocolError
 from .sansio.url import URL
+
+if TYPE_CHECKING:
+    from .verification import VerifiedHost
 
 
 class _Connects(Protocol):
@@ -42,12 +48,38 @@ def tooLong(isSecure: bool = True) -> WebSocketDropped:
     return WebSocketDropped(why if isSecure else f"{why}: the server did not finish the TLS handshake")
 
 
-class Attempt:
-    """A connection that is to be open in a time.
+class _TooLate(ConnectionProtocol):
+    """A connection that an endpoint makes although it was cancelled."""
 
-    Attributes:
-        result: fires with the application when it is open.
+    def connectionMade(self) -> None:
+        """Drops it."""
+        transport: Any = self.transport
+        getattr(transport, "abortConnection", transport.loseConnection)()
+
+
+class _Handed(ClientFactory):
+    """The factory that an endpoint is handed: it holds ours as long as the endpoint may need it.
+
+    Twisted leaves a cycle for each call, and the factory that it was given with that.
     """
+
+    noisy = False
+
+    def __init__(self, factory: IProtocolFactory) -> None:
+        self._factory: Any = factory
+
+    # What it returns need not inherit anything of Twisted's.
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        """Returns the protocol for a connection; once the endpoint has said that it is done, one that drops it."""
+        return _TooLate() if self._factory is None else self._factory.buildProtocol(addr)
+
+    def letGo(self) -> None:
+        """The endpoint is done."""
+        self._factory = None
+
+
+class Attempt:
+    """A connection that is to be open in a time."""
 
     _log = ClassLogger()
 
@@ -61,19 +93,27 @@ class Attempt:
         self._connecting: Deferred[Any] | None = None
         self._timer: IDelayedCall | None = None
         self._end: float | None = None
-        self._done = False
-        self.result: Deferred[Any] = Deferred(self._cancelled)
+        #: Fires with the application when it is open; None from then on, since it is its result that it holds.
+        self._result: Deferred[Any] | None = Result(self._cancelled)
         if seconds is not None:
             self._end = reactor.seconds() + seconds
             self._timer = reactor.callLater(seconds, self._timedOut)
 
-    def begin(self, endpoint: Endpoint, factory: IProtocolFactory) -> None:
-        """Connects; the factory's protocol tells what becomes of it."""
-        self._connecting = maybeDeferred(lambda: endpoint.connect(factory))
-        self._connecting.addErrback(self._endpointFailed)
-        if self._done:
+    def begin(self, endpoint: Endpoint, factory: IProtocolFactory) -> Deferred[Any]:
+        """Connects; the factory's protocol tells what becomes of it.
+
+        Returns:
+            a Deferred that fires with the application when it is open.
+        """
+        result = self._result
+        assert result is not None
+        handed = _Handed(factory)
+        self._connecting = maybeDeferred(lambda: endpoint.connect(handed))
+        self._connecting.addBoth(self._endpointFired, handed)
+        if self._result is None:
             # It was over within that call.
             self._forget()
+        return result
 
     def secondsLeft(self) -> float | None:
         """How long the opening handshake may take."""
@@ -81,7 +121,7 @@ class Attempt:
 
     def made(self, wire: WireProtocol) -> None:
         """The transport is there; the timer is the connection's from now on."""
-        if self._done or self._wire is not None:
+        if self._result is None or self._wire is not None:
             # An endpoint that can't be stopped came too late, or it has made one before.
             wire.abortConnection()
             return
@@ -90,18 +130,19 @@ class Attempt:
 
     def opened(self, application: object) -> None:
         """The connection is open."""
-        if not self._done:
-            self._done = True
-            self._forget()
-            self.result.callback(application)
+        if self._result is not None:
+            self._finish().callback(application)
 
     def failed(self, error: BaseException | Failure) -> None:
         """The connection is not going to be open."""
-        if not self._done:
-            self._done = True
-            self._stopTimer()
-            self._forget()
-            self.result.errback(error)
+        if self._result is not None:
+            self._finish().errback(error)
+
+    def _endpointFired(self, result: object, handed: _Handed) -> None:
+        # Returns None: the endpoint may keep its Deferred, and that its result.
+        handed.letGo()
+        if isinstance(result, Failure):
+            self._endpointFailed(result)
 
     def _endpointFailed(self, failure: Failure) -> None:
         wire = self._wire
@@ -117,10 +158,8 @@ class Attempt:
         self._cancel(connecting)
 
     def _cancelled(self, result: Deferred[Any]) -> None:
-        self._done = True
-        self._stopTimer()
         connecting, wire = self._connecting, self._wire
-        self._forget()
+        self._finish()
         self._cancel(connecting)
         if wire is not None:
             wire.abortConnection()
@@ -132,6 +171,14 @@ class Attempt:
             except Exception:
                 self._log.failure("an endpoint failed to cancel")
 
+    def _finish(self) -> Deferred[Any]:
+        """What becomes of it is known; returns who is to hear of that."""
+        result, self._result = self._result, None
+        assert result is not None
+        self._stopTimer()
+        self._forget()
+        return result
+
     def _forget(self) -> None:
         # The connection holds us, by its factory: what is done leaves nothing to the garbage collector.
         self._connecting = self._wire = None
@@ -140,6 +187,20 @@ class Attempt:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+class _Verified:
+    """An endpoint through TLS that verifies the server, for one connection."""
+
+    def __init__(self, creator: VerifiedHost, endpoint: Endpoint) -> None:
+        self._creator = creator
+        self._endpoint = endpoint
+
+    def connect(self, protocolFactory: Any, /) -> Deferred[Any]:
+        """Connects; then the roots that were trusted are not needed any more."""
+        wrapped = wrapClientTLS(self._creator, self._endpoint)  # type: ignore[arg-type]
+        connecting: Deferred[Any] = maybeDeferred(lambda: wrapped.connect(protocolFactory))
+        return connecting.addBoth(self._creator.letGo)
 
 
 def endpointFor(reactor: Any, url: URL, endpoint: Endpoint | None, trustRoot: Any, clientCertificate: Any) -> Endpoint:
@@ -181,5 +242,4 @@ def endpointFor(reactor: Any, url: URL, endpoint: Endpoint | None, trustRoot: An
         raise InvalidURL("a host that is not in A-labels (xn--...): wsock.sansio.url.parse makes them") from error
     except TypeError as error:
         raise LocalProtocolError("trustRoot is a certificate or a trust root of twisted.internet.ssl") from error
-    wrapped: IStreamClientEndpoint = wrapClientTLS(creator, endpoint)  # type: ignore[arg-type]
-    return wrapped
+    return _Verified(creator, endpoint)

@@ -16,8 +16,9 @@ from .attempt import Attempt, tooLong
 from .contract import Application, Settings, WebSocketDropped, describeMistake, isApplication
 from .delivery import ENDING, OPEN, OPENING, asDecision, asDeferred
 from .factory import SOFTWARE, ConnectionFactory, Reactor, withDefault
-from .log import CAUGHT, ClassLogger, printable
+from .log import CAUGHT, ClassLogger, letGo, printable, release
 from .protocol import WireProtocol
+from .reasons import again
 from .request import Request, Response
 from .sansio import handshake
 from .sansio.body import BodyDecoder
@@ -117,6 +118,8 @@ class WebSocketClientProtocol(WireProtocol):
             self._fail(failure.value)
         elif not failure.check(CancelledError):
             self._logFailure(failure, "buildApplication")
+        else:
+            letGo(failure)
 
     def _built(self, application: Any) -> None:
         """Starts the negotiation; what the application sends from here on waits for the answer."""
@@ -243,6 +246,9 @@ class WebSocketClientProtocol(WireProtocol):
 
     def _fail(self, error: BaseException, abort: bool = True) -> None:
         """Ends a connection that was never open."""
+        if isinstance(error, WebSocketError):
+            # Where we found that tells nobody anything.
+            release(error)
         self._failure = error
         building, self._building = self._building, None
         if abort:
@@ -263,6 +269,8 @@ class WebSocketClientProtocol(WireProtocol):
         failure = self._failure
         if failure is not None and not self._failureTold:
             self._failureTold = True
+            # Who is told holds the frames that it is thrown into.
+            self._failure = again(failure)
             self.factory._failed(self, failure)
 
     def connectionLost(self, reason: Failure) -> None:
@@ -288,7 +296,7 @@ class WebSocketClientProtocol(WireProtocol):
         self._tellFailed()
 
     def _reason(self) -> BaseException:
-        return self._failure or super()._reason()
+        return super()._reason() if self._failure is None else again(self._failure)
 
     def _bothClosed(self) -> None:
         # The server drops the connection first, so that its side does not wait for old segments (RFC 6455 §7.1.1).
@@ -329,6 +337,7 @@ class _Guard:
 
 
 def _applicationFailed(error: BaseException | None) -> WebSocketDropped:
+    # Its traceback is in the log.
     dropped = WebSocketDropped("the application failed")
     dropped.__cause__ = error
     return dropped

@@ -73,8 +73,7 @@ def connectProtocol(
     )
     endpoint = endpointFor(reactor, factory.url, endpoint, trustRoot, clientCertificate)
     factory._attempt = attempt = Attempt(reactor, settings.openTimeout)
-    attempt.begin(endpoint, factory)
-    return attempt.result
+    return attempt.begin(endpoint, factory)
 
 
 def connect(

@@ -24,7 +24,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from .contract import Application, SelfRegulating, Settings
-from .log import CAUGHT
+from .log import CAUGHT, letGo
 from .outgoing import Outgoing
 from .sansio.connection import Connection
 from .sansio.constants import DEFAULT_MAX_MESSAGE_SIZE
@@ -495,7 +495,9 @@ class Delivery:
 
     def _servedFailed(self, failure: Failure, callback: str | list[str]) -> None:
         self._serving = None
-        if not (self._discarding and failure.check(CancelledError)):
+        if self._discarding and failure.check(CancelledError):
+            letGo(failure)
+        else:
             self._applicationFailed(failure, callback if isinstance(callback, str) else callback[0])
         self._continue()
 

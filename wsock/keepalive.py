@@ -16,13 +16,13 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred
 from twisted.internet.error import TimeoutError as TimedOut
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, ISSLTransport
-from twisted.python.failure import Failure
 
 from .contract import Settings, WebSocketEnded
 from .delivery import LOST, OPEN
+from .reasons import Result, failed
 from .sansio.constants import CloseCode
 from .sending import Sending
 from .watch import Watch, watchOf
@@ -86,11 +86,11 @@ class Keepalive(Sending):
             it only stops it from waiting.
         """
         if self._phase == LOST:
-            return fail(self._reason())
+            return failed(self._reason())
         if not self._connection.is_open:
-            return fail(WebSocketEnded("the connection is closing"))
+            return failed(WebSocketEnded("the connection is closing"))
         question = self._ask()
-        question.answer = Deferred(lambda answer: self._forgetQuestion(question))
+        question.answer = Result(lambda answer: self._forgetQuestion(question))
         if self._settings.pingTimeout is not None:
             question.timer = self._reactor.callLater(self._settings.pingTimeout, self._notAnswered, question)
         return question.answer
@@ -142,7 +142,7 @@ class Keepalive(Sending):
             question = self._questions[0]
             self._forgetQuestion(question)
             if question.answer is not None:
-                question.answer.errback(Failure(self._reason()))
+                question.answer.errback(self._reason())
 
     # The watch
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from asyncio import CancelledError as AsyncioCancelledError
-from typing import Final
+from typing import Any, Final
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.logger import Logger
+from twisted.internet.defer import FirstError
+from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
 
 #: What code of others raises and is to be caught: asyncio's cancellation is no `Exception`.
 CAUGHT: Final = (Exception, AsyncioCancelledError)
@@ -40,12 +42,50 @@ def formatAddress(address: object) -> str:
     return type(address).__name__ if text.startswith("<") else excerpt(text)
 
 
-class ClassLogger(Logger):
-    """A logger for a class attribute, whose source is the class and never the instance.
+def letGo(failure: Failure) -> None:
+    """Drops the frames that a failure holds, and those of what led to it; the text of its traceback stays.
 
-    Twisted keeps the events of a program that has not begun to log, 65,536 of them, and each holds its source: a
-    connection that was lost would stay in memory with its application.
+    As ``Failure.cleanFailure``, which leaves out what led to it.
+    """
+    # They are made a text now, if they were not.
+    _ = failure.frames
+    failure.tb = None
+    if isinstance(failure.value, BaseException):
+        release(failure.value)
+
+
+def release(error: BaseException) -> None:
+    """Drops the frames that an exception holds, and those of what led to it.
+
+    A frame holds all that its function worked with: the connection, the application.
+    """
+    errors: list[BaseException | None] = [error]
+    seen = set()
+    while errors:
+        one = errors.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        one.__traceback__ = None
+        errors += [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]
+        if isinstance(one, FirstError):
+            letGo(one.subFailure)
+
+
+class ClassLogger(Logger):
+    """A logger for a class attribute, which keeps no instance, nor what an exception holds.
+
+    Twisted keeps the events of a program that has not begun to log, 65,536 of them, and each holds its source and its
+    failure: a connection that was lost would stay in memory with its application.
     """
 
     def __get__(self, instance: object, owner: type | None = None) -> Logger:
         return super().__get__(None, type(instance) if owner is None else owner)
+
+    def failure(
+        self, format: str, failure: Failure | None = None, level: LogLevel = LogLevel.critical, **kwargs: Any
+    ) -> None:
+        """Logs an exception, by default the one that is being handled; then it has done its work."""
+        failure = Failure() if failure is None else failure
+        super().failure(format, failure, level, **kwargs)
+        letGo(failure)

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
-from twisted.internet.interfaces import IPushProducer, IReactorTime
+from twisted.internet.interfaces import IPushProducer, IReactorTime, ISSLTransport
 from zope.interface import implementer
 
 from .sansio.constants import CLOSE, PING
@@ -62,6 +62,10 @@ def _isData(message: list[bytes]) -> bool:
 def _mayBeDropped(message: list[bytes]) -> bool:
     """Whether it is a message or a Ping, and not what the protocol itself has to say."""
     return _isData(message) or message[0][0] & 0x0F == PING
+
+
+def _nothing() -> None:
+    pass
 
 
 @implementer(IPushProducer)
@@ -364,6 +368,16 @@ class Outgoing:
         self._begun = _NOT_BEGUN
         self.dropped += self.dropQueue()
         self._turn.leave(self)
+
+    def lost(self) -> None:
+        """The transport is lost: the two let go of each other."""
+        self.abort()
+        self.writabilityChanged = self.blocked = _nothing
+        if self._registered and ISSLTransport.providedBy(self._transport):
+            # One of TLS would hold its producer, and Twisted leaves a cycle that holds it.
+            self._transport.unregisterProducer()  # type: ignore[attr-defined]
+        self._transport = self._tls = self._below = None
+        self._stock = self._registered = self.paused = False
 
     # IPushProducer, for the transport
 

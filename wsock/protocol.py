@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
+from weakref import proxy, ref
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
 from twisted.internet.error import ConnectionAborted
@@ -30,7 +31,7 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from .contract import SelfRegulating, WebSocketClosed, WebSocketDropped
+from .contract import Application, SelfRegulating, WebSocketClosed, WebSocketDropped
 from .delivery import ABORTED, LOST, OPEN, asDeferred
 from .keepalive import Keepalive
 from .log import CAUGHT, ClassLogger, excerpt, formatAddress, printable
@@ -58,10 +59,6 @@ if TYPE_CHECKING:
 
 #: How long a peer that has ended TLS may take nothing of what the transport still holds, in seconds.
 _DRAIN_SECONDS: Final = 0.1
-
-
-def _nothing() -> None:
-    pass
 
 
 def _all(pending: list[tuple[str, Deferred[Any]]], failed: list[str]) -> Deferred[Any]:
@@ -161,9 +158,8 @@ class WireProtocol(Keepalive):
         tls = tlsBelow(self._transport)
         if tls is not None:
             forgetTLSEnd(tls)
-        self._outgoing.abort()
         # Else the two would hold each other until the garbage collector comes.
-        self._outgoing.writabilityChanged = self._outgoing.blocked = _nothing
+        self._outgoing.lost()
         self.factory._forget(self)
         for group in list(self._groups or ()):
             group.discard(self)
@@ -190,9 +186,23 @@ class WireProtocol(Keepalive):
         else:
             self._continue()
         seconds = self._settings.closeTimeout
-        # One that regulates itself holds no more than it was given: that is there for it as long as it is.
-        if self._application is not None and seconds is not None and not isinstance(self._application, SelfRegulating):
+        if isinstance(self._application, SelfRegulating):
+            self._holdWeakly(self._application)
+        elif self._application is not None and seconds is not None:
             self._startTimer(seconds, self._giveUp)
+
+    def _holdWeakly(self, application: Application) -> None:
+        """What a stream was given and has not taken is there as long as somebody holds the stream, and no longer."""
+        itself = ref(self)
+
+        def gone(_: object) -> None:
+            wire = itself()
+            if wire is not None:
+                # What is served is the stream's, and holds the connection.
+                wire._application = wire._serving = None
+                wire._discard()
+
+        self._application = proxy(application, gone)
 
     @property
     def transport(self) -> Any:

@@ -14,7 +14,7 @@ from collections import deque
 from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple
 
-from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorFromThreads, IReactorTime
 from twisted.python.failure import Failure
 from twisted.python.threadable import isInIOThread
@@ -22,6 +22,7 @@ from twisted.python.threadable import isInIOThread
 from .contract import Settings, WebSocketEnded
 from .delivery import ABORTED, LOST, Delivery
 from .log import CAUGHT
+from .reasons import Result, failed
 from .sansio.errors import LocalProtocolError, wrong_type
 from .sansio.messages import binary_payload
 
@@ -198,12 +199,12 @@ class Sending(Delivery):
             room. Cancelling one only stops it from waiting.
         """
         if self._phase == LOST:
-            return fail(self._reason())
+            return failed(self._reason())
         if not self._connection.is_open:
-            return fail(WebSocketEnded("the connection is closing"))
+            return failed(WebSocketEnded("the connection is closing"))
         if self._writers is None and self._outgoing.writable:
             return succeed(None)
-        writer: Deferred[None] = Deferred(self._forgetWriter)
+        writer: Deferred[None] = Result(self._forgetWriter)
         if self._writers is None:
             self._writers = deque()
         self._writers.append(writer)
@@ -216,12 +217,11 @@ class Sending(Delivery):
 
     def _failWriters(self) -> None:
         """The connection is lost: nobody waits any more."""
-        reason = Failure(self._reason()) if self._writers else None
         # One after the other: who hears of it may cancel another.
         while self._writers:
             writer = self._writers.popleft()
             self._writers = self._writers or None
-            writer.errback(reason)
+            writer.errback(self._reason())
 
     def attachProducer(self, producer: Any, streaming: bool = True) -> None:
         """Has a producer send at the pace of the peer.

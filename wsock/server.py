@@ -24,7 +24,7 @@ from .arguments import checkCallback, checkOtherwise
 from .contract import Accept, BuildApplication, Refuse, Settings, describeMistake, isApplication
 from .delivery import ENDING, OPEN, OPENING, asDecision, asDeferred
 from .factory import SOFTWARE, ConnectionFactory, Reactor, withDefault
-from .log import CAUGHT, ClassLogger, excerpt
+from .log import CAUGHT, ClassLogger, excerpt, letGo, release
 from .protocol import WireProtocol
 from .request import Request
 from .sansio import handshake
@@ -257,6 +257,7 @@ class WebSocketServerProtocol(WireProtocol):
         if self._phase != OPENING:
             if not failure.check(CancelledError, Refuse):
                 self._logFailure(failure, "buildApplication")
+            letGo(failure)
             return
         refuse = failure.value
         if isinstance(refuse, Refuse):
@@ -266,6 +267,8 @@ class WebSocketServerProtocol(WireProtocol):
             except Exception:
                 failure = Failure()
             else:
+                # The application may raise the same one for all.
+                release(refuse)
                 self._refuse(answer, refusal.whyRefused(refuse))
                 return
         self._logFailure(failure, "buildApplication")

@@ -14,13 +14,14 @@ from inspect import isasyncgenfunction, isgeneratorfunction
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.python.failure import Failure
 
 from .arguments import checkCallback
 from .contract import Accept, SelfRegulating, WebSocketClosed, WebSocketEnded
 from .delivery import asDecision, asDeferred
-from .log import ClassLogger, excerpt
+from .log import ClassLogger, excerpt, letGo
+from .reasons import Result, again, failed
 from .sansio.constants import CloseCode
 from .sansio.errors import LocalProtocolError
 
@@ -53,7 +54,7 @@ class WebSocketStream(SelfRegulating):
         self._message: str | bytes | None = None
         self._taken: Deferred[None] | None = None
         #: How it ended, or that nobody is going to receive any more.
-        self._ended: Failure | None = None
+        self._ended: BaseException | None = None
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -84,7 +85,7 @@ class WebSocketStream(SelfRegulating):
         else:
             transport.sendBytesMessage(message)
         if self._ended is not None:
-            return fail(self._ended)
+            return failed(again(self._ended))
         return transport.whenWritable()
 
     def receive(self) -> Deferred[str | bytes]:
@@ -107,8 +108,8 @@ class WebSocketStream(SelfRegulating):
                 taken.callback(None)
             return succeed(message)
         if self._ended is not None:
-            return fail(self._ended)
-        self._receiver = Deferred(self._receiverCancelled)
+            return failed(again(self._ended))
+        self._receiver = Result(self._receiverCancelled)
         return self._receiver
 
     def close(self, code: int | None = CloseCode.NORMAL_CLOSURE, reason: str = "") -> Deferred[None]:
@@ -177,10 +178,10 @@ class WebSocketStream(SelfRegulating):
 
     def connectionLost(self, reason: Failure, /) -> None:
         """The last message was taken, and the connection is lost."""
-        self._ended = reason
+        self._ended = ended = reason.value
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
-            receiver.errback(reason)
+            receiver.errback(again(ended))
 
     def _received(self, message: str | bytes) -> Deferred[None] | None:
         receiver, self._receiver = self._receiver, None
@@ -199,7 +200,7 @@ class WebSocketStream(SelfRegulating):
 
     def _abandon(self) -> None:
         """Nobody is going to receive any more: what comes is let go."""
-        self._ended = Failure(WebSocketEnded("the handler has returned"))
+        self._ended = WebSocketEnded("the handler has returned")
         self._message = None
         taken, self._taken = self._taken, None
         if taken is not None:
@@ -246,6 +247,8 @@ class _HandledStream(WebSocketStream):
                     path=excerpt(transport._requestPath()),
                     peer=transport._peerForLog(),
                 )
+        if isinstance(result, Failure):
+            letGo(result)
         self.transport.loseConnection(code)
         self._abandon()
 

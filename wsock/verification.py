@@ -11,12 +11,12 @@ It is imported for ``wss:`` alone: it needs the packages of the extra ``tls``.
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from weakref import ref
 
 from cryptography.x509 import DNSName, ExtensionNotFound, IPAddress, SubjectAlternativeName
 from OpenSSL.crypto import X509
-from OpenSSL.SSL import VERIFY_FAIL_IF_NO_PEER_CERT, VERIFY_PEER, Connection
+from OpenSSL.SSL import TLS_CLIENT_METHOD, VERIFY_FAIL_IF_NO_PEER_CERT, VERIFY_PEER, Connection, Context
 from service_identity import CertificateError, VerificationError
 from service_identity.exceptions import DNSMismatch, IPAddressMismatch
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
@@ -34,6 +34,8 @@ _SELF_SIGNED: Final = 18
 _REVOKED: Final = 23
 #: No issuer; the chain's last signs itself; no issuer here; no signature verified.
 _UNKNOWN_AUTHORITY: Final = (2, 19, 20, 21)
+
+Anything = TypeVar("Anything")
 
 
 @implementer(IOpenSSLClientConnectionCreator)
@@ -53,13 +55,16 @@ class VerifiedHost:
         own = {}
         if clientCertificate is not None:
             own = {"privateKey": clientCertificate.privateKey.original, "certificate": clientCertificate.original}
-        self._options = CertificateOptions(trustRoot=platformTrust() if trustRoot is None else trustRoot, **own)
+        self._options: Any = CertificateOptions(trustRoot=platformTrust() if trustRoot is None else trustRoot, **own)
         self._host = host.lower()
         #: What the server is told that it is taken for (RFC 6066 section 3: names alone).
         self._serverName = None if isAddress(host) else self._host.encode("ascii")
 
     def clientConnectionForTLS(self, tlsProtocol: Any) -> Any:
         """Returns the connection of a TLS protocol."""
+        if self._options is None:
+            # For an endpoint that was cancelled, and connects all the same; what it makes is dropped.
+            return Connection(Context(TLS_CLIENT_METHOD))
         if IOpenSSLClientConnectionCreator.providedBy(self._options):
             connection = self._options.clientConnectionForTLS(tlsProtocol)
         else:
@@ -87,6 +92,11 @@ class VerifiedHost:
 
         connection.set_verify(VERIFY_PEER | VERIFY_FAIL_IF_NO_PEER_CERT, verify)
         return connection
+
+    def letGo(self, result: Anything) -> Anything:
+        """No more connections are to be made: drops what it has for that; Twisted leaves a cycle that holds us."""
+        self._options = None
+        return result
 
 
 def checkHost(certificate: X509, host: str) -> None:

@@ -144,7 +144,7 @@ class MemoryTransport:
     * While it neither reads nor has anything to write, it does not hear that the peer has gone.
 
     Attributes:
-        protocol: who is told of what comes in.
+        protocol: who is told of what comes in; None once the connection is lost.
         connected: until the connection is lost.
         disconnected: from then on.
         disconnecting: from ``loseConnection`` on.
@@ -382,4 +382,8 @@ class MemoryTransport:
         producer, self.producer = self.producer, None
         if producer is not None:
             producer.stopProducing()
-        self.protocol.connectionLost(Failure(reason))
+        # As one of Twisted's: nothing is left to the garbage collector.
+        protocol, self.protocol = self.protocol, None
+        protocol.connectionLost(Failure(reason))
+        if self._other.disconnected:
+            del self._other._other, self._other
