@@ -740,6 +740,14 @@ TRANSPORT = [
 ]
 
 #: (file, mutants, tests)
+GUARD = [
+    Mutant("guard: looks again", "        return now + GUARD_SECONDS\n", "        return None\n"),
+    Mutant("guard: tells", "            wire._closedPastUs()\n"),
+    Mutant("guard: not what is ending", "if wire is None or not wire._isGuarded():", "if wire is None:"),
+    Mutant("guard: TLS alone", "if ISSLTransport.providedBy(wire._transport) else None", ""),
+    Mutant("guard: leaves", "        self._watch.leave()\n", "        pass\n"),
+]
+
 REASONS = [
     Mutant("again: a copy", "twin: BaseException = copy(error)", "twin: BaseException = error"),
     Mutant("again: of any", "    except Exception:", "    except KeyError:"),
@@ -795,6 +803,7 @@ PARTS = [
     ("wsock/watch.py", WATCH, ["tests/test_watch.py"]),
     ("wsock/client.py", CLIENT, CLIENT_TESTS),
     ("wsock/attempt.py", ATTEMPT, CLIENT_TESTS),
+    ("wsock/guard.py", GUARD, ["tests/test_client.py", "tests/test_server.py"]),
     ("wsock/reasons.py", REASONS, ["tests/test_reasons.py", "tests/test_garbage.py"]),
     ("wsock/log.py", LOG, ["tests/test_log.py", "tests/test_garbage.py"]),
     ("wsock/attempt.py", LET_GO, ["tests/test_garbage.py", "tests/test_client.py"]),

@@ -926,6 +926,46 @@ def test_an_endpoint_that_comes_too_late_over_tls() -> None:
     assert transport.value() == b""
 
 
+@pytest.mark.parametrize("state", ["undecided", "asked", "answered in part", "refused in part"])
+def test_who_closes_the_transport_ends_the_opening_handshake(state: str) -> None:
+    """Whatever it waits for, TLS or the server, is not waited for."""
+    settings = {"openTimeout": None, "closeTimeout": None}
+    cancelled: list[object] = []
+    building: Deferred[Any] = Deferred(cancelled.append)
+    application = Application()
+    attempt = Attempt(
+        transport=Secure(),
+        settings=settings,
+        buildApplication=lambda request: building if state == "undecided" else application,
+    )
+    if state == "answered in part":
+        attempt.feed(b"HTTP/1.1 101 Switching")
+    elif state == "refused in part":
+        attempt.feed(REFUSAL[:-1])
+    attempt.advance(5)
+    attempt.transport.loseConnection()
+    attempt.advance(1)
+    assert attempt.transport.told[-1] == "abort"
+    if state == "refused in part":
+        assert isinstance(attempt.error, ConnectionRejected)
+        assert attempt.error.response.body == b"n"
+    else:
+        assert type(attempt.error) is WebSocketDropped
+    attempt.lose()
+    assert bool(cancelled) == (state == "undecided")
+    assert application.told == ([] if state == "undecided" else ["started", "lost"])
+
+
+@pytest.mark.parametrize("closeTimeout", [None, 10, 0.5])
+def test_the_farewell_of_a_server_that_refused_is_not_waited_for(closeTimeout: float | None) -> None:
+    asked = Asked(transport=Secure(), settings={"closeTimeout": closeTimeout})
+    asked.feed(REFUSAL)
+    assert asked.transport.told == ["lose"]
+    asked.advance(1)
+    assert asked.transport.told == ["lose", "abort"]
+    asked.lose()
+
+
 def test_a_tls_transport_is_looked_at_while_it_is_open() -> None:
     asked = Asked(transport=Secure()).open()
     asked.wire.loseConnection()

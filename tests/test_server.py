@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from twisted.internet.address import IPv6Address, UNIXAddress
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
-from twisted.internet.interfaces import IProtocolFactory, IProtocolNegotiationFactory
+from twisted.internet.interfaces import IProtocolFactory, IProtocolNegotiationFactory, ISSLTransport
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.stdio import PipeAddress
 from twisted.internet.task import Clock
@@ -29,11 +29,13 @@ from wire import (
     Application,
     HalfCloseable,
     Served,
+    Transport,
     failures,
     logged,
     opened,
     text,
 )
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from wsock import (
@@ -1387,3 +1389,54 @@ def test_what_a_stream_s_accept_can_not_return(decision: Any) -> None:
 
     (told,) = raised(streamApplication(handler, lambda request: decision))
     assert told.endswith("it returns an Accept or nothing, and raises Refuse")
+
+
+# A transport that somebody else closes
+
+
+@implementer(ISSLTransport)
+class Secure(Transport):
+    """As one of TLS it waits for the peer's farewell when it is told to close, and tells nobody."""
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        assert enabled
+
+
+@pytest.mark.parametrize("came", [b"", REQUEST[:50], REQUEST])
+def test_a_policy_that_closes_ends_the_opening_handshake(came: bytes) -> None:
+    """As `TimeoutFactory`, whatever a peer is waited for."""
+    cancelled: list[object] = []
+    served = Served(
+        buildApplication=lambda request: Deferred(cancelled.append),
+        transport=Secure(),
+        settings={"openTimeout": None, "closeTimeout": None},
+    )
+    served.feed(came)
+    served.advance(5)
+    served.transport.loseConnection()
+    assert served.advance(1) == b""
+    assert served.transport.told == ["lose", "abort"]
+    served.lose()
+    assert len(cancelled) == (came == REQUEST)
+
+
+def test_our_own_farewell_has_its_time() -> None:
+    """It is no policy that has closed the transport."""
+
+    def refuse(request: Any) -> Any:
+        raise Refuse(403)
+
+    served = Served(buildApplication=refuse, transport=Secure(), settings={"closeTimeout": 10})
+    served.feed(REQUEST)
+    assert served.transport.told[-1] == "lose"
+    served.advance(9)
+    assert served.transport.told[-1] == "lose"
+    served.advance(1)
+    assert served.transport.told[-1] == "abort"
+    served.lose()
+
+
+def test_an_open_connection_has_no_look_each_second() -> None:
+    served = opened(transport=Secure())
+    assert served.clock.getDelayedCalls() == []
+    served.lose()

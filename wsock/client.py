@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final
-from weakref import ref
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
@@ -16,6 +15,7 @@ from .attempt import Attempt, tooLong
 from .contract import Application, Settings, WebSocketDropped, describeMistake, isApplication
 from .delivery import ENDING, OPEN, OPENING, asDecision, asDeferred
 from .factory import SOFTWARE, ConnectionFactory, Reactor, withDefault
+from .guard import GUARD_SECONDS, Guard, guardOf
 from .log import CAUGHT, ClassLogger, letGo, printable, release
 from .protocol import WireProtocol
 from .reasons import again
@@ -32,10 +32,7 @@ from .sansio.url import URL
 from .sansio.url import parse as parseURL
 from .threads import checkingThreads, checksThreads
 from .tlsfailures import describeClientFailure, isDone
-from .watch import watchOf
 
-#: How often a TLS transport is looked at, in seconds.
-_GUARD: Final = 1
 #: How a TLS server begins that is spoken to in plain (RFC 8446 section 5.1).
 _TLS_ALERT: Final = b"\x15\x03"
 #: What others answer then: nginx, Apache, and Go's library. Their status alone does not tell.
@@ -62,7 +59,7 @@ class WebSocketClientProtocol(WireProtocol):
     def __init__(self, factory: WebSocketClientFactory, reactor: IReactorTime) -> None:
         super().__init__(factory, reactor)
         self._building: Deferred[Any] | None = None
-        self._guard: _Guard | None = None
+        self._guard: Guard | None = None
         self._decoder: ResponseDecoder | None = None
         #: The request, until it is answered.
         self._head: Head | None = None
@@ -94,6 +91,7 @@ class WebSocketClientProtocol(WireProtocol):
             # The request has what is to be kept secret: cookies, and tokens.
             self._fail(LocalProtocolError("a wss: URL wants a transport with TLS, and this one has none"))
             return
+        self._guard = guardOf(self, self._reactor)
         seconds = factory._secondsToOpen()
         if seconds is not None:
             self._startTimer(seconds, self._openingTimedOut)
@@ -208,8 +206,6 @@ class WebSocketClientProtocol(WireProtocol):
         self.factory._open.add(self)
         self._life = self._reactor.seconds()
         self._startWatch()
-        if ISSLTransport.providedBy(self._transport):
-            self._guard = _Guard(self, self._reactor)
         started, self._started = self._started, None
         outgoing.cork()
         self._delivering = True
@@ -238,11 +234,24 @@ class WebSocketClientProtocol(WireProtocol):
 
     def _openingTimedOut(self) -> None:
         self._timer = None
+        self._endOpening(tooLong(isDone(self._transport)))
+
+    def _endOpening(self, error: WebSocketDropped) -> None:
+        """Ends an opening handshake that nobody waits for any more."""
         if self._answer is not None and self._body is not None:
-            # Its body did not end in time.
+            # The body of a refusal did not end in time.
             self._fail(_rejection(self._answer, self._body))
         else:
-            self._fail(tooLong(isDone(self._transport)))
+            self._fail(error)
+
+    def _isGuarded(self) -> bool:
+        return self._phase == OPENING or (self._phase == OPEN and not self._isClosing())
+
+    def _closedPastUs(self) -> None:
+        if self._phase == OPEN:
+            self.loseConnection(CloseCode.GOING_AWAY)
+        else:
+            self._endOpening(WebSocketDropped("the transport was closed before it was open"))
 
     def _fail(self, error: BaseException, abort: bool = True) -> None:
         """Ends a connection that was never open."""
@@ -260,6 +269,10 @@ class WebSocketClientProtocol(WireProtocol):
             self._stopProducer()
             self._outgoing.abort()
             self._loseTransport()
+            seconds = self._settings.closeTimeout
+            if self._phase == ENDING and (seconds is None or seconds > GUARD_SECONDS):
+                # There is nothing to wait for but TLS's farewell.
+                self._startTimer(GUARD_SECONDS, self._closeTimedOut)
         if building is not None:
             self._cancel(building)
         self._tellFailed()
@@ -307,33 +320,6 @@ class WebSocketClientProtocol(WireProtocol):
             self.loseConnection(code)
         elif self._phase == OPENING:
             self._fail(WebSocketDropped("closed before it was open"))
-
-
-class _Guard:
-    """Notices that somebody else closed the transport of a connection, such as a ``ClientService`` that stops.
-
-    A TLS transport tells nobody, and waits for its producer, which we are, to leave.
-    """
-
-    __slots__ = ("__weakref__", "_watch", "_wire")
-
-    def __init__(self, wire: WebSocketClientProtocol, reactor: IReactorTime) -> None:
-        self._wire = ref(wire)
-        self._watch = watchOf(reactor)
-        self._watch.add(self, reactor.seconds() + _GUARD)
-
-    def leave(self) -> None:
-        """The connection is lost."""
-        self._watch.leave()
-
-    def _look(self, now: float) -> float | None:
-        wire = self._wire()
-        if wire is None or wire._phase != OPEN or wire._isClosing():
-            return None
-        if getattr(wire._transport, "disconnecting", False):
-            wire.loseConnection(CloseCode.GOING_AWAY)
-            return None
-        return now + _GUARD
 
 
 def _applicationFailed(error: BaseException | None) -> WebSocketDropped:

@@ -24,6 +24,7 @@ from .arguments import checkCallback, checkOtherwise
 from .contract import Accept, BuildApplication, Refuse, Settings, describeMistake, isApplication
 from .delivery import ENDING, OPEN, OPENING, asDecision, asDeferred
 from .factory import SOFTWARE, ConnectionFactory, Reactor, withDefault
+from .guard import Guard, guardOf
 from .log import CAUGHT, ClassLogger, excerpt, letGo, release
 from .protocol import WireProtocol
 from .request import Request
@@ -75,7 +76,7 @@ Otherwise: TypeAlias = "IProtocolFactory | _BuildsProtocols"
 class WebSocketServerProtocol(WireProtocol):
     """A server's connection, from its first byte; made by `WebSocketServerFactory`, never subclassed."""
 
-    __slots__ = ("_began", "_deciding", "_decoder", "_forwarded", "_opening", "_outcome")
+    __slots__ = ("_began", "_deciding", "_decoder", "_forwarded", "_guard", "_opening", "_outcome")
 
     _log = ClassLogger()
     _role = Role.SERVER
@@ -93,6 +94,7 @@ class WebSocketServerProtocol(WireProtocol):
         )
         self._deciding: Deferred[Any] | None = None
         self._opening: Opening | None = None
+        self._guard: Guard | None = None
         #: Who got the connection, because it does not want a WebSocket.
         self._forwarded: IProtocol | None = None
         #: The HTTP status of the answer, and why it is a refusal.
@@ -113,6 +115,14 @@ class WebSocketServerProtocol(WireProtocol):
             self.factory._wires.add(self)
         if self._settings.openTimeout is not None:
             self._startTimer(self._settings.openTimeout, self._openingTimedOut)
+        self._guard = guardOf(self, self._reactor)
+
+    def _isGuarded(self) -> bool:
+        # Once it is open, the keepalive looks.
+        return self._phase == OPENING
+
+    def _closedPastUs(self) -> None:
+        self.abortConnection()
 
     def _unopenedReceived(self, data: bytes) -> None:
         if self._forwarded is not None:
@@ -231,6 +241,7 @@ class WebSocketServerProtocol(WireProtocol):
         application, outgoing = self._application, self._outgoing
         assert application is not None
         self._stopTimer()
+        self._leaveGuard()
         self._phase = OPEN
         self._outcome = _ACCEPTED
         self.factory._open.add(self)
@@ -337,6 +348,11 @@ class WebSocketServerProtocol(WireProtocol):
         protocol.makeConnection(self._transport)
         protocol.dataReceived(data)
 
+    def _leaveGuard(self) -> None:
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.leave()
+
     def _logTLSFailure(self, error: BaseException | None) -> None:
         """Logs why there was no request, where TLS is to blame."""
         why = describeServerFailure(error, self._transport)
@@ -347,6 +363,7 @@ class WebSocketServerProtocol(WireProtocol):
         if self._decoder is not None and not self._decoder.has_started:
             self._logTLSFailure(reason.value)
         self._dropDecoder()
+        self._leaveGuard()
         deciding, self._deciding = self._deciding, None
         if deciding is not None:
             self._cancel(deciding)
