@@ -638,6 +638,8 @@ def test_server(name: str) -> None:
         act(Served(server, Slow()))
 
     check(way)
+    # What is summed up of many refusals is written by then.
+    server.factory.doStop()
     assert not server.clock.getDelayedCalls()
     assert not server.factory._wires
     assert not server.factory._handlers

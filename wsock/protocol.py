@@ -153,6 +153,9 @@ class WireProtocol(Keepalive):
 
     def connectionLost(self, reason: Failure) -> None:
         """The transport is lost; the application hears of it after what it has still to get."""
+        if self._phase == LOST:
+            # Some transports tell twice.
+            return
         phase, self._phase = self._phase, LOST
         self._stopTimer()
         tls = tlsBelow(self._transport)
