@@ -100,13 +100,21 @@ def test_websockets(serve: Serve, kind: str, monkeypatch: pytest.MonkeyPatch) ->
             client.recv()
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1009
-    with pytest.raises(InvalidStatus) as refused:
-        connect(url_of(server, "/no"), ssl=context)
-    assert refused.value.response.status_code == 403
+    assert status_of(url_of(server, "/no"), context) == 403
     server.call(server.factory.stop)
-    with pytest.raises(InvalidStatus) as refused:
-        connect(url_of(server), ssl=context)
-    assert refused.value.response.status_code == 503
+    assert status_of(url_of(server), context) == 503
+
+
+def status_of(url: str, context: ssl.SSLContext | None) -> int:
+    """What a server refuses with. Over TLS one attempt in some hundred is lost in that client: its threads race."""
+    for _ in range(5):
+        try:
+            connect(url, ssl=context).close()
+        except InvalidStatus as refused:
+            return refused.response.status_code
+        except (OSError, EOFError):
+            pass
+    raise AssertionError("the server does not refuse")
 
 
 # Chromium
