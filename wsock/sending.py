@@ -39,7 +39,8 @@ class Counters(NamedTuple):
 
     Attributes:
         sendsIgnored: sent when the connection was closing or lost; Pings too.
-        sendsDropped: taken to be sent, and dropped from the queue since too much was unsent.
+        sendsDropped: taken to be sent, and dropped from the queue: too much was unsent, or the connection was lost or
+            aborted before they had left as a whole.
         receivedDiscarded: received, and not delivered: a connection that ends does not wait for its application.
     """
 
