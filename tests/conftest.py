@@ -15,6 +15,9 @@ import wsock
 _DRAWN = {"deadline": None, "derandomize": os.environ.get("CI") == "true", "print_blob": True}
 hypothesis.settings.register_profile("wsock", max_examples=1000, **_DRAWN)
 hypothesis.settings.register_profile("quick", max_examples=50, **_DRAWN)
+# It is enough that an example fails: which one is the shortest does not matter.
+_FIRST = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
+hypothesis.settings.register_profile("mutants", max_examples=50, phases=_FIRST, **_DRAWN)
 hypothesis.settings.load_profile("wsock")
 
 
