@@ -33,7 +33,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -362,6 +362,17 @@ def judge(tree: Path, mutant: Mutant, tests: list[str]) -> str:
         path.write_bytes(text)
 
 
+def parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """What the command line says."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("words", nargs="*", help='only those whose "module:function rule" has one of these words')
+    parser.add_argument("--list", action="store_true", help="only print them")
+    parser.add_argument("--sample", type=int, help="only so many of them, by chance")
+    parser.add_argument("--seed", type=int, default=0, help="which sample (default: 0)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many at a time (default: all cores)")
+    return parser.parse_args(arguments)
+
+
 def chosen(options: argparse.Namespace) -> list[tuple[Mutant, list[str]]]:
     """Those that the command line asks for, in the order of the sources."""
     found = findMutants(ROOT, GUARDED, EQUIVALENT)
@@ -375,13 +386,7 @@ def chosen(options: argparse.Namespace) -> list[tuple[Mutant, list[str]]]:
 
 def main() -> int:
     """Does what the command line says; returns 0 if no mutant survived."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("words", nargs="*", help='only those whose "module:function rule" has one of these words')
-    parser.add_argument("--list", action="store_true", help="only print them")
-    parser.add_argument("--sample", type=int, help="only so many of them, by chance")
-    parser.add_argument("--seed", type=int, default=0, help="which sample (default: 0)")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many at a time (default: all cores)")
-    options = parser.parse_args()
+    options = parsed(sys.argv[1:])
     try:
         mutants = chosen(options)
     except Wrong as wrong:
