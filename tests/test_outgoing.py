@@ -506,6 +506,18 @@ def test_a_burst_is_two_system_calls(link: Callable[..., Link]) -> None:
     assert it.packets() == [4], "in the next turn the first is tried at once again"
 
 
+def test_a_burst_in_a_later_turn_is_two_system_calls(link: Callable[..., Link]) -> None:
+    it = link(packets=True)
+    it.outgoing.write([b"one"])
+    it.reactor.advance(0)
+    assert it.packets() == [3]
+    for data in (b"three", b"four", b"five"):
+        it.outgoing.write([data])
+    assert it.packets() == [5]
+    it.reactor.advance(0)
+    assert it.packets() == [8]
+
+
 def test_a_burst_of_many_small_messages_is_joined(link: Callable[..., Link]) -> None:
     it = link(packets=True)
     for _ in range(2000):
@@ -707,15 +719,16 @@ def test_tiny_messages_meet_a_limit_of_their_own(link: Callable[..., Link]) -> N
     assert sum(it.outgoing.write([b"\x82\x00"]) for _ in range(100_000)) == 2**22 // 256 + 1
 
 
-def test_tiny_messages_meet_the_mark_long_before_the_limit(link: Callable[..., Link]) -> None:
-    it = link(sendBuffer=4096)
+@pytest.mark.parametrize("highWaterMark", [65_536, 40_000])
+def test_tiny_messages_meet_the_mark_long_before_the_limit(link: Callable[..., Link], highWaterMark: int) -> None:
+    it = link(sendBuffer=4096, highWaterMark=highWaterMark)
     it.outgoing.write([bytes(30_000)])
     assert it.outgoing.paused
     count = 0
     while it.outgoing.writable:
         assert it.outgoing.write([b"\x82\x00"])
         count += 1
-    assert it.outgoing.unsent < 65_536
+    assert it.outgoing.unsent < highWaterMark
     assert count == 65_536 // 256 + 1
     it = link(sendBuffer=4096, highWaterMark=None)
     it.outgoing.write([bytes(30_000)])
@@ -727,9 +740,13 @@ def test_tiny_messages_meet_the_mark_long_before_the_limit(link: Callable[..., L
 def test_not_too_many_messages_are_corked(link: Callable[..., Link]) -> None:
     it = link()
     it.outgoing.cork()
+    for _ in range(2048):
+        it.outgoing.write([b"\x82\x00"])
+    assert it.arrived() == b""
+    it.outgoing.write([b"\x82\x00"])
+    assert it.arrived() == b"\x82\x00" * 2049
     for _ in range(5000):
         it.outgoing.write([b"\x82\x00"])
-    assert len(it.outgoing._queue or ()) < 2049
     it.outgoing.uncork()
     assert it.drain() == b"\x82\x00" * 5000
 
@@ -857,6 +874,15 @@ def test_dropping_keeps_the_message_that_has_begun_to_leave(link: Callable[..., 
     it.outgoing.write([b"next"])
     assert it.drain() == begun + b"pongnext"
     assert it.outgoing.size == 0
+
+
+def test_only_messages_are_counted_among_what_is_dropped(link: Callable[..., Link]) -> None:
+    it = link(sendBuffer=4096, sendLimit=None)
+    it.outgoing.write([bytes(500_000)])
+    it.outgoing.write([b"\x82\x00"])
+    it.outgoing.write([b"\x89\x00"])
+    it.outgoing.writeControl([b"\x88\x00"])
+    assert it.outgoing.dropQueue() == 1
 
 
 def test_thousands_of_small_messages_wait_and_leave_in_order(link: Callable[..., Link]) -> None:
