@@ -5,7 +5,15 @@ GUARDED: dict[str, list[str]] = {
     "wsock.turn": ["outgoing", "broadcast"],
     "wsock.watch": ["watch", "keepalive"],
     "wsock.transports": ["outgoing", "protocol", "sending", "keepalive", "integration/test_tls_ends"],
-    "wsock.outgoing": ["sending", "broadcast", "delivery", "outgoing", "client", "keepalive"],
+    "wsock.outgoing": [
+        "sending",
+        "broadcast",
+        "delivery",
+        "outgoing",
+        "client",
+        "keepalive",
+        "integration/test_tls_ends",
+    ],
     "wsock.broadcast": ["broadcast"],
     "wsock.delivery": ["delivery", "keepalive", "sending", "protocol", "server"],
     "wsock.sending": ["sending", "delivery", "protocol", "client"],
@@ -34,5 +42,63 @@ GUARDED: dict[str, list[str]] = {
 }
 GUARDED = {name: [f"tests/{'' if '/' in one else 'test_'}{one}.py" for one in tests] for name, tests in GUARDED.items()}
 
+_SLOWER = "only slower, as other tests measure"
 #: By function, what makes no difference that a test could see, and why.
-EQUIVALENT: dict[str, dict[str, str]] = {}
+EQUIVALENT: dict[str, dict[str, str]] = {
+    "wsock.turn:Turn.__init__": {
+        "number: self.number = 0 -> self.number = 1": "only whether two are equal is asked",
+    },
+    "wsock.turn:turnOf": {
+        "operand: return _turns.get(id(reactor)) or _turns.setdefault(id(reactor), Turn(reactor)) -> return False or _turns.setdefault(id(reactor), Turn(reactor))": _SLOWER,
+    },
+    "wsock.outgoing:<module>": {
+        "number: _OVERHEADS: Final = 2 ** 20 -> _OVERHEADS: Final = 2 ** 20 + 1": "a fraction of a message",
+        "number: _JOIN: Final = 2 ** 15 -> _JOIN: Final = 2 ** 15 + 1": _SLOWER,
+        "number: _SMALL: Final = 512 -> _SMALL: Final = 512 + 1": _SLOWER,
+    },
+    "wsock.outgoing:Outgoing.__init__": {
+        "number: self._begunIsData = False -> self._begunIsData = True": "asked only of a message that has begun, which sets it",
+    },
+    "wsock.outgoing:Outgoing.write": {
+        "force: not (self.size or self._corked or self.paused) and self._stock and (self._turnNumber != self._turn.number) and (len(message) == 1) and mayTrySocket(self._transport) -> False": _SLOWER,
+        "number: not (self.size or self._corked or self.paused) and self._stock and (self._turnNumber != self._turn.number) and (len(message) == 1) and mayTrySocket(self._transport) -> not (self.size or self._corked or self.paused) and self._stock and (self._turnNumber != self._turn.number) and (len(message) == 0) and mayTrySocket(self._transport)": _SLOWER,
+        "force: sent != len(frame) -> True": "then nothing is left to keep",
+        "operand: self.paused and self.isOverLimit -> True and self.isOverLimit": "what is not paused is flushed long before the limit",
+    },
+    "wsock.outgoing:Outgoing.uncork": {
+        "force: self.size or self._drained is not None -> True": "flushes nothing",
+    },
+    "wsock.outgoing:Outgoing._dropOldest": {
+        "force: queue is not None -> True": "called only past the limit, when there is a queue",
+        "drop: self._queue = queue or None -> pass": "the one caller appends to it",
+    },
+    "wsock.outgoing:Outgoing._keepRest": {
+        "force: sent -> True": "a frame of which nothing was sent begins in the flush that follows",
+    },
+    "wsock.outgoing:Outgoing._trySocket": {
+        "force: queue is not None and len(queue) == 1 and (len(queue[0]) == 1) and (not self._begun) -> False": _SLOWER,
+        "number: queue is not None and len(queue) == 1 and (len(queue[0]) == 1) and (not self._begun) -> queue is not None and len(queue) == 0 and (len(queue[0]) == 1) and (not self._begun)": _SLOWER,
+        "number: queue is not None and len(queue) == 1 and (len(queue[0]) == 1) and (not self._begun) -> queue is not None and len(queue) == 1 and (len(queue[0]) == 0) and (not self._begun)": _SLOWER,
+        "force: sent == self.size -> False": _SLOWER,
+        "drop: return True -> pass": "takes nothing more, and returns the same",
+        "number: return 0 < sent == given -> return 1 < sent == given": _SLOWER,
+    },
+    "wsock.outgoing:Outgoing._waiting": {
+        "force: self.size > _JOIN and buffers and (len(buffers) + len(message) > _BUFFERS) -> False": _SLOWER,
+        "compare: self.size > _JOIN and buffers and (len(buffers) + len(message) > _BUFFERS) -> self.size >= _JOIN and buffers and (len(buffers) + len(message) > _BUFFERS)": _SLOWER,
+        "sign: self.size > _JOIN and buffers and (len(buffers) + len(message) > _BUFFERS) -> self.size > _JOIN and buffers and (len(buffers) - len(message) > _BUFFERS)": _SLOWER,
+    },
+    "wsock.outgoing:Outgoing._send": {
+        "force: len(buffers) == 1 -> False": _SLOWER,
+        "number: len(buffers) == 1 -> len(buffers) == 0": _SLOWER,
+        "operand: given <= _JOIN or given < _SMALL * len(buffers) -> False or given < _SMALL * len(buffers)": _SLOWER,
+        "operand: given <= _JOIN or given < _SMALL * len(buffers) -> given <= _JOIN or False": _SLOWER,
+        "compare: given <= _JOIN or given < _SMALL * len(buffers) -> given < _JOIN or given < _SMALL * len(buffers)": _SLOWER,
+        "compare: given <= _JOIN or given < _SMALL * len(buffers) -> given <= _JOIN or given <= _SMALL * len(buffers)": _SLOWER,
+        "force: buffers = buffers[:_BUFFERS if _SENDMSG else 1] -> buffers = buffers[:_BUFFERS if True else 1]": _SLOWER,
+        "force: return (stream.sendmsg(buffers) if _SENDMSG else stream.send(buffers[0]), given) -> return (stream.sendmsg(buffers) if True else stream.send(buffers[0]), given)": "where the tests run sockets have it",
+    },
+    "wsock.outgoing:Outgoing._handOver": {
+        "number: left = 0 -> left = 1": "asked only where it was set since",
+    },
+}
