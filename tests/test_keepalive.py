@@ -302,6 +302,24 @@ def test_latency_times_out() -> None:
     served.lose()
 
 
+def test_an_answer_that_comes_too_late_is_not_measured() -> None:
+    served = alive(pingInterval=None)
+    seen = results(served.wire.measureLatency())
+    ping = served.advance(10)
+    assert isinstance(seen[0].value, TimeoutError)
+    served.feed(pong(ping))
+    assert served.wire.latency is None
+
+
+def test_an_answer_to_a_later_ping_than_there_was_is_not_measured() -> None:
+    served = alive(pingInterval=None)
+    seen = results(served.wire.measureLatency())
+    served.advance(1)
+    served.feed(pong(b"\x89\x11" + keepalive._MARK + b"7"))
+    assert seen == [1]
+    assert served.wire.latency is None
+
+
 def test_latency_without_a_time() -> None:
     served = alive(pingInterval=None, pingTimeout=None)
     seen = results(served.wire.measureLatency())
@@ -332,7 +350,7 @@ def test_latency_of_what_ends() -> None:
     served.lose()
     assert isinstance(waiting[0].value, WebSocketEnded)
     (failure,) = results(served.wire.measureLatency())
-    assert isinstance(failure.value, WebSocketEnded)
+    assert (type(failure.value), str(failure.value)) == (type(waiting[0].value), str(waiting[0].value))
 
 
 def test_latency_while_a_callback_is_not_done() -> None:

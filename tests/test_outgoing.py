@@ -1106,6 +1106,20 @@ def test_pongs_that_have_begun_to_leave_are_not_replaced(link: Callable[..., Lin
     assert it.drain() == first + b"third"
 
 
+def test_pongs_that_wait_behind_what_begins_to_leave_are_replaced(link: Callable[..., Link]) -> None:
+    it = link(sendBuffer=4096, sendLimit=None)
+    first, second = bytes(range(250)) * 1000, bytes(range(240)) * 2000
+    it.outgoing.write([first])
+    it.outgoing.write([second])
+    it.outgoing.writePongs([b"older"])
+    data = b""
+    while it.outgoing.size > 300_000:
+        data += it.arrived()
+        it.reactor.write()
+    it.outgoing.writePongs([b"newer"])
+    assert data + it.drain() == first + second + b"newer"
+
+
 def test_pongs_with_others_behind_them_that_have_begun_to_leave_are_not_replaced(link: Callable[..., Link]) -> None:
     """The application sends when it hears that the transport takes no more."""
     it = link(sendBuffer=4096, sendLimit=None)
