@@ -4,16 +4,8 @@
 GUARDED: dict[str, list[str]] = {
     "wsock.turn": ["outgoing", "broadcast"],
     "wsock.watch": ["watch", "keepalive"],
-    "wsock.transports": ["outgoing", "protocol", "sending", "keepalive", "integration/test_tls_ends"],
-    "wsock.outgoing": [
-        "sending",
-        "broadcast",
-        "delivery",
-        "outgoing",
-        "client",
-        "keepalive",
-        "integration/test_tls_ends",
-    ],
+    "wsock.transports": ["outgoing", "protocol", "sending", "keepalive"],
+    "wsock.outgoing": ["sending", "broadcast", "delivery", "outgoing", "client", "keepalive"],
     "wsock.broadcast": ["broadcast"],
     "wsock.delivery": ["delivery", "keepalive", "sending", "protocol", "server"],
     "wsock.sending": ["sending", "delivery", "protocol", "client"],

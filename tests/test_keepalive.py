@@ -127,6 +127,20 @@ def test_nothing_is_left_when_it_is_lost() -> None:
     other.lose()
 
 
+def test_what_is_lost_is_not_asked_while_others_are_watched() -> None:
+    settings = {"pingInterval": 20, "pingTimeout": 10}
+    stays = Asked(None, settings).open()
+    lost = Asked(None, settings, clock=stays.clock).open()
+    lost.lose(clean=False)
+    told = list(lost.transport.told)
+    before = lost.wire.counters
+    assert stays.advance(20)[0] == 0x89
+    assert lost.sent() == b""
+    stays.clock.advance(10)
+    assert "abort" in stays.transport.told
+    assert (lost.transport.told, lost.wire.counters) == (told, before)
+
+
 def test_from_its_close_on_it_is_watched_by_other_means() -> None:
     served = alive(closeTimeout=100)
     served.wire.loseConnection()

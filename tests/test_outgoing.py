@@ -14,14 +14,18 @@ import pytest
 from growth import assertLinear, spent
 from hypothesis import given
 from hypothesis import strategies as st
+from OpenSSL import SSL
 from twisted.internet import main, tcp, unix
 from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import LogEvent, globalLogPublisher
+from twisted.protocols import tls
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from wsock import outgoing as module
 from wsock import transports
@@ -1409,6 +1413,158 @@ def test_who_hears_that_it_is_writable_may_write_and_abort(link: Callable[..., L
         it.reactor.write()
     assert it.outgoing.write([b"never"]) is True
     assert not it.drain().endswith(b"never")
+
+
+# TLS, in memory above the socket: its handshake needs no certificate
+
+
+def anonymous() -> SSL.Connection:
+    context = SSL.Context(SSL.TLSv1_2_METHOD)
+    context.set_cipher_list(b"AECDH:@SECLEVEL=0")
+    return SSL.Connection(context, None)
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class Creator:
+    def serverConnectionForTLS(self, protocol: Any) -> SSL.Connection:
+        return anonymous()
+
+
+class TLSLink(Link):
+    """As `Link`; `arrived` is what the peer has decrypted."""
+
+    def __init__(self, below: tcp.Server, peer: socket.socket, reactor: Reactor, **settings: Any) -> None:
+        self.below = below
+        self.peerTLS = anonymous()
+        self.peerTLS.set_connect_state()
+        above = overTLS(below, reactor)
+        below.protocol = above
+        self.blocked: list[bool] = []
+        for _ in range(3):
+            try:
+                self.peerTLS.do_handshake()
+            except SSL.WantReadError:
+                pass
+            try:
+                above.dataReceived(self.peerTLS.bio_read(2**16))
+            except SSL.WantReadError:
+                pass
+            reactor.advance(0)
+            while below in reactor.writers:
+                reactor.write()
+            self.decrypted(peer)
+        super().__init__(above, peer, reactor, **settings)
+        self.outgoing.blocked = lambda: self.blocked.append(self.outgoing.paused)
+
+    def decrypted(self, peer: socket.socket) -> bytes:
+        data = bytearray()
+        while True:
+            try:
+                self.peerTLS.bio_write(peer.recv(2**16))
+                while True:
+                    data += self.peerTLS.recv(2**16)
+            except SSL.WantReadError:
+                pass
+            except BlockingIOError:
+                return bytes(data)
+
+    def arrived(self, limit: int = 2**26) -> bytes:
+        return self.decrypted(self.peer)
+
+    def close(self) -> None:
+        self.outgoing.abort()
+        self.below.connectionLost(Failure(ConnectionLost()))
+        self.peer.close()
+
+
+def overTLS(below: Any, reactor: Reactor) -> Any:
+    factory = tls.TLSMemoryBIOFactory(Creator(), False, ClientFactory.forProtocol(Owner), reactor)
+    protocol = factory.buildProtocol(None)
+    protocol.makeConnection(below)
+    return protocol
+
+
+@pytest.fixture
+def secured(reactor: Reactor) -> Iterator[Callable[..., TLSLink]]:
+    links: list[TLSLink] = []
+
+    def make(sendBuffer: int = 2**20, **settings: Any) -> TLSLink:
+        plain = makeLink(reactor, sendBuffer=sendBuffer, register=False)
+        links.append(TLSLink(plain.transport, plain.peer, reactor, **settings))
+        return links[-1]
+
+    yield make
+    for made in links:
+        made.close()
+
+
+def test_over_tls_a_message_leaves_at_once_and_a_second_at_the_end_of_the_turn(
+    secured: Callable[..., TLSLink],
+) -> None:
+    it = secured()
+    it.outgoing.write([b"one"])
+    assert it.arrived() == b"one"
+    it.outgoing.write([b"two"])
+    it.outgoing.write([b"three"])
+    assert it.arrived() == b""
+    it.reactor.advance(0)
+    assert it.arrived() == b"twothree"
+    assert (it.outgoing.paused, it.blocked, it.reactor.writers) == (False, [], [])
+
+
+def test_over_tls_what_the_socket_takes_at_once_blocks_nobody(secured: Callable[..., TLSLink]) -> None:
+    """Although the transport below holds more than its mark in between."""
+    it = secured()
+    data = bytes(range(250)) * 400
+    it.outgoing.write([data])
+    assert it.arrived() == data
+    assert (it.outgoing.paused, it.blocked) == (False, [])
+    it.outgoing.pauseProducing()
+    assert it.blocked == [True]
+
+
+@pytest.mark.parametrize("size", [30_000, 500_000])
+def test_over_tls_what_the_socket_does_not_take_waits_and_is_counted(
+    secured: Callable[..., TLSLink], size: int
+) -> None:
+    it = secured(sendBuffer=4096, sendLimit=None)
+    data = bytes(range(250)) * (size // 250)
+    it.outgoing.write([data])
+    assert (it.outgoing.paused, it.blocked) == (True, [True])
+    received = it.arrived()
+    while len(received) < size:
+        left = size - len(received)
+        # A record of at most 16 KiB may have arrived in part, and has some 50 bytes of its own.
+        assert left - 16_384 <= it.outgoing.unsent <= left + 50 * (size // 16_384 + 9)
+        assert it.outgoing.writable or it.outgoing.unsent > 65_536
+        it.reactor.write()
+        received += it.arrived()
+    assert received == data
+    assert it.outgoing.unsent == 0
+    assert not it.outgoing.paused
+    assert it.changes > 0
+    it.outgoing.write([b"next"])
+    it.reactor.advance(0)
+    assert it.arrived() == b"next"
+
+
+def test_over_tls_all_is_handed_over_before_it_is_registered(secured: Callable[..., TLSLink]) -> None:
+    it = secured(sendBuffer=4096, register=False)
+    it.outgoing.writeControl([bytes(200_000)])
+    assert (it.outgoing.size, it.outgoing.paused) == (0, False)
+    received = len(it.arrived())
+    while it.reactor.writers:
+        it.reactor.write()
+        received += len(it.arrived())
+    assert received == 200_000
+
+
+def test_over_tls_on_another_transport(reactor: Reactor) -> None:
+    below = StringTransport()
+    outgoing = Outgoing(overTLS(below, reactor), reactor, 65536, None, lambda: None)
+    outgoing.register()
+    outgoing.write([b"before the handshake"])
+    assert (outgoing.size, outgoing.paused, outgoing.unsent) == (0, True, HANDOVER)
 
 
 # Order, time and memory
