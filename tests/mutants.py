@@ -77,6 +77,7 @@ class Mutant:
         before: the statement, or the expression in the head of a compound statement, as `ast.unparse` writes it.
         after: the same with the fault.
         source: the whole file with the fault.
+        number: which one it is of those in the function that are alike in all of these.
     """
 
     function: str
@@ -84,11 +85,12 @@ class Mutant:
     before: str
     after: str
     source: bytes
+    number: int
 
     @property
     def key(self) -> str:
         """How `EQUIVALENT` names it below its function."""
-        return f"{self.rule}: {self.before} -> {self.after}"
+        return f"{self.rule}{'' if self.number == 1 else f'#{self.number}'}: {self.before} -> {self.after}"
 
 
 def normalised(key: str) -> str:
@@ -129,15 +131,18 @@ class Source:
     def mutants(self, name: str, nodes: list[ast.stmt]) -> Iterator[Mutant]:
         """All mutants of one function."""
         self._initialises = name == "<module>" or name.endswith("__init__")
+        alike: Counter[tuple[str, str, str]] = Counter()
         for node in nodes:
             for rule, piece, (start, end, text) in self._changes(node, node, None):
                 first, last = self._span(piece)
                 after = (self.text[first:start] + text.encode() + self.text[end:last]).decode()
                 # An expression may have line breaks, because of what stands around it.
                 after = ast.unparse(ast.parse(after if isinstance(piece, ast.stmt) else f"({after})"))
+                one = rule, ast.unparse(piece), after
+                alike[one] += 1
                 if after != ast.unparse(piece):
                     source = self.text[:start] + text.encode() + self.text[end:]
-                    yield Mutant(f"{self.module}:{name}", rule, ast.unparse(piece), after, source)
+                    yield Mutant(f"{self.module}:{name}", *one, source, alike[one])
 
     def _changes(self, node: ast.AST, parent: ast.AST, piece: ast.AST | None) -> Iterator[tuple[str, ast.AST, Change]]:
         if isinstance(node, _SKIPPED) or (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):

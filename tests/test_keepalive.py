@@ -127,6 +127,35 @@ def test_nothing_is_left_when_it_is_lost() -> None:
     other.lose()
 
 
+def test_what_is_lost_may_be_resumed() -> None:
+    served = alive()
+    served.wire.pauseProducing()
+    served.clock.advance(25)
+    served.lose()
+    served.wire.resumeProducing()
+    served.clock.advance(0)
+    assert served.clock.getDelayedCalls() == []
+
+
+def test_it_is_looked_at_no_more_often_than_need_be() -> None:
+    served = alive()
+
+    def next_look() -> float:
+        (call,) = served.clock.getDelayedCalls()
+        return call.getTime()
+
+    assert next_look() == 20
+    ping = served.advance(20)
+    assert next_look() == 30
+    served.advance(0.5)
+    served.feed(pong(ping))
+    served.advance(9.5)
+    assert next_look() == 40.5
+    served = alive(pingTimeout=None)
+    served.advance(20)
+    assert next_look() == 40
+
+
 def test_what_is_lost_is_not_asked_while_others_are_watched() -> None:
     settings = {"pingInterval": 20, "pingTimeout": 10}
     stays = Asked(None, settings).open()
@@ -261,6 +290,29 @@ def test_one_that_takes_some_stays() -> None:
     assert "abort" not in served.transport.told
 
 
+def test_one_that_has_taken_all_since_it_was_asked_stays() -> None:
+    served = alive(transport=Slow())
+    served.wire.sendBytesMessage(bytes(100_000))
+    assert served.wire._outgoing.paused
+    served.clock.advance(25)
+    served.transport.take()
+    assert not served.wire._outgoing.paused
+    served.clock.advance(5)
+    served.clock.advance(5)
+    assert "abort" not in served.transport.told
+
+
+def test_one_that_takes_some_of_what_came_since_it_was_asked_stays() -> None:
+    served = alive(transport=Slow(), sendLimit=None)
+    assert served.advance(20)[0] == 0x89
+    served.wire.sendBytesMessage(bytes(300_000))
+    served.transport.take()
+    assert served.wire._outgoing.paused
+    served.clock.advance(10)
+    served.clock.advance(5)
+    assert "abort" not in served.transport.told
+
+
 def test_one_that_is_sent_more_and_more_and_takes_nothing_is_aborted() -> None:
     served = blocked(slowConsumer="drop")
     for _ in range(30):
@@ -301,6 +353,16 @@ def test_a_pong_answers_all_earlier_pings() -> None:
     served.feed(pong(pings[2 * size :]))
     assert third == [1]
     assert served.application.messages == []
+
+
+def test_who_asked_waits_through_later_pings() -> None:
+    served = alive(pingTimeout=None)
+    seen = results(served.wire.measureLatency())
+    served.advance(20)
+    later = served.advance(20)
+    assert seen == []
+    served.feed(pong(later))
+    assert seen == [40]
 
 
 def test_latency_times_out() -> None:
