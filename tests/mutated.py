@@ -93,4 +93,38 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.outgoing:Outgoing._handOver": {
         "number: left = 0 -> left = 1": "asked only where it was set since",
     },
+    "wsock.outgoing:Outgoing._take": {
+        "compare: len(buffer) > count -> len(buffer) >= count": "an empty buffer more, which is passed over",
+    },
+    "wsock.keepalive:Keepalive.__init__": {
+        "number: self._grace: bool | None = False -> self._grace: bool | None = True": "asked only after it was set with a Ping",
+        "number: self._taken = 0 -> self._taken = 1": "asked only after an earlier look has set it",
+        "number: self._wasFull = False -> self._wasFull = True": "asked only after an earlier look has set it",
+    },
+    "wsock.keepalive:Keepalive._startWatch": {
+        "sign: self._watch.add(self, self._reactor.seconds() + interval) -> self._watch.add(self, self._reactor.seconds() - interval)": "a look that comes too early finds a sign of life, the opening",
+    },
+    "wsock.keepalive:Keepalive._forgetQuestion": {
+        "drop: question.timer = None -> pass": "none is forgotten twice",
+        "operand: self._questions is not None and question in self._questions -> True and question in self._questions": "none is forgotten twice",
+        "operand: self._questions is not None and question in self._questions -> self._questions is not None and True": "none is forgotten twice",
+    },
+    "wsock.keepalive:Keepalive._notAnswered": {
+        "drop: answer, question.answer = (question.answer, None) -> answer, _ = (question.answer, None)": "the question was forgotten",
+        "force: answer is not None -> True": "only a question with an answer has a timer",
+    },
+    "wsock.keepalive:Keepalive._stopWatch": {
+        "drop: watch, self._watch = (self._watch, None) -> watch, _ = (self._watch, None)": "called once, and nothing is watched after it",
+    },
+    "wsock.keepalive:Keepalive._look": {
+        "operand: interval is None or self._phase != OPEN or self._isClosing() -> False or self._phase != OPEN or self._isClosing()": "without an interval there is no look",
+        "drop: return None -> pass": "what is closing is not asked",
+        "drop#3: return None -> pass": "what was aborted is not asked",
+        "compare: self._grace or (self._grace is not None and now >= deadline + _MOMENT) -> self._grace or (self._grace is not None and now > deadline + _MOMENT)": "the very instant",
+        "sign: return now + _MOMENT -> return now - _MOMENT": "the watch then looks after its shortest step, half as long",
+        "drop: self._asked = None -> pass": "what it takes from a full buffer is life, whether it was asked or not",
+    },
+    "wsock.keepalive:Keepalive._exempted": {
+        "force: self._watch is not None -> True": "no time is exempt after the loss",
+    },
 }

@@ -952,8 +952,9 @@ def test_a_message_that_has_left_is_not_counted_when_it_is_aborted(link: Callabl
     assert it.outgoing.dropped == 0
 
 
-def test_what_has_left_in_parts_is_not_sent_again(link: Callable[..., Link]) -> None:
-    it = link(sendBuffer=4096)
+@pytest.mark.parametrize("sendBuffer", [2**12, 2**17])
+def test_what_has_left_in_parts_is_not_sent_again(link: Callable[..., Link], sendBuffer: int) -> None:
+    it = link(sendBuffer=sendBuffer)
     first = bytes(range(250)) * 2000
     it.outgoing.write([first])
     it.outgoing.write([b"next"])
@@ -989,11 +990,11 @@ def oldestDropped(reactor: Reactor) -> tuple[StringTransport, Outgoing]:
 
 def test_no_more_messages_are_dropped_than_have_to(reactor: Reactor) -> None:
     transport, outgoing = oldestDropped(reactor)
-    messages = [b"\x82\x1c" + b"%028d" % number for number in range(10)]
+    messages = [b"\x82\x1c" + b"%028d" % number for number in range(12)]
     assert all(outgoing.write([message]) for message in messages)
-    assert outgoing.dropped == 5
+    assert outgoing.dropped == 7
     transport.producer.resumeProducing()
-    assert transport.value() == b"".join(messages[5:])
+    assert transport.value() == b"".join(messages[7:])
 
 
 def test_all_messages_are_dropped_where_the_protocol_says_much(reactor: Reactor) -> None:
@@ -1347,12 +1348,13 @@ def test_a_transport_that_pauses_in_its_write_is_given_no_more(reactor: Reactor)
             super().write(data)
             self.producer.pauseProducing()
 
-    transport = Full()
-    outgoing = Outgoing(transport, reactor, 65536, None, lambda: None)
+    transport, blocked = Full(), []
+    outgoing = Outgoing(transport, reactor, 65536, None, lambda: None, lambda: blocked.append(len(transport.value())))
     outgoing.register()
     outgoing.write([bytes(200_000)])
     assert (len(transport.value()), outgoing.size) == (HANDOVER, 200_000 - HANDOVER)
     assert outgoing.unsent == 200_000
+    assert blocked == [HANDOVER]
     transport.producer.resumeProducing()
     assert (len(transport.value()), outgoing.size) == (2 * HANDOVER, 200_000 - 2 * HANDOVER)
     outgoing.abort()
@@ -1552,6 +1554,7 @@ def test_over_tls_all_is_handed_over_before_it_is_registered(secured: Callable[.
     it = secured(sendBuffer=4096, register=False)
     it.outgoing.writeControl([bytes(200_000)])
     assert (it.outgoing.size, it.outgoing.paused) == (0, False)
+    assert it.outgoing.unsent > 150_000
     received = len(it.arrived())
     while it.reactor.writers:
         it.reactor.write()
