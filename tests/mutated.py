@@ -6,7 +6,7 @@ GUARDED: dict[str, list[str]] = {
     "wsock.watch": ["watch", "keepalive"],
     "wsock.transports": ["outgoing", "protocol", "sending", "keepalive"],
     "wsock.outgoing": ["sending", "broadcast", "delivery", "outgoing", "client", "keepalive"],
-    "wsock.broadcast": ["broadcast"],
+    "wsock.broadcast": ["broadcast", "copies"],
     "wsock.delivery": ["delivery", "keepalive", "sending", "protocol", "server"],
     "wsock.sending": ["sending", "delivery", "protocol", "client"],
     "wsock.keepalive": ["keepalive", "sending", "protocol"],
@@ -126,5 +126,29 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     },
     "wsock.keepalive:Keepalive._exempted": {
         "force: self._watch is not None -> True": "no time is exempt after the loss",
+    },
+    "wsock.watch:<module>": {
+        "number: _SPARE: Final = 64 -> _SPARE: Final = 64 + 1": "only how often what is gone is looked for",
+    },
+    "wsock.watch:Watch.__init__": {
+        "number: self._number = 0 -> self._number = 1": "only which of two is greater is asked",
+    },
+    "wsock.watch:Watch.leave": {
+        "force: len(self._due) > self._most -> True": "only how often what is gone is looked for",
+        "compare: len(self._due) > self._most -> len(self._due) >= self._most": "only how often what is gone is looked for",
+        "drop: self._most = 2 * len(self._due) + _SPARE -> pass": "only how often what is gone is looked for",
+        "sign: self._most = 2 * len(self._due) + _SPARE -> self._most = 2 * len(self._due) - _SPARE": "only how often what is gone is looked for",
+        "number: self._most = 2 * len(self._due) + _SPARE -> self._most = (2 + 1) * len(self._due) + _SPARE": "only how often what is gone is looked for",
+    },
+    "wsock.watch:Watch._schedule": {
+        "force: self._call.getTime() > self._reactor.seconds() + delay -> True": _SLOWER,
+        "compare: self._call.getTime() > self._reactor.seconds() + delay -> self._call.getTime() >= self._reactor.seconds() + delay": _SLOWER,
+        "sign: self._call.getTime() > self._reactor.seconds() + delay -> self._call.getTime() > self._reactor.seconds() - delay": _SLOWER,
+    },
+    "wsock.watch:watchOf": {
+        "operand: return _watches.get(id(reactor)) or _watches.setdefault(id(reactor), Watch(reactor)) -> return False or _watches.setdefault(id(reactor), Watch(reactor))": _SLOWER,
+    },
+    "wsock.broadcast:Group._send": {
+        "force: transport._attached is not None -> True": _SLOWER,
     },
 }

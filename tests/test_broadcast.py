@@ -139,6 +139,18 @@ def test_a_slow_peer_hurts_nobody(policy: str) -> None:
         assert sent < 2.2 * count
 
 
+def test_what_is_sent_to_all_pauses_a_producer() -> None:
+    """Which heard nothing when the transport took no more, since little was unsent."""
+    group, (served,) = members(1, highWaterMark=300_000, sendLimit=None)
+    producer = Producer()
+    served.wire.attachProducer(producer)
+    served.wire.sendBytesMessage(bytes(100_000))
+    assert served.wire._outgoing.paused
+    assert producer.told == []
+    group.sendBytesMessage(bytes(200_000))
+    assert producer.told == ["pause"]
+
+
 def test_dropped_are_the_oldest() -> None:
     group, (served,) = members(1, sendLimit=100_000, slowConsumer="drop")
     served.wire.ping(b"first")

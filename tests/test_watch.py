@@ -47,6 +47,26 @@ def test_one_that_is_due_earlier_is_not_late() -> None:
     assert early.times == [2]
 
 
+def test_one_that_is_due_soon_is_not_late() -> None:
+    clock = Clock()
+    watch = Watch(clock)
+    soon = Looked(clock, lambda now: None)
+    watch.add(soon, 0.5)
+    clock.advance(0.5)
+    assert soon.times == [0.5]
+
+
+def test_those_that_have_left_are_not_looked_at_for_others() -> None:
+    clock = Clock()
+    watch = Watch(clock)
+    left, stays = Looked(clock, lambda now: None), Looked(clock, lambda now: None)
+    watch.add(left, 1)
+    watch.leave()
+    watch.add(stays, 5)
+    clock.pump([1] * 5)
+    assert (left.times, stays.times) == ([], [5])
+
+
 def test_ten_thousand_cost_a_delayed_call_now_and_then() -> None:
     clock = Clock()
     made = 0
@@ -87,7 +107,9 @@ def test_it_keeps_nothing_alive() -> None:
     watch.add(stays, 1)
     del gone
     gc.collect()
-    clock.advance(1)
+    with logged() as events:
+        clock.advance(1)
+    assert events == []
     assert times == []
     assert stays.times == [1]
 
@@ -112,7 +134,9 @@ def test_one_that_fails_does_not_hold_up_others(error: type[BaseException]) -> N
     assert failures(events) == ["look"]
     assert other.times == [1]
     # It is looked at again, a little later.
-    clock.advance(60)
+    clock.advance(59)
+    assert failing.times == [1]
+    clock.advance(1)
     assert failing.times == [1, 61]
 
 
@@ -149,3 +173,20 @@ def test_those_that_are_gone_are_forgotten_before_they_are_due() -> None:
     assert len(watch._due) < 200
     clock.advance(86400)
     assert stays.times == [86400]
+
+
+def test_those_that_stay_are_looked_at_in_time_when_others_are_forgotten() -> None:
+    clock = Clock()
+    watch = Watch(clock)
+    # Neither as they come nor the other way round; each third one stays.
+    due = {number: 1 + number * 7919 % 1000 for number in range(1000)}
+    all_of_them = {number: Looked(clock, lambda now: None) for number in due}
+    for number, when in due.items():
+        watch.add(all_of_them[number], when)
+    for number in [number for number in due if number % 3]:
+        del all_of_them[number]
+        watch.leave()
+    clock.pump([1] * 1000)
+    assert {number: one.times for number, one in all_of_them.items()} == {
+        number: [when] for number, when in due.items() if number % 3 == 0
+    }
