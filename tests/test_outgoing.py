@@ -877,8 +877,11 @@ def test_what_a_wrapped_transport_holds_is_not_taken(link: Callable[..., Link]) 
     assert it.outgoing.taken == received
 
 
-def test_a_system_that_does_not_say_what_it_holds(link: Callable[..., Link], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transports, "_OUTQ", 0)
+@pytest.mark.parametrize("code", [None, 0])
+def test_a_system_that_does_not_say_what_it_holds(
+    link: Callable[..., Link], monkeypatch: pytest.MonkeyPatch, code: int | None
+) -> None:
+    monkeypatch.setattr(transports, "_OUTQ", code)
     it = link(sendBuffer=4096)
     it.outgoing.write([bytes(50_000)])
     assert it.outgoing.untaken == it.outgoing.unsent > 0

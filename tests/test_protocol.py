@@ -678,6 +678,17 @@ def test_a_flood_behind_our_close(how: str, data: bytes) -> None:
     flood(served, data)
 
 
+@pytest.mark.parametrize("first", [0x81, 0x82])
+def test_messages_that_are_delivered_behind_our_close_are_no_flood(first: int) -> None:
+    served = opened()
+    served.wire.loseConnection()
+    messages = masked(first, 65528) * 2
+    for _ in range(2**24 // len(messages) + 2):
+        served.wire.dataReceived(messages)
+    assert "abort" not in served.transport.told
+    assert len(served.application.messages) == 2 * (2**24 // len(messages) + 2)
+
+
 def test_a_flood_to_a_client_behind_a_fault() -> None:
     asked = Asked(transport=HalfCloseable()).open()
     asked.feed(bytes.fromhex("c100"))
