@@ -186,4 +186,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.delivery:Delivery.dataReceived": {
         "element: len(events) == 1 and isinstance(events[0], (BinaryReceived, TextReceived)) and (not self._skipping) -> len(events) == 1 and isinstance(events[0], (TextReceived,)) and (not self._skipping)": _SLOWER,
     },
+    "wsock.sending:<module>": {
+        "number: _PATIENCE: Final = 1 -> _PATIENCE: Final = 0": _SLOWER,
+    },
 }
