@@ -46,9 +46,9 @@ GUARDED: dict[str, list[str]] = {
     "wsock.tlsfailures": ["tlsfailures"],
     "wsock.contract": ["contract", "copies"],
     "wsock.request": ["request", "server"],
-    "wsock.sansio.frames": ["frames", "messages"],
-    "wsock.sansio.messages": ["messages", "frames", "connection"],
-    "wsock.sansio.connection": ["connection", "delivery"],
+    "wsock.sansio.frames": ["frames", "messages", "copies"],
+    "wsock.sansio.messages": ["messages", "frames", "connection", "copies"],
+    "wsock.sansio.connection": ["connection", "delivery", "copies"],
     "wsock.sansio.handshake": ["handshake"],
     "wsock.sansio.http": ["http", "handshake"],
     "wsock.sansio.body": ["body"],
@@ -188,5 +188,15 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     },
     "wsock.sending:<module>": {
         "number: _PATIENCE: Final = 1 -> _PATIENCE: Final = 0": _SLOWER,
+    },
+    "wsock.sansio.frames:MaskedFrameWriter.encode": {
+        "force: length < 126 and final -> False": _SLOWER,
+    },
+    "wsock.sansio.messages:MessageReader.read": {
+        "force: self._data or self._head -> True": _SLOWER,
+        "force: length < 126 and end <= size and (length <= payload) and (first == 130 or first == 129) -> False": _SLOWER,
+    },
+    "wsock.sansio.messages:Assembler.__setstate__": {
+        "number: self._payload.extend(payload, 0, len(payload), b'', 0, len(payload)) -> self._payload.extend(payload, 0, len(payload), b'', 1, len(payload))": "without a mask its place makes no difference",
     },
 }

@@ -149,6 +149,9 @@ def test_a_code_point_in_three_fragments():
     # F18: U+20AC is E2 82 AC.
     check(frame(0x01, b"\xe2") + frame(0x00, b"\x82") + frame(0x80, b"\xac"), [("text", "\u20ac")])
     check(frame(0x01, b"\xf0\x9f") + frame(0x00, b"") + frame(0x80, b"\x98\x80!"), [("text", "\U0001f600!")])
+    # The last before the surrogates, and the first of those behind them: U+D7FF, U+E000.
+    check(frame(0x01, b"\xed\x9f") + frame(0x80, b"\xbf"), [("text", "\ud7ff")])
+    check(frame(0x01, b"\xee") + frame(0x80, b"\x80\x80"), [("text", "\ue000")])
 
 
 #: Bytes that begin no UTF-8 (RFC 3629 section 4), each up to the first byte that tells.
