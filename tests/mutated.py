@@ -185,6 +185,8 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     },
     "wsock.delivery:Delivery.dataReceived": {
         "element: len(events) == 1 and isinstance(events[0], (BinaryReceived, TextReceived)) and (not self._skipping) -> len(events) == 1 and isinstance(events[0], (TextReceived,)) and (not self._skipping)": _SLOWER,
+        "force: self._undelivered -> True": _SLOWER,
+        "element: len(events) == 1 and isinstance(events[0], (BinaryReceived, TextReceived)) and (not self._skipping) -> len(events) == 1 and isinstance(events[0], (BinaryReceived,)) and (not self._skipping)": _SLOWER,
     },
     "wsock.sending:<module>": {
         "number: _PATIENCE: Final = 1 -> _PATIENCE: Final = 0": _SLOWER,
@@ -198,5 +200,9 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     },
     "wsock.sansio.messages:Assembler.__setstate__": {
         "number: self._payload.extend(payload, 0, len(payload), b'', 0, len(payload)) -> self._payload.extend(payload, 0, len(payload), b'', 1, len(payload))": "without a mask its place makes no difference",
+    },
+    "wsock.delivery:Delivery.__init__": {
+        "number: self._life = 0.0 -> self._life = 1": "set by the opening",
+        "number: self._undelivered = 0 -> self._undelivered = 1": "one byte of 16 MiB",
     },
 }
