@@ -262,6 +262,8 @@ def test_help(command: list[str], tmp_path: Path) -> None:
     for option in ("-p, --port=", "--route=", "--max-message-size=", "--help", "[default: 8080]", "1048576", "16M"):
         assert option in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
+    # No hole within a sentence; columns begin with a capital letter.
+    assert not re.search(r"[a-z,;:]  +[a-z]", result.stdout)
 
 
 @pytest.mark.parametrize("command", [TWISTD, TWIST], ids=["twistd", "twist"])

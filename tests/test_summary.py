@@ -83,7 +83,7 @@ def test_a_flood_is_summed_up(clock: Clock, summary: Summary, events: list[LogEv
 def test_flushing(clock: Clock, summary: Summary, events: list[LogEvent]) -> None:
     summary.flush()
     add(summary, 7)
-    clock.advance(2.5)
+    clock.advance(2.7)
     lines(events)
     summary.flush()
     assert lines(events) == ["refused 2 more in 3 s, the last peer 7: full"]

@@ -348,7 +348,7 @@ def _lostTooEarly(reason: Failure, transport: Any, decoder: ResponseDecoder | No
         if not isinstance(error, (ConnectionDone, ConnectionLost, ConnectionAborted)):
             why += f": {error!r}"
         elif decoder is not None and not decoder.has_started and not ISSLTransport.providedBy(transport):
-            why += "; so does a server that speaks TLS on this port, whose URL begins with wss://"
+            why += ": if it speaks TLS on this port, write wss:// in the URL"
     dropped = WebSocketDropped(why)
     dropped.__cause__ = error
     return dropped

@@ -30,10 +30,11 @@ def excerpt(text: str) -> str:
 
 def formatAddress(address: object) -> str:
     """Returns an address as logs have it: ``host:port``, IPv6 in brackets; a UNIX socket's path, or ``unix``."""
+    # A host is whatever the client of a port with the PROXY protocol (haproxy:) says.
     if isinstance(address, IPv4Address):
-        return f"{address.host}:{address.port}"
+        return f"{excerpt(address.host)}:{address.port}"
     if isinstance(address, IPv6Address):
-        return f"[{address.host}]:{address.port}"
+        return f"[{excerpt(address.host)}]:{address.port}"
     if isinstance(address, UNIXAddress):
         name = address.name
         return excerpt(name.decode("utf-8", "replace") if isinstance(name, bytes) else name or "") or "unix"

@@ -9,7 +9,6 @@ Rules:
 
 from __future__ import annotations
 
-from math import ceil
 from typing import Any, Final
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -98,7 +97,7 @@ class Summary:
     def _sumUp(self) -> None:
         self._call = None
         now = self._reactor.seconds()
-        seconds = max(1, ceil(now - self._began))
+        seconds = max(1, round(now - self._began))
         count, self._count = self._count, 0
         last, self._last = self._last, {}
         # Lines are written again, the next few.

@@ -184,7 +184,7 @@ def test_a_path_where_nothing_is(console: Console) -> None:
     console.click("toggle")
     console.shows("Disconnected")
     console.connect("/nonesuch")
-    console.logs(f"connecting to {console.url}/nonesuch", "refused with 404 Not Found")
+    console.logs(f"connecting to {console.url}/nonesuch", "refused a plain request for the path gets 404 Not Found")
     console.shows("Disconnected")
     # The browser tells developers of both requests, and there is nothing of ours.
     websocket, plain = console.page.complaints
@@ -473,7 +473,7 @@ def test_colours(console: Console) -> None:
     console.click("toggle")
     console.tells("error ")
     console.connect("/nonesuch")
-    console.tells("refused with 404")
+    console.tells("refused a plain request for the path gets 404")
     console.page.complaints.clear()
     script = """(() => {
       const luminance = (colour) => {

@@ -433,7 +433,7 @@ def test_the_end_of_reconnecting(console: Console) -> None:
 
     def refused() -> None:
         console.connect("/nonesuch")
-        console.logs("refused with 404 Not Found")
+        console.logs("refused a plain request for the path gets 404 Not Found")
         console.shows("Reconnecting")
         assert console.value("toggle", "textContent") == "Stop"
 
@@ -579,13 +579,13 @@ def test_refusals(browser: Inspector, serve: Serve) -> None:
     assert console.value("url") == f"{console.url}/"
     assert console.log() == []
     for name, words in [
-        ("text", "with 403 Forbidden: <b>Origin [1m\u20ac</b> is not allowed"),
-        ("same", "with 403 Forbidden"),
-        ("html", "with 500 Internal Server Error"),
-        ("long", f"with 503 Service Unavailable: {'a' * 300}\u2026"),
+        ("text", "a plain request for the path gets 403 Forbidden: <b>Origin [1m\u20ac</b> is not allowed"),
+        ("same", "a plain request for the path gets 403 Forbidden"),
+        ("html", "a plain request for the path gets 500 Internal Server Error"),
+        ("long", f"a plain request for the path gets 503 Service Unavailable: {'a' * 300}\u2026"),
         ("page", "no WebSocket is there, or not for this page (a plain request gets 200 OK)"),
         ("away", "the path redirects, and a WebSocket follows no redirect"),
-        ("none?a=b", "with 404 Not Found"),
+        ("none?a=b", "a plain request for the path gets 404 Not Found"),
         ("upgrade", "a WebSocket may be there, but not for this page (a plain request gets 426)"),
     ]:
         console.connect(f"/{name}")
@@ -656,7 +656,7 @@ def test_over_tls(certificate: tuple[Path, Path], tmp_path: Path) -> None:
             console.click("toggle")
             console.shows("Disconnected")
             console.connect("/nonesuch")
-            console.logs("refused with 404 Not Found")
+            console.logs("refused a plain request for the path gets 404 Not Found")
             console.connect("ws://mixed.example/")
             console.logs("error Can’t connect: this page came over https, and so it may connect to wss:// only")
 

@@ -214,7 +214,7 @@ def test_plain_text_at_a_tls_port(client: Client, listen: Listen, serve: Serve, 
         assert str(error) == "the server speaks TLS on this port: write wss:// in the URL"
     else:
         error = attempt.error(WebSocketDropped)
-        assert str(error).startswith("the connection was lost before the server answered; so does a server that speaks")
+        assert str(error).startswith("the connection was lost before the server answered: if it speaks TLS")
         assert "wss://" in str(error)
 
 

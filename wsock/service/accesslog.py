@@ -181,7 +181,7 @@ class AccessLog:
         while self._waiting and (left := end - time.monotonic()) > 0:
             self._isWritable(left)
             self.flush()
-        if self.path is not None:
+        if self._isOurs:
             with suppress(OSError):
                 os.close(self._descriptor)
 
@@ -215,6 +215,14 @@ class AccessLog:
 
     def _take(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._isOurs = self.path is not None
+        if self.path is None and os.isatty(descriptor):
+            # A terminal that is writable may still make a write wait (Control-S, a window that nobody draws): it is
+            # opened once more, since not to wait is a property of the open file.
+            with suppress(OSError):
+                flags = os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
+                self._descriptor = descriptor = os.open(os.ttyname(descriptor), flags)
+                self._isOurs = True
         #: Asked whether it can be written without waiting; None where that is always so, or can't be known.
         self._poll: select.poll | None = None
         self._portion = _WAITING_BYTES

@@ -40,6 +40,9 @@ def explain(error: BaseException, description: str = "") -> str:
         description: the endpoint that it is about.
     """
     if isinstance(error, CannotListenError):
+        if not isinstance(error.socketError, BaseException):
+            # A UNIX socket's lock, which another process holds: Twisted has a text in the place of an error.
+            return "Address already in use"
         error = error.socketError
     if isinstance(error, OSError) and error.strerror:
         # Not of a lock: Twisted's are links to a number.

@@ -12,7 +12,7 @@ from twisted.application.service import MultiService, Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReactorCore, IStreamServerEndpoint
-from twisted.logger import Logger, LogLevel
+from twisted.logger import Logger, LogLevel, jsonFileLogObserver
 from twisted.python import log
 from twisted.python.failure import Failure
 from twisted.python.usage import Options as BaseOptions
@@ -21,6 +21,7 @@ from twisted.python.usage import UsageError
 from .. import __version__, implementation
 from ..contract import Settings
 from ..factory import GRACE_SECONDS
+from ..log import formatAddress
 from ..sansio.errors import LocalProtocolError
 from ..sansio.handshake import check_origins
 from ..sansio.http import split_target
@@ -171,6 +172,10 @@ def _checkPath(option: str, text: str, path: str) -> None:
 
 for _name, _method in settingOptions().items():
     setattr(Options, _name, _method)
+for _name, _method in list(vars(Options).items()):
+    if _name.startswith("opt_") and _method.__doc__ is not None:
+        # The lines of a docstring are indented, and its text is the help.
+        _method.__doc__ = " ".join(_method.__doc__.split())
 
 
 class ListeningService(Service):
@@ -284,6 +289,8 @@ class WebSocketService(MultiService):
         self._wasAnnounced = False
         #: What `stopService` returned, while it has not fired.
         self._stopped: Deferred[None] | None = None
+        #: Whether a second signal came before `stopService` was called.
+        self._endsAtOnce = False
 
     def privilegedStartService(self) -> None:
         """Opens the ports, with the rights that twistd was started with."""
@@ -325,6 +332,8 @@ class WebSocketService(MultiService):
         stopped: Deferred[None] = Deferred()
         self._stopped = stopped
         Deferred.fromCoroutine(self._stop(super().stopService())).addBoth(self._hasStopped)
+        if self._endsAtOnce:
+            self._endAtOnce()
         return stopped
 
     def _hasStopped(self, result: Any) -> None:
@@ -337,6 +346,7 @@ class WebSocketService(MultiService):
 
     def _endAtOnce(self) -> None:
         """Aborts the connections, and lets the reactor end without those that can't be."""
+        self._endsAtOnce = True
         if self._stopped is not None:
             for connection in self.factory.connections:
                 connection.abortConnection()
@@ -346,9 +356,9 @@ class WebSocketService(MultiService):
 
 def _accessLine(timestamp: str, request: Any) -> str:
     """One line of the log for a page; without the query and without an authority, where people put secrets."""
-    address = request.getClientAddress()
+    peer = formatAddress(request.getClientAddress())
     path = split_target(request.uri.decode("latin-1"))[1]
-    return f"{getattr(address, 'host', address)} {request.method.decode('latin-1')!r} {path!r} {request.code}"
+    return f"{peer} {request.method.decode('latin-1')!r} {path!r} {request.code}"
 
 
 def _makeAccessLog(options: Options, reactor: Any) -> AccessLog | None:
@@ -362,7 +372,9 @@ def _makeAccessLog(options: Options, reactor: Any) -> AccessLog | None:
     inForeground = parent is not None and (sys.platform == "win32" or parent.get("nodaemon", True))
     isTaken = any("stdio" in description.split(":") for description in options.ports)
     if where is None:
-        where = "-" if inForeground and not isTaken else "none"
+        # Where nobody looks, `twist` writes its log as JSON: other lines would be no part of it.
+        isJSON = parent is not None and parent.get("fileLogObserverFactory") is jsonFileLogObserver
+        where = "-" if inForeground and not isTaken and not isJSON else "none"
         if where == "-" and sys.__stdout__ is None:
             where = "none"
     if where == "none":

@@ -157,7 +157,7 @@ function inWords({ type, status, statusText }, text) {
   if (type === "opaqueredirect") return "the path redirects, and a WebSocket follows no redirect";
   if (status === 426) return `a WebSocket may be there, but not for this page (a plain request gets ${phrase})`;
   if (status < 400) return `no WebSocket is there, or not for this page (a plain request gets ${phrase})`;
-  return `with ${phrase}` + (text && text !== statusText ? `: ${text}` : "");
+  return `a plain request for the path gets ${phrase}` + (text && text !== statusText ? `: ${text}` : "");
 }
 
 // The beginning of a plain text, in one line.
