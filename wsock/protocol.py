@@ -89,7 +89,18 @@ class WireProtocol(Keepalive):
         subprotocol: the one agreed on, or None.
     """
 
-    __slots__ = ("_closers", "_gone", "_groups", "_lastSent", "_timer", "factory", "request", "response", "subprotocol")
+    __slots__ = (
+        "_closers",
+        "_ending",
+        "_gone",
+        "_groups",
+        "_lastSent",
+        "_timer",
+        "factory",
+        "request",
+        "response",
+        "subprotocol",
+    )
 
     _log = ClassLogger()
 
@@ -108,6 +119,8 @@ class WireProtocol(Keepalive):
         self._groups: list[Group] | None = None
         #: Why we gave the peer up.
         self._gone: str | None = None
+        #: What loses a transport whose TLS has ended; a timer of its own, since no other may take its place.
+        self._ending: IDelayedCall | None = None
         #: The opening timer; later the closing timer, or what watches over the queue before our last bytes.
         self._timer: IDelayedCall | None = None
         #: Our last bytes, a Close or a refusal, have left the queue: the closing timer runs.
@@ -158,6 +171,7 @@ class WireProtocol(Keepalive):
             return
         phase, self._phase = self._phase, LOST
         self._stopTimer()
+        self._stopEnding()
         tls = tlsBelow(self._transport)
         if tls is not None:
             forgetTLSEnd(tls)
@@ -259,6 +273,7 @@ class WireProtocol(Keepalive):
         self._held = None
         self._connection.eof = True
         self._stopTimer()
+        self._stopEnding()
         self._outgoing.abort()
         self._stopProducer()
         below = lowest(self._transport)
@@ -406,10 +421,10 @@ class WireProtocol(Keepalive):
             # Our last bytes are with the transport below, and have until the closing timeout.
             outgoing.unregister()
         else:
-            self._startTimer(0, self._loseEnded)
+            self._ending = self._reactor.callLater(0, self._loseEnded)
 
     def _loseEnded(self) -> None:
-        self._timer = None
+        self._ending = None
         self._outgoing.abort()
         # The transport below closes now, once it has written what it holds.
         self._outgoing.unregister()
@@ -417,19 +432,28 @@ class WireProtocol(Keepalive):
         below = stockBelowTLS(tlsBelow(self._transport))
         if below is None:
             if seconds is not None:
-                self._startTimer(seconds, self._closeTimedOut)
+                self._ending = self._reactor.callLater(seconds, self._endTimedOut)
         else:
             self._drainEnded(below, None, None if seconds is None else self._reactor.seconds() + seconds)
 
     def _drainEnded(self, below: Any, before: int | None, deadline: float | None) -> None:
         """Gives a peer that still reads the last whole messages, and waits for no other."""
-        self._timer = None
+        self._ending = None
         left = push(below)
         late = deadline is not None and self._reactor.seconds() >= deadline
         if left and not late and (before is None or left < before):
-            self._startTimer(_DRAIN_SECONDS, self._drainEnded, below, left, deadline)
+            self._ending = self._reactor.callLater(_DRAIN_SECONDS, self._drainEnded, below, left, deadline)
         else:
             lose(below)
+
+    def _endTimedOut(self) -> None:
+        self._ending = None
+        self.abortConnection()
+
+    def _stopEnding(self) -> None:
+        if self._ending is not None:
+            self._ending.cancel()
+            self._ending = None
 
     def _peerGone(self, seconds: float) -> None:
         self._gone = f"no sign of life for {seconds} s after it was asked"

@@ -11,6 +11,7 @@ from integration.peer import PATIENCE, within
 from integration.servers import Echo, Serve
 from integration.streams import Client, Listen, call, connecting
 from integration.tls import TLSPeer, answer_tls, call_tls
+from twisted.internet.task import deferLater
 
 from wsock import WebSocketDropped, WebSocketEnded, WebSocketStream
 
@@ -171,6 +172,28 @@ def test_an_end_while_the_application_pauses(side: Callable[..., Side], end: Cal
     call(it.application.transport.pauseProducing)
     end(it.peer)
     call(it.application.transport.resumeProducing)
+    it.expect_told()
+
+
+class Taking(Echo):
+    """Takes a turn of the reactor for each message, and gets more than are taken in ahead."""
+
+    def bytesMessageReceived(self, data: bytes) -> Any:
+        from twisted.internet import reactor
+
+        return deferLater(reactor, 0)
+
+
+@pytest.mark.parametrize("count", [15, 16, 17, 40])
+@pytest.mark.parametrize("end", [notify, close_and_notify])
+def test_an_end_behind_messages_that_take_their_time(
+    side: Callable[..., Side], end: Callable[[TLSPeer], None], count: int
+) -> None:
+    """Their delivery, and the Close that is found by it, put off nothing."""
+    it = side(Taking())
+    it.fill()
+    it.peer.put(*(it.peer.encrypted(it.peer.frame_of(0x82, b"a")) for _ in range(count)))
+    end(it.peer)
     it.expect_told()
 
 
