@@ -18,9 +18,13 @@ class WebSocketError(Exception):
     """
 
     def __reduce__(self) -> Any:
-        # That of BaseException calls the class with what is in `args`, which is less than what ours take, and finds no
-        # attributes of a compiled class, where there is no `__dict__` before the first of them is set.
-        return make_empty, (type(self), self.args), dict(getattr(self, "__dict__", {}))
+        # That of BaseException calls the class with what is in `args`, which is less than what ours take. Of a compiled
+        # class it finds the attributes on Python 3.13 alone, and there `__dict__` does not.
+        facts = dict(getattr(self, "__dict__", {}))
+        reduced: Any = BaseException.__reduce__(self)
+        if len(reduced) > 2:
+            facts.update(reduced[2])
+        return make_empty, (type(self), self.args), facts
 
 
 class LocalProtocolError(WebSocketError, ValueError):
