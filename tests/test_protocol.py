@@ -695,8 +695,9 @@ def test_a_flood_to_a_client_behind_a_fault() -> None:
     flood(asked, bytes(65536))
 
 
-def test_a_large_message_that_was_under_way_when_we_closed_is_delivered() -> None:
-    served = opened(settings={"maxMessageSize": 2**25})
+@pytest.mark.parametrize("limit", [2**25, None])
+def test_a_large_message_that_was_under_way_when_we_closed_is_delivered(limit: int | None) -> None:
+    served = opened(settings={"maxMessageSize": limit})
     size = 2**25 - 10
     message = b"\x82\xff" + size.to_bytes(8, "big") + bytes(4 + size)
     served.feed(message[:1000])

@@ -338,9 +338,13 @@ class Delivery:
         if not self._skipping and any(isinstance(event, (BinaryReceived, TextReceived)) for event in events):
             self._undelivered = 0
             return
-        self._undelivered += size
         # A large message may be under way.
-        if self._undelivered > max(_UNDELIVERED, self._settings.maxMessageSize or 0):
+        limit = self._settings.maxMessageSize
+        if limit is None and self._phase == OPEN and not self._skipping:
+            # Without a limit nobody knows when it is too large; it has until the closing timeout.
+            return
+        self._undelivered += size
+        if self._undelivered > max(_UNDELIVERED, limit or 0):
             self.abortConnection()
 
     def _takeHeld(self) -> bytes:

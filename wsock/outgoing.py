@@ -20,11 +20,23 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
-from twisted.internet.interfaces import IPushProducer, IReactorTime, ISSLTransport
+from twisted.internet.interfaces import IPushProducer, IReactorTime
 from zope.interface import implementer
 
 from .sansio.constants import CLOSE, PING
-from .transports import held, isStock, isTLS, mayTrySocket, push, queuedBySystem, stockBelow, writeTLS
+from .transports import (
+    flushTLS,
+    held,
+    isStartedTLS,
+    isStock,
+    isTLS,
+    mayTrySocket,
+    push,
+    queuedBySystem,
+    stockBelow,
+    tlsBelow,
+    writeTLS,
+)
 from .turn import turnOf
 
 #: What a transport is given at a time. One byte more than `FileDescriptor.bufferSize`, because a transport pauses its
@@ -189,6 +201,11 @@ class Outgoing:
     def end(self) -> None:
         """The transport takes nothing any more: what waits, and what is still to be written, is not going to leave."""
         self._ended = self.paused = True
+
+    @property
+    def ended(self) -> bool:
+        """Whether `end` was called: what waits is not going to leave."""
+        return self._ended
 
     @property
     def registered(self) -> bool:
@@ -373,9 +390,9 @@ class Outgoing:
         """The transport is lost: the two let go of each other."""
         self.abort()
         self.writabilityChanged = self.blocked = _nothing
-        if self._registered and ISSLTransport.providedBy(self._transport):
+        if self._registered and tlsBelow(self._transport) is not None and not isStartedTLS(self._transport):
             # One of TLS would hold its producer, and Twisted leaves a cycle that holds it.
-            self._transport.unregisterProducer()  # type: ignore[attr-defined]
+            self._transport.unregisterProducer()
         self._transport = self._tls = self._below = None
         self._stock = self._registered = self.paused = False
 
@@ -495,7 +512,7 @@ class Outgoing:
         try:
             self._give(portion)
             if below is not None:
-                left = push(below)
+                left = push(below) if self._turn.allows(len(portion)) else held(below)
         finally:
             self._handing = False
         if below is None:
@@ -511,6 +528,9 @@ class Outgoing:
     def _give(self, data: bytes) -> None:
         if self._tls is None:
             self._transport.write(data)
+            if not self._stock:
+                # TLS below a policy would keep small writes for the next turn, which may not come.
+                flushTLS(self._transport)
         else:
             # All bytes of a connection go this one way, or they would overtake each other.
             writeTLS(self._tls, data)

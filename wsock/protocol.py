@@ -499,7 +499,8 @@ class WireProtocol(Keepalive):
     def _whenSent(self, then: Callable[[], None]) -> None:
         """Calls ``then`` when our last bytes have left the queue; a peer that takes none of them is aborted."""
         self._updateReading()
-        if not self._lastSent:
+        if not self._lastSent and not self._outgoing.ended:
+            # Where TLS has ended, the timer is that of the end, which has begun.
             self._watchQueue()
         self._outgoing.whenDrained(then)
 

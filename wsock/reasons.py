@@ -35,6 +35,7 @@ def _twin(error: BaseException) -> BaseException:
         # Its constructor takes other arguments than it remembers.
         kind = type(error)
         twin = kind.__new__(kind, *error.args)
+        twin.args = error.args
         twin.__dict__.update(error.__dict__)
     return twin
 

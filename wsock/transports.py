@@ -142,9 +142,18 @@ def isTLS(transport: object) -> bool:
     return kind in classes or kind in classes.values()
 
 
+def isStartedTLS(transport: Any) -> bool:
+    """Whether ``transport`` is one of Twisted's own over a socket, and its ``startTLS`` was called."""
+    return type(transport) in _STOCK and bool(transport.TLS)
+
+
 def tlsBelow(transport: Any) -> Any:
     """Twisted's TLS that this transport is, or at some depth wraps; None where there is none."""
     while transport is not None and not isTLS(transport):
+        if isStartedTLS(transport):
+            # A transport that ``startTLS`` was called of is the one that TLS stands on; it forgets TLS when it is lost.
+            above = getattr(transport, "protocol", None)
+            return above if isTLS(above) else None
         transport = getattr(transport, "transport", None)
     return transport
 
@@ -154,6 +163,17 @@ def writeTLS(transport: Any, data: bytes) -> None:
     from twisted.protocols.tls import TLSMemoryBIOProtocol
 
     TLSMemoryBIOProtocol.write(transport, data)
+
+
+def flushTLS(transport: Any) -> None:
+    """Has TLS somewhere below a transport encrypt what it keeps for the next turn, and its socket take that."""
+    tls = tlsBelow(transport)
+    aggregator = getattr(tls, "_aggregator", None)
+    if aggregator is not None:
+        aggregator.flush()
+        below = stockBelowTLS(tls)
+        if below is not None:
+            push(below)
 
 
 def tellTLSEnd(transport: Any, ended: Callable[[], None]) -> None:
@@ -176,10 +196,19 @@ def forgetTLSEnd(transport: Any) -> None:
     transport.__dict__.pop("_wsockEnded", None)
 
 
+@cache
+def _bypassTLS() -> type:
+    from twisted.internet._newtls import _BypassTLS
+
+    return _BypassTLS
+
+
 def stockBelowTLS(transport: Any) -> Any:
     """The stock transport right below Twisted's TLS, while it is connected; else None."""
     below = transport.transport
-    return below if isStock(below) and below.connected else None
+    # After ``startTLS`` something stands between, by which TLS writes past itself.
+    below = getattr(below, "_connection", below) if type(below) is _bypassTLS() else below
+    return below if type(below) in _STOCK and below.connected else None
 
 
 def lose(transport: Any) -> None:

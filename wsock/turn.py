@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from .log import CAUGHT, ClassLogger
+
+#: How much is written through to sockets in one turn, in bytes; smaller pieces do not count.
+_TURN_BYTES: Final = 2**20
+_SMALL_BYTES: Final = 2**14
 
 
 class Flushable(Protocol):
@@ -20,7 +24,7 @@ class Flushable(Protocol):
 class Turn:
     """The present turn of one reactor, shared by all connections on it."""
 
-    __slots__ = ("__weakref__", "_call", "_reactor", "number", "waiting")
+    __slots__ = ("__weakref__", "_call", "_reactor", "_written", "number", "waiting")
 
     _log = ClassLogger()
 
@@ -30,12 +34,22 @@ class Turn:
         #: Those to flush at its end.
         self.waiting: dict[Flushable, None] = {}
         self.number = 0
+        #: How many bytes were written through to sockets in it, of large pieces.
+        self._written = 0
 
     def begin(self) -> int:
         """Returns the number of this turn, and sees to it that it ends."""
         if self._call is None:
             self._call = self._reactor.callLater(0, self._end)
         return self.number
+
+    def allows(self, size: int) -> bool:
+        """Whether so many bytes more may be written through to a socket in this turn; others want to be served, too."""
+        if size < _SMALL_BYTES:
+            return True
+        self.begin()
+        self._written += size
+        return self._written <= _TURN_BYTES
 
     def leave(self, outgoing: Flushable) -> None:
         """Forgets a connection that is lost, and the delayed call if no other connection waits for it."""
@@ -44,10 +58,12 @@ class Turn:
             self._call.cancel()
             self._call = None
             self.number += 1
+            self._written = 0
 
     def _end(self) -> None:
         self._call = None
         self.number += 1
+        self._written = 0
         waiting, self.waiting = self.waiting, {}
         for outgoing in waiting:
             try:

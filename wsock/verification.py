@@ -57,14 +57,20 @@ class VerifiedHost:
             own = {"privateKey": clientCertificate.privateKey.original, "certificate": clientCertificate.original}
         self._options: Any = CertificateOptions(trustRoot=platformTrust() if trustRoot is None else trustRoot, **own)
         self._host = host.lower()
+        #: Whether a connection was made, and whether no more are to be.
+        self._isUsed = self._isDone = False
         #: What the server is told that it is taken for (RFC 6066 section 3: names alone).
         self._serverName = None if isAddress(host) else self._host.encode("ascii")
 
     def clientConnectionForTLS(self, tlsProtocol: Any) -> Any:
         """Returns the connection of a TLS protocol."""
         if self._options is None:
-            # For an endpoint that was cancelled, and connects all the same; what it makes is dropped.
-            return Connection(Context(TLS_CLIENT_METHOD))
+            # For an endpoint that was cancelled, and connects all the same; what it makes is dropped. Should it not
+            # be, no server is the one.
+            connection = Connection(Context(TLS_CLIENT_METHOD))
+            connection.set_verify(VERIFY_PEER, lambda *_: False)
+            return connection
+        self._isUsed = True
         if IOpenSSLClientConnectionCreator.providedBy(self._options):
             connection = self._options.clientConnectionForTLS(tlsProtocol)
         else:
@@ -91,11 +97,16 @@ class VerifiedHost:
             return bool(trusted)
 
         connection.set_verify(VERIFY_PEER | VERIFY_FAIL_IF_NO_PEER_CERT, verify)
+        if self._isDone:
+            self._options = None
         return connection
 
     def letGo(self, result: Anything) -> Anything:
         """No more connections are to be made: drops what it has for that; Twisted leaves a cycle that holds us."""
-        self._options = None
+        self._isDone = True
+        if self._isUsed or isinstance(result, Failure):
+            self._options = None
+        # Else the endpoint has told of a connection before it hands over the transport.
         return result
 
 

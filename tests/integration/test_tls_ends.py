@@ -3,14 +3,20 @@
 The application is told at once, and nothing is lost silently. No timer can end these connections: each has ten minutes.
 """
 
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from integration.peer import PATIENCE, within
+from integration.peer import PATIENCE, Address, within
 from integration.servers import Echo, Serve
-from integration.streams import Client, Listen, call, connecting
+from integration.streams import Client, Listen, call, connecting, trust
 from integration.tls import TLSPeer, answer_tls, call_tls
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.ssl import PrivateCertificate
 from twisted.internet.task import deferLater
 
 from wsock import WebSocketDropped, WebSocketEnded, WebSocketStream
@@ -93,15 +99,21 @@ class Side:
     def fill(self, size: int = 1000) -> int:
         """Sends numbered messages to a peer that does not read, until much waits; returns how many."""
 
+        number = 0
+
         def send() -> int:
+            nonlocal number
             transport = self.application.transport
-            number = 0
+            given = number
             while transport._outgoing.size < 300 * KIB:
                 transport.sendBytesMessage(number.to_bytes(4, "big") + bytes(size - 4))
                 number += 1
-            return number
+            return number - given
 
-        return call(send)
+        # A turn writes only so much through: until the system takes no more.
+        while call(send):
+            time.sleep(0.02)
+        return number
 
     def expect_told(self) -> Any:
         """The application hears of the loss, once, and why."""
@@ -223,8 +235,6 @@ def test_sends_fail_after_the_end(side: Callable[..., Side], end: Callable[[TLSP
             outcome.append(error)
             done.append(True)
 
-    from twisted.internet.defer import Deferred
-
     call(lambda: Deferred.fromCoroutine(pour()) and None)
     end(it.peer)
     frames = it.peer.frames()
@@ -267,3 +277,85 @@ def test_our_close_and_a_fault_reach_a_peer_that_has_ended_its_stream(side: Call
         ((first, payload),) = it.peer.frames()
         assert (first, payload[:2]) == (0x88, b"\x03\xea")
         assert isinstance(it.expect_told(), WebSocketDropped)
+
+
+@pytest.mark.parametrize("fills", [False, True])
+@pytest.mark.parametrize("end", [notify, close_and_notify, finish])
+def test_an_end_of_tls_that_was_started_on_a_transport(
+    serve: Serve, certificate: tuple[Path, Path], end: Callable[[TLSPeer], None], fills: bool
+) -> None:
+    """The transport is TCP's, and has TLS above it; it forgets that when it is lost."""
+    application = Echo()
+    key, pem = certificate
+    options = PrivateCertificate.loadPEM(key.read_bytes() + pem.read_bytes()).options()
+
+    class Starting(Protocol):
+        def connectionMade(self) -> None:
+            self.wire = inner.buildProtocol(None)
+            self.transport.startTLS(options)  # type: ignore[union-attr]
+            self.wire.makeConnection(self.transport)
+
+        def dataReceived(self, data: bytes) -> None:
+            self.wire.dataReceived(data)
+
+        def connectionLost(self, reason: Any = None) -> None:
+            self.wire.connectionLost(reason)
+
+    server = serve("tcp", lambda request: application, **SETTINGS, otherwise=None)
+    inner = server.factory
+    from twisted.internet import reactor
+
+    listening = call(TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen, Factory.forProtocol(Starting))
+    try:
+        peer = call_tls(Address(port=listening.getHost().port), receive_buffer=2**14)
+        within(PATIENCE, lambda: server.call(lambda: len(inner.connections)), "it is open")
+        if fills:
+            call(lambda: [application.transport.sendBytesMessage(bytes(20000)) for _ in range(400)] and None)
+        end(peer)
+        if fills:
+            peer.frames()
+        within(PATIENCE, lambda: application.reasons, "it is told")
+        peer.close()
+    finally:
+        call(listening.stopListening)
+
+
+class Early:
+    """An endpoint that tells of its connection before the protocol has its transport."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        from twisted.internet import reactor
+
+        told: Deferred[Any] = Deferred()
+
+        class Passing(Protocol):
+            def connectionMade(self) -> None:
+                self.inner = factory.buildProtocol(None)
+                told.callback(self.inner)
+                self.inner.makeConnection(self.transport)
+
+            def dataReceived(self, data: bytes) -> None:
+                self.inner.dataReceived(data)
+
+            def connectionLost(self, reason: Any = None) -> None:
+                self.inner.connectionLost(reason)
+
+        TCP4ClientEndpoint(reactor, "127.0.0.1", self._port).connect(Factory.forProtocol(Passing))
+        return told
+
+
+@pytest.mark.parametrize("host", ["localhost", "bank.example"])
+def test_an_endpoint_that_tells_early_is_verified_as_well(serve: Serve, client: Client, host: str) -> None:
+    server = serve("tls")
+    assert server.certificate is not None
+    attempt = client.begin(
+        f"wss://{host}/", endpoint=Early(server.port), trustRoot=trust(server.certificate), pingInterval=None
+    )
+    if host == "localhost":
+        attempt.result()
+    else:
+        assert "TLS failed" in str(attempt.error(WebSocketDropped))
+    assert len(server.applications) == (host == "localhost")
