@@ -165,10 +165,8 @@ def test_the_page_about_logging() -> None:
     assert f"\n{json.dumps(record._asdict())}\n" in page
     assert f"\n{formatRecord(record, '2026-11-28T06:00:00.000Z')}\n" in page
     # What it shows of filters can be run.
-    (program,) = re.findall(
-        r"^```python\n(import sys\n\nfrom twisted.logger import \(.*?)^```$", page, re.MULTILINE | re.DOTALL
-    )
-    code = f"{program}\n" + (
+    (program,) = re.findall(r"^```python\n(from twisted.logger import \(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    code = f"import sys\n{program}\n" + (
         "from twisted.logger import Logger\n"
         "for name in ('wsock.server', 'mine'):\n"
         "    for level in ('info', 'warn'):\n"
