@@ -169,7 +169,9 @@ class Sending(Delivery):
             self.sendBytesMessage(message)
 
     def ping(self, payload: bytes = b"") -> None:
-        """Sends a Ping; the answer comes as `pongReceived`. Does nothing once the connection is closing.
+        """Sends a Ping; `WebSocketProtocol.pongReceived` is called when its answer comes.
+
+        Does nothing once the connection is closing.
 
         Args:
             payload: at most 125 bytes.

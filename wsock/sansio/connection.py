@@ -12,7 +12,7 @@ Rules:
 * What is given to be sent is checked here, so it is annotated as ``object``: for a narrower type a compiled method
   would raise TypeError before it could raise `LocalProtocolError`.
 
-A copy, by `copy` or by `pickle`, goes on by itself from where the original stands; a client's masks with other keys.
+A copy, by ``copy`` or ``pickle``, goes on by itself from where the original stands; a client's masks with other keys.
 
 There is no clock here: timeouts, and what to do when a transport does not take bytes, are the host's.
 """
@@ -93,7 +93,7 @@ class Connection:
         extensions: Sequence[Extension] = (),
     ) -> None:
         """Args:
-        role: which side this is, a `Role <wsock.sansio.constants.Role>`.
+        role: which side this is, a ``Role``.
         max_message_size: the largest message taken in, in bytes of payload; None for no limit.
         max_empty_fragments: how many frames of one message may be empty; None for no limit.
         receive_queue: how many messages one call decodes at the most.

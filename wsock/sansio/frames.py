@@ -9,7 +9,7 @@ Rules:
 * What goes out is as short as the protocol allows: minimal lengths, one buffer, or head and payload apart where
   joining them would cost more than a second buffer.
 
-Messages, UTF-8 and close codes are not of this module (`messages`, `connection`).
+Messages, UTF-8 and close codes are not of this module (``messages``, ``connection``).
 """
 
 from __future__ import annotations

@@ -478,7 +478,7 @@ class RequestDecoder(_HeadDecoder):
 
     @property
     def is_for_head(self) -> bool:
-        """Whether the method is HEAD, as far as the request came: its answer has no body (RFC 9110 section 9.3.2)."""
+        """Whether the method is HEAD, as far as the request came. Its answer has no body (RFC 9110 section 9.3.2)."""
         return self._was_for_head or self._buffer.startswith(b"HEAD ", self._begin)
 
     def __reduce__(self) -> tuple[object, ...]:
