@@ -150,6 +150,15 @@ def test_every_way_to_send_has_the_limit(name: str) -> None:
     assert served.wire.closeSent == (1013, "too much unsent")
 
 
+def test_a_pong_before_a_snapshot_takes_nothing_from_it() -> None:
+    served = opened()
+    served.transport.producer.pauseProducing()
+    served.feed(PING)
+    served.wire.sendBytesMessage(bytes(5 * 2**20))
+    served.wire.sendTextMessage("done")
+    assert served.wire.closeSent is None
+
+
 @pytest.mark.parametrize("policy", ["wait", "close", "drop"])
 @pytest.mark.parametrize("before", [0, 70_000])
 def test_a_snapshot_larger_than_the_limit_and_what_follows_it_arrive(policy: str, before: int) -> None:

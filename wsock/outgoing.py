@@ -237,6 +237,9 @@ class Outgoing:
         if queue is None:
             return False
         first = sum(map(len, self._begun or queue[0]))
+        if self._pongs is queue[0] and not self._begun and len(queue) > 1:
+            # Answers of the protocol are no message.
+            first += sum(map(len, queue[1]))
         return self.size - first > self._sendLimit or len(queue) > self._countLimit
 
     @property
@@ -355,12 +358,13 @@ class Outgoing:
         kept: list[list[bytes]] = []
         while queue and self.isOverLimit:
             message = queue.popleft()
+            self.size -= sum(map(len, message))
             if _mayBeDropped(message):
                 self.dropped += _isData(message)
-                self.size -= sum(map(len, message))
             else:
                 # A few at the most: the answer of the opening handshake, one of Pongs, one Close.
                 kept.append(message)
+        self.size += sum(sum(map(len, message)) for message in kept)
         if queue is not None:
             queue.extendleft(reversed(kept))
             self._queue = queue or None
