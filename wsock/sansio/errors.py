@@ -22,8 +22,8 @@ class WebSocketError(Exception):
         # class it finds the attributes on Python 3.13 alone, and there `__dict__` does not.
         facts = dict(getattr(self, "__dict__", {}))
         reduced: Any = BaseException.__reduce__(self)
-        if len(reduced) > 2:
-            facts.update(reduced[2])
+        for state in reduced[2:]:
+            facts.update(state)
         return make_empty, (type(self), self.args), facts
 
 
