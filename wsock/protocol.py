@@ -500,7 +500,7 @@ class WireProtocol(Keepalive):
         """Calls ``then`` when our last bytes have left the queue; a peer that takes none of them is aborted."""
         self._updateReading()
         if not self._lastSent and not self._outgoing.ended:
-            # Where TLS has ended, the timer is that of the end, which has begun.
+            # Where TLS has ended nothing more is taken, and `_ending` loses the transport.
             self._watchQueue()
         self._outgoing.whenDrained(then)
 

@@ -106,7 +106,7 @@ def test_websockets(serve: Serve, kind: str, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def status_of(url: str, context: ssl.SSLContext | None) -> int:
-    """What a server refuses with. Over TLS one attempt in some hundred is lost in that client: its threads race."""
+    """The status that a server refuses with. Over TLS that client loses some attempts: its threads race."""
     for _ in range(5):
         try:
             connect(url, ssl=context).close()

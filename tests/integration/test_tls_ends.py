@@ -110,7 +110,7 @@ class Side:
                 number += 1
             return number - given
 
-        # A turn writes only so much through: until the system takes no more.
+        # A turn writes only so much through: until the system takes no more. The pause lets the reactor have its turns.
         while call(send):
             time.sleep(0.02)
         return number
