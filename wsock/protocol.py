@@ -412,16 +412,14 @@ class WireProtocol(Keepalive):
         It has the transport below close, which waits for its producer: that is us. This is called in the middle of
         TLS's own work, so that all but the facts waits for the reactor's next turn.
         """
-        outgoing = self._outgoing
-        if self._phase >= ABORTED or not outgoing.registered:
+        if self._phase >= ABORTED:
             return
         self._connection.eof = True
-        outgoing.end()
+        self._outgoing.end()
         if self._lastSent:
-            # Our last bytes are with the transport below, and have until the closing timeout.
-            outgoing.unregister()
-        else:
-            self._ending = self._reactor.callLater(0, self._loseEnded)
+            # Nothing waits here for the transport: it may close as soon as it has written what it holds.
+            self._outgoing.unregister()
+        self._ending = self._reactor.callLater(0, self._loseEnded)
 
     def _loseEnded(self) -> None:
         self._ending = None

@@ -115,6 +115,11 @@ class Side:
             time.sleep(0.02)
         return number
 
+    def read_until_all_is_below(self) -> None:
+        """The peer reads as much as it takes for our queue to be empty, and what was in it is held below TLS."""
+        while call(lambda: self.application.transport._outgoing.size):
+            self.peer.socket.recv(2**14)
+
     def expect_told(self) -> Any:
         """The application hears of the loss, once, and why."""
         within(PATIENCE, lambda: self.application.reasons, "it is told")
@@ -164,6 +169,17 @@ def test_an_end_behind_our_own_close(side: Callable[..., Side], end: Callable[[T
     it = side()
     it.fill(size)
     call(it.application.transport.loseConnection, 3000)
+    end(it.peer)
+    it.expect_told()
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_an_end_while_our_close_is_held_below(side: Callable[..., Side], end: Callable[[TLSPeer], None]) -> None:
+    """Our queue is empty, and the peer reads no more."""
+    it = side()
+    it.fill()
+    call(it.application.transport.loseConnection, 3000)
+    it.read_until_all_is_below()
     end(it.peer)
     it.expect_told()
 
