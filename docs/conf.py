@@ -5,7 +5,7 @@ from typing import Any
 from zope.interface.interface import InterfaceClass
 
 import wsock
-from wsock.keepalive import Keepalive
+from wsock.wire.keepalive import Keepalive
 
 project = "wsock"
 copyright = "The wsock developers"

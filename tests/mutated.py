@@ -2,18 +2,18 @@
 
 #: By "module", for all of its functions, or "module:function": the files with its tests, the quickest first.
 GUARDED: dict[str, list[str]] = {
-    "wsock.turn": ["outgoing", "broadcast"],
-    "wsock.watch": ["watch", "keepalive"],
-    "wsock.transports": ["outgoing", "protocol", "sending", "keepalive"],
-    "wsock.outgoing": ["sending", "broadcast", "delivery", "outgoing", "client", "keepalive", "garbage"],
+    "wsock.wire.turn": ["outgoing", "broadcast"],
+    "wsock.wire.watch": ["watch", "keepalive"],
+    "wsock.wire.transports": ["outgoing", "protocol", "sending", "keepalive"],
+    "wsock.wire.outbox": ["sending", "broadcast", "delivery", "outgoing", "client", "keepalive", "garbage"],
     "wsock.broadcast": ["broadcast", "copies"],
-    "wsock.delivery": ["delivery", "keepalive", "sending", "protocol", "access", "server"],
-    "wsock.sending": ["sending", "delivery", "protocol", "client", "threads"],
-    "wsock.sending:Sending.sendFromThread": ["threads", "integration/test_threads"],
-    "wsock.sending:Sending._sendForThread": ["threads", "integration/test_threads"],
-    "wsock.sending:Sending._sendNow": ["threads", "integration/test_threads"],
-    "wsock.keepalive": ["keepalive", "sending", "protocol"],
-    "wsock.protocol": [
+    "wsock.wire.inbox": ["delivery", "keepalive", "sending", "protocol", "access", "server"],
+    "wsock.wire.sending": ["sending", "delivery", "protocol", "client", "threads"],
+    "wsock.wire.sending:Sending.sendFromThread": ["threads", "integration/test_threads"],
+    "wsock.wire.sending:Sending._sendForThread": ["threads", "integration/test_threads"],
+    "wsock.wire.sending:Sending._sendNow": ["threads", "integration/test_threads"],
+    "wsock.wire.keepalive": ["keepalive", "sending", "protocol"],
+    "wsock.wire.protocol": [
         "keepalive",
         "sending",
         "delivery",
@@ -25,26 +25,30 @@ GUARDED: dict[str, list[str]] = {
         "garbage",
     ],
     # What TLS leaves at its end is below Twisted: only real connections show it.
-    "wsock.protocol:WireProtocol._loseEnded": ["protocol", "integration/test_tls_ends"],
-    "wsock.protocol:WireProtocol._drainEnded": ["protocol", "integration/test_tls_ends"],
-    "wsock.guard": ["client", "server"],
+    "wsock.wire.protocol:WireProtocol._loseEnded": ["protocol", "integration/test_tls_ends"],
+    "wsock.wire.protocol:WireProtocol._drainEnded": ["protocol", "integration/test_tls_ends"],
+    "wsock.wire.guard": ["client", "server"],
     "wsock.reasons": ["reasons", "garbage"],
-    "wsock.server": ["server", "protocol", "access", "failures"],
-    "wsock.refusal": ["server", "access"],
-    "wsock.access": ["access"],
+    "wsock.server.factory": ["server", "factory"],
+    "wsock.server.opening": ["server", "protocol", "access", "failures"],
+    "wsock.server.refusal": ["server", "access"],
+    "wsock.server.access": ["access"],
     "wsock.summary": ["summary"],
     "wsock.log": ["log", "garbage"],
-    "wsock.client": ["client", "sending", "protocol"],
+    "wsock.client.factory": ["client", "factory"],
+    "wsock.client.opening": ["client", "sending", "protocol"],
     "wsock.stream": ["stream", "garbage"],
-    "wsock.attempt": ["client", "garbage"],
-    "wsock.connecting": ["client", "stream"],
-    "wsock.factory": ["factory", "server", "client", "protocol"],
-    "wsock.lookup": ["lookup"],
-    "wsock.verification": ["verification"],
+    "wsock.client.attempt": ["client", "garbage"],
+    "wsock.client.agent": ["client", "stream"],
+    "wsock.wire.factory": ["factory", "server", "client", "protocol"],
+    "wsock.client.lookup": ["lookup"],
+    "wsock.client.verification": ["verification"],
     "wsock.arguments": ["arguments", "contract"],
-    "wsock.threads": ["threads"],
-    "wsock.tlsfailures": ["tlsfailures"],
-    "wsock.contract": ["contract", "copies"],
+    "wsock.wire.threads": ["threads"],
+    "wsock.wire.tlsfailures": ["tlsfailures"],
+    "wsock.application": ["contract", "copies"],
+    "wsock.settings": ["contract"],
+    "wsock.errors": ["contract", "copies"],
     "wsock.request": ["request", "server"],
     "wsock.sansio.frames": ["frames", "messages", "copies"],
     "wsock.sansio.messages": ["messages", "frames", "connection", "copies"],
@@ -62,37 +66,37 @@ GUARDED = {name: [f"tests/{'' if '/' in one else 'test_'}{one}.py" for one in te
 _SLOWER = "only slower, as other tests measure"
 #: By function, what makes no difference that a test could see, and why.
 EQUIVALENT: dict[str, dict[str, str]] = {
-    "wsock.turn:Turn.__init__": {
+    "wsock.wire.turn:Turn.__init__": {
         "number: self.number = 0 -> self.number = 1": "only whether two are equal is asked",
     },
-    "wsock.turn:turnOf": {
+    "wsock.wire.turn:turnOf": {
         "operand: return _turns.get(id(reactor)) or _turns.setdefault(id(reactor), Turn(reactor)) -> return False or _turns.setdefault(id(reactor), Turn(reactor))": _SLOWER,
     },
-    "wsock.outgoing:<module>": {
+    "wsock.wire.outbox:<module>": {
         "number: _OVERHEADS: Final = 2 ** 20 -> _OVERHEADS: Final = 2 ** 20 + 1": "a fraction of a message",
         "number: _JOIN: Final = 2 ** 15 -> _JOIN: Final = 2 ** 15 + 1": _SLOWER,
         "number: _SMALL: Final = 512 -> _SMALL: Final = 512 + 1": _SLOWER,
     },
-    "wsock.outgoing:Outgoing.__init__": {
+    "wsock.wire.outbox:Outgoing.__init__": {
         "number: self._begunIsData = False -> self._begunIsData = True": "asked only of a message that has begun, which sets it",
     },
-    "wsock.outgoing:Outgoing.write": {
+    "wsock.wire.outbox:Outgoing.write": {
         "force: not (self.size or self._corked or self.paused) and self._stock and (self._turnNumber != self._turn.number) and (len(message) == 1) and mayTrySocket(self._transport) -> False": _SLOWER,
         "number: not (self.size or self._corked or self.paused) and self._stock and (self._turnNumber != self._turn.number) and (len(message) == 1) and mayTrySocket(self._transport) -> not (self.size or self._corked or self.paused) and self._stock and (self._turnNumber != self._turn.number) and (len(message) == 0) and mayTrySocket(self._transport)": _SLOWER,
         "force: sent != len(frame) -> True": "then nothing is left to keep",
         "operand: self.paused and self.isOverLimit -> True and self.isOverLimit": "what is not paused is flushed long before the limit",
     },
-    "wsock.outgoing:Outgoing.uncork": {
+    "wsock.wire.outbox:Outgoing.uncork": {
         "force: self.size or self._drained is not None -> True": "flushes nothing",
     },
-    "wsock.outgoing:Outgoing._dropOldest": {
+    "wsock.wire.outbox:Outgoing._dropOldest": {
         "force: queue is not None -> True": "called only past the limit, when there is a queue",
         "drop: self._queue = queue or None -> pass": "the one caller appends to it",
     },
-    "wsock.outgoing:Outgoing._keepRest": {
+    "wsock.wire.outbox:Outgoing._keepRest": {
         "force: sent -> True": "a frame of which nothing was sent begins in the flush that follows",
     },
-    "wsock.outgoing:Outgoing._trySocket": {
+    "wsock.wire.outbox:Outgoing._trySocket": {
         "force: queue is not None and len(queue) == 1 and (len(queue[0]) == 1) and (not self._begun) -> False": _SLOWER,
         "number: queue is not None and len(queue) == 1 and (len(queue[0]) == 1) and (not self._begun) -> queue is not None and len(queue) == 0 and (len(queue[0]) == 1) and (not self._begun)": _SLOWER,
         "number: queue is not None and len(queue) == 1 and (len(queue[0]) == 1) and (not self._begun) -> queue is not None and len(queue) == 1 and (len(queue[0]) == 0) and (not self._begun)": _SLOWER,
@@ -100,12 +104,12 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "drop: return True -> pass": "takes nothing more, and returns the same",
         "number: return 0 < sent == given -> return 1 < sent == given": _SLOWER,
     },
-    "wsock.outgoing:Outgoing._waiting": {
+    "wsock.wire.outbox:Outgoing._waiting": {
         "force: self.size > _JOIN and buffers and (len(buffers) + len(message) > _BUFFERS) -> False": _SLOWER,
         "compare: self.size > _JOIN and buffers and (len(buffers) + len(message) > _BUFFERS) -> self.size >= _JOIN and buffers and (len(buffers) + len(message) > _BUFFERS)": _SLOWER,
         "sign: self.size > _JOIN and buffers and (len(buffers) + len(message) > _BUFFERS) -> self.size > _JOIN and buffers and (len(buffers) - len(message) > _BUFFERS)": _SLOWER,
     },
-    "wsock.outgoing:Outgoing._send": {
+    "wsock.wire.outbox:Outgoing._send": {
         "force: len(buffers) == 1 -> False": _SLOWER,
         "number: len(buffers) == 1 -> len(buffers) == 0": _SLOWER,
         "operand: given <= _JOIN or given < _SMALL * len(buffers) -> False or given < _SMALL * len(buffers)": _SLOWER,
@@ -115,33 +119,33 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "force: buffers = buffers[:_BUFFERS if _SENDMSG else 1] -> buffers = buffers[:_BUFFERS if True else 1]": _SLOWER,
         "force: return (stream.sendmsg(buffers) if _SENDMSG else stream.send(buffers[0]), given) -> return (stream.sendmsg(buffers) if True else stream.send(buffers[0]), given)": "where the tests run sockets have it",
     },
-    "wsock.outgoing:Outgoing._handOver": {
+    "wsock.wire.outbox:Outgoing._handOver": {
         "number: left = 0 -> left = 1": "asked only where it was set since",
     },
-    "wsock.outgoing:Outgoing._take": {
+    "wsock.wire.outbox:Outgoing._take": {
         "compare: len(buffer) > count -> len(buffer) >= count": "an empty buffer more, which is passed over",
     },
-    "wsock.keepalive:Keepalive.__init__": {
+    "wsock.wire.keepalive:Keepalive.__init__": {
         "number: self._grace: bool | None = False -> self._grace: bool | None = True": "asked only after it was set with a Ping",
         "number: self._taken = 0 -> self._taken = 1": "asked only after an earlier look has set it",
         "number: self._wasFull = False -> self._wasFull = True": "asked only after an earlier look has set it",
     },
-    "wsock.keepalive:Keepalive._startWatch": {
+    "wsock.wire.keepalive:Keepalive._startWatch": {
         "sign: self._watch.add(self, self._reactor.seconds() + interval) -> self._watch.add(self, self._reactor.seconds() - interval)": "a look that comes too early finds a sign of life, the opening",
     },
-    "wsock.keepalive:Keepalive._forgetQuestion": {
+    "wsock.wire.keepalive:Keepalive._forgetQuestion": {
         "drop: question.timer = None -> pass": "none is forgotten twice",
         "operand: self._questions is not None and question in self._questions -> True and question in self._questions": "none is forgotten twice",
         "operand: self._questions is not None and question in self._questions -> self._questions is not None and True": "none is forgotten twice",
     },
-    "wsock.keepalive:Keepalive._notAnswered": {
+    "wsock.wire.keepalive:Keepalive._notAnswered": {
         "drop: answer, question.answer = (question.answer, None) -> answer, _ = (question.answer, None)": "the question was forgotten",
         "force: answer is not None -> True": "only a question with an answer has a timer",
     },
-    "wsock.keepalive:Keepalive._stopWatch": {
+    "wsock.wire.keepalive:Keepalive._stopWatch": {
         "drop: watch, self._watch = (self._watch, None) -> watch, _ = (self._watch, None)": "called once, and nothing is watched after it",
     },
-    "wsock.keepalive:Keepalive._look": {
+    "wsock.wire.keepalive:Keepalive._look": {
         "operand: interval is None or self._phase != OPEN or self._isClosing() -> False or self._phase != OPEN or self._isClosing()": "without an interval there is no look",
         "drop: return None -> pass": "what is closing is not asked",
         "drop#3: return None -> pass": "what was aborted is not asked",
@@ -149,46 +153,46 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "sign: return now + _MOMENT -> return now - _MOMENT": "the watch then looks after its shortest step, half as long",
         "drop: self._asked = None -> pass": "what it takes from a full buffer is life, whether it was asked or not",
     },
-    "wsock.keepalive:Keepalive._exempted": {
+    "wsock.wire.keepalive:Keepalive._exempted": {
         "force: self._watch is not None -> True": "no time is exempt after the loss",
     },
-    "wsock.watch:<module>": {
+    "wsock.wire.watch:<module>": {
         "number: _SPARE: Final = 64 -> _SPARE: Final = 64 + 1": "only how often what is gone is looked for",
     },
-    "wsock.watch:Watch.__init__": {
+    "wsock.wire.watch:Watch.__init__": {
         "number: self._number = 0 -> self._number = 1": "only which of two is greater is asked",
     },
-    "wsock.watch:Watch.leave": {
+    "wsock.wire.watch:Watch.leave": {
         "force: len(self._due) > self._most -> True": "only how often what is gone is looked for",
         "compare: len(self._due) > self._most -> len(self._due) >= self._most": "only how often what is gone is looked for",
         "drop: self._most = 2 * len(self._due) + _SPARE -> pass": "only how often what is gone is looked for",
         "sign: self._most = 2 * len(self._due) + _SPARE -> self._most = 2 * len(self._due) - _SPARE": "only how often what is gone is looked for",
         "number: self._most = 2 * len(self._due) + _SPARE -> self._most = (2 + 1) * len(self._due) + _SPARE": "only how often what is gone is looked for",
     },
-    "wsock.watch:Watch._schedule": {
+    "wsock.wire.watch:Watch._schedule": {
         "force: self._call.getTime() > self._reactor.seconds() + delay -> True": _SLOWER,
         "compare: self._call.getTime() > self._reactor.seconds() + delay -> self._call.getTime() >= self._reactor.seconds() + delay": _SLOWER,
         "sign: self._call.getTime() > self._reactor.seconds() + delay -> self._call.getTime() > self._reactor.seconds() - delay": _SLOWER,
     },
-    "wsock.watch:watchOf": {
+    "wsock.wire.watch:watchOf": {
         "operand: return _watches.get(id(reactor)) or _watches.setdefault(id(reactor), Watch(reactor)) -> return False or _watches.setdefault(id(reactor), Watch(reactor))": _SLOWER,
     },
     "wsock.broadcast:Group._send": {
         "force: transport._attached is not None -> True": _SLOWER,
     },
-    "wsock.transports:_tlsClasses": {
+    "wsock.wire.transports:_tlsClasses": {
         "drop: Telling.__name__ = Telling.__qualname__ = base.__name__ -> _ = Telling.__qualname__ = base.__name__": "only a name for people",
     },
-    "wsock.delivery:<module>": {
+    "wsock.wire.inbox:<module>": {
         "number: _UNDELIVERED: Final = 2 ** 24 -> _UNDELIVERED: Final = 2 ** 24 + 1": "one byte of 16 MiB",
         "number: LOST: Final = 4 -> LOST: Final = 4 + 1": "only which of two is greater is asked",
     },
-    "wsock.delivery:Delivery.dataReceived": {
+    "wsock.wire.inbox:Delivery.dataReceived": {
         "element: len(events) == 1 and isinstance(events[0], (BinaryReceived, TextReceived)) and (not self._skipping) -> len(events) == 1 and isinstance(events[0], (TextReceived,)) and (not self._skipping)": _SLOWER,
         "force: self._undelivered -> True": _SLOWER,
         "element: len(events) == 1 and isinstance(events[0], (BinaryReceived, TextReceived)) and (not self._skipping) -> len(events) == 1 and isinstance(events[0], (BinaryReceived,)) and (not self._skipping)": _SLOWER,
     },
-    "wsock.sending:<module>": {
+    "wsock.wire.sending:<module>": {
         "number: _PATIENCE: Final = 1 -> _PATIENCE: Final = 0": _SLOWER,
     },
     "wsock.sansio.frames:MaskedFrameWriter.encode": {
@@ -201,7 +205,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.sansio.messages:Assembler.__setstate__": {
         "number: self._payload.extend(payload, 0, len(payload), b'', 0, len(payload)) -> self._payload.extend(payload, 0, len(payload), b'', 1, len(payload))": "without a mask its place makes no difference",
     },
-    "wsock.delivery:Delivery.__init__": {
+    "wsock.wire.inbox:Delivery.__init__": {
         "number: self._life = 0.0 -> self._life = 1": "set by the opening",
         "number: self._undelivered = 0 -> self._undelivered = 1": "one byte of 16 MiB",
     },

@@ -29,7 +29,7 @@ from wsock.sansio.http import Headers, Request, RequestDecoder, Response, Respon
 from wsock.sansio.masking import PayloadBuffer
 from wsock.sansio.messages import Assembler, MessageReader
 from wsock.sansio.url import URL, parse
-from wsock.sending import Counters
+from wsock.wire.sending import Counters
 
 WAYS: dict[str, Callable[[Any], Any]] = {"copy": copy.copy, "deepcopy": copy.deepcopy}
 

@@ -25,7 +25,7 @@ import sys
 sys.path.insert(0, {path!r})
 import resource
 from wsock import Settings
-from wsock.factory import ConnectionFactory
+from wsock.wire.factory import ConnectionFactory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

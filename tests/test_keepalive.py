@@ -9,7 +9,8 @@ from twisted.internet.interfaces import ISSLTransport
 from wire import CLOSE, HELLO, PONG, Application, Asked, Producer, Served, Slow, Transport, text
 from zope.interface import directlyProvides
 
-from wsock import WebSocketDropped, WebSocketEnded, WebSocketStream, keepalive, streamApplication
+from wsock import WebSocketDropped, WebSocketEnded, WebSocketStream, streamApplication
+from wsock.wire import keepalive
 
 
 def alive(

@@ -22,7 +22,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from wsock import connect
-from wsock.lookup import NamedEndpoint, hostEndpoint
+from wsock.client.lookup import NamedEndpoint, hostEndpoint
 from wsock.sansio.url import parse
 
 #: Names that package idna refuses in some version; all may be in DNS, or in the table of a container.

@@ -27,9 +27,9 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from wsock import outgoing as module
-from wsock import transports
-from wsock.outgoing import Outgoing, isStock
+from wsock.wire import outbox as module
+from wsock.wire import transports
+from wsock.wire.outbox import Outgoing, isStock
 
 #: One byte more than Twisted's transports hold before they pause their producer.
 HANDOVER = 65537

@@ -47,7 +47,7 @@ from wsock import (
     WebSocketServerProtocol,
     streamApplication,
 )
-from wsock.delivery import LOST
+from wsock.wire.inbox import LOST
 
 WITH_SUBPROTOCOLS = REQUEST[:-2] + b"Sec-WebSocket-Protocol: chat, superchat\r\n\r\n"
 
@@ -479,7 +479,10 @@ def test_a_request_that_is_none_of_ours(request_: bytes, expected: int, line: st
     with logged() as events:
         answer = served.feed(request_)
     [event] = events
-    assert (event["log_namespace"], event["log_level"]) == ("wsock.server.WebSocketServerProtocol", LogLevel.info)
+    assert (event["log_namespace"], event["log_level"]) == (
+        "wsock.server.opening.WebSocketServerProtocol",
+        LogLevel.info,
+    )
     said = formatEvent(event)
     assert said == f"refused {line}"
     assert body(answer).decode().endswith(f": {said.rpartition(f' with {expected}: ')[2]}")
@@ -753,7 +756,7 @@ UNFINISHED_HEAD = b"HEAD / HTTP/1.1\r\nCookie: ".ljust(16384, b"x")
 
 def test_unfinished_heads_of_all_connections_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred times as much is sent, and what goes over it is answered with 503."""
-    monkeypatch.setattr("wsock.server._UNFINISHED", 2**20)
+    monkeypatch.setattr("wsock.server.opening._UNFINISHED", 2**20)
     # Without timers, since a clock sorts all that it has.
     first = Served(settings={"openTimeout": None, "closeTimeout": None, "pingTimeout": None})
     waiting = [first, *(Served(factory=first.factory) for _ in range(6399))]
@@ -780,7 +783,7 @@ def test_unfinished_heads_of_all_connections_have_a_bound(monkeypatch: pytest.Mo
 
 
 def test_one_head_without_limits_has_the_bound_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wsock.server._UNFINISHED", 2**20)
+    monkeypatch.setattr("wsock.server.opening._UNFINISHED", 2**20)
     served = Served(settings={"maxHeaderLine": None, "maxHeaderSize": None, "maxHeaders": None})
     for _ in range(64):
         assert served.feed(b"x" * 16384 if served.factory._unfinished else UNFINISHED_HEAD) == b""

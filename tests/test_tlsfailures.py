@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from twisted.internet.error import ConnectionDone, ConnectionLost
 
-from wsock.tlsfailures import describeClientFailure, describeServerFailure, isDone, noteVerdict, reasonOf
+from wsock.wire.tlsfailures import describeClientFailure, describeServerFailure, isDone, noteVerdict, reasonOf
 
 
 class Error(Exception):

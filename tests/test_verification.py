@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL.crypto import X509
 
-from wsock.verification import checkHost
+from wsock.client.verification import checkHost
 
 
 def certificate(alternatives: bytes) -> X509:

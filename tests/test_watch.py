@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.task import Clock
 from wire import failures, logged
 
-from wsock.watch import Watch, watchOf
+from wsock.wire.watch import Watch, watchOf
 
 
 class Looked:

@@ -14,24 +14,21 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:  # the same names for type checkers; a test compares the two lists
-    from .access import AccessRecord as AccessRecord
+    from .application import Accept as Accept
+    from .application import Application as Application
+    from .application import BuildApplication as BuildApplication
+    from .application import Decision as Decision
+    from .application import Refuse as Refuse
+    from .application import WebSocketProtocol as WebSocketProtocol
     from .broadcast import Group as Group
     from .broadcast import Outcome as Outcome
-    from .client import WebSocketClientFactory as WebSocketClientFactory
-    from .client import WebSocketClientProtocol as WebSocketClientProtocol
-    from .connecting import connect as connect
-    from .connecting import connectProtocol as connectProtocol
-    from .contract import Accept as Accept
-    from .contract import Application as Application
-    from .contract import BuildApplication as BuildApplication
-    from .contract import Decision as Decision
-    from .contract import Refuse as Refuse
-    from .contract import Settings as Settings
-    from .contract import WebSocketClosed as WebSocketClosed
-    from .contract import WebSocketDropped as WebSocketDropped
-    from .contract import WebSocketEnded as WebSocketEnded
-    from .contract import WebSocketProtocol as WebSocketProtocol
-    from .protocol import WireProtocol as WireProtocol
+    from .client.agent import connect as connect
+    from .client.agent import connectProtocol as connectProtocol
+    from .client.factory import WebSocketClientFactory as WebSocketClientFactory
+    from .client.opening import WebSocketClientProtocol as WebSocketClientProtocol
+    from .errors import WebSocketClosed as WebSocketClosed
+    from .errors import WebSocketDropped as WebSocketDropped
+    from .errors import WebSocketEnded as WebSocketEnded
     from .request import Headers as Headers
     from .request import Request as Request
     from .request import Response as Response
@@ -46,24 +43,27 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
     from .sansio.errors import MessageTooBig as MessageTooBig
     from .sansio.errors import RemoteProtocolError as RemoteProtocolError
     from .sansio.errors import WebSocketError as WebSocketError
-    from .sending import Counters as Counters
-    from .server import WebSocketServerFactory as WebSocketServerFactory
-    from .server import WebSocketServerProtocol as WebSocketServerProtocol
+    from .server.access import AccessRecord as AccessRecord
+    from .server.factory import WebSocketServerFactory as WebSocketServerFactory
+    from .server.opening import WebSocketServerProtocol as WebSocketServerProtocol
+    from .settings import Settings as Settings
     from .stream import WebSocketStream as WebSocketStream
     from .stream import streamApplication as streamApplication
+    from .wire.protocol import WireProtocol as WireProtocol
+    from .wire.sending import Counters as Counters
 
     implementation: str
     maskImplementation: str
 
 _HOMES = {
-    "Accept": "wsock.contract",
-    "AccessRecord": "wsock.access",
-    "Application": "wsock.contract",
-    "BuildApplication": "wsock.contract",
+    "Accept": "wsock.application",
+    "AccessRecord": "wsock.server.access",
+    "Application": "wsock.application",
+    "BuildApplication": "wsock.application",
     "CloseCode": "wsock.sansio.constants",
     "ConnectionRejected": "wsock.sansio.errors",
-    "Counters": "wsock.sending",
-    "Decision": "wsock.contract",
+    "Counters": "wsock.wire.sending",
+    "Decision": "wsock.application",
     "Group": "wsock.broadcast",
     "HandshakeError": "wsock.sansio.errors",
     "Headers": "wsock.request",
@@ -74,24 +74,24 @@ _HOMES = {
     "LocalProtocolError": "wsock.sansio.errors",
     "MessageTooBig": "wsock.sansio.errors",
     "Outcome": "wsock.broadcast",
-    "Refuse": "wsock.contract",
+    "Refuse": "wsock.application",
     "RemoteProtocolError": "wsock.sansio.errors",
     "Request": "wsock.request",
     "Response": "wsock.request",
-    "Settings": "wsock.contract",
-    "WebSocketClientFactory": "wsock.client",
-    "WebSocketClientProtocol": "wsock.client",
-    "WebSocketClosed": "wsock.contract",
-    "WebSocketDropped": "wsock.contract",
-    "WebSocketEnded": "wsock.contract",
+    "Settings": "wsock.settings",
+    "WebSocketClientFactory": "wsock.client.factory",
+    "WebSocketClientProtocol": "wsock.client.opening",
+    "WebSocketClosed": "wsock.errors",
+    "WebSocketDropped": "wsock.errors",
+    "WebSocketEnded": "wsock.errors",
     "WebSocketError": "wsock.sansio.errors",
-    "WebSocketProtocol": "wsock.contract",
-    "WebSocketServerFactory": "wsock.server",
-    "WebSocketServerProtocol": "wsock.server",
+    "WebSocketProtocol": "wsock.application",
+    "WebSocketServerFactory": "wsock.server.factory",
+    "WebSocketServerProtocol": "wsock.server.opening",
     "WebSocketStream": "wsock.stream",
-    "WireProtocol": "wsock.protocol",
-    "connect": "wsock.connecting",
-    "connectProtocol": "wsock.connecting",
+    "WireProtocol": "wsock.wire.protocol",
+    "connect": "wsock.client.agent",
+    "connectProtocol": "wsock.client.agent",
     "streamApplication": "wsock.stream",
 }
 

@@ -13,8 +13,9 @@ import sys
 from types import FunctionType
 from typing import Any
 
-from .contract import Settings, isApplication
+from .application import isApplication
 from .sansio.errors import LocalProtocolError, wrong_type
+from .settings import Settings
 
 #: Annotations are never evaluated: from Python 3.14 on a name that is there for type checkers alone would raise.
 _ANNOTATIONS: dict[str, Any] = {}

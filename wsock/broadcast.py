@@ -13,14 +13,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple, NoReturn
 
-from .client import WebSocketClientProtocol
-from .delivery import LOST
-from .protocol import WireProtocol
-from .sansio.constants import BINARY, TEXT
+from .sansio.constants import BINARY, TEXT, Role
 from .sansio.errors import LocalProtocolError, wrong_type
 from .sansio.frames import encode
 from .sansio.messages import binary_payload, encode_text
-from .threads import checkThread, threadOf
+from .wire.inbox import LOST
+from .wire.protocol import WireProtocol
+from .wire.threads import checkThread, threadOf
 
 
 class Outcome(NamedTuple):
@@ -70,7 +69,7 @@ class Group:
         _checkTransport(transport)
         self._thread = threadOf(transport)
         checkThread(self._thread, "group.add")
-        if isinstance(transport, WebSocketClientProtocol):
+        if transport._role is Role.CLIENT:
             raise LocalProtocolError("a group is of a server's connections: a client's frames can't be shared")
         if transport._phase != LOST:
             self._members[transport] = None

@@ -1,4 +1,4 @@
-"""A connection to send and receive on with ``await``, built on `wsock.protocol`.
+"""A connection to send and receive on with ``await``, built on `wsock.wire.protocol`.
 
 Rules:
 
@@ -17,17 +17,18 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.python.failure import Failure
 
+from .application import Accept, SelfRegulating
 from .arguments import checkCallback
-from .contract import Accept, SelfRegulating, WebSocketClosed, WebSocketEnded
-from .delivery import asDecision, asDeferred
+from .errors import WebSocketClosed, WebSocketEnded
 from .log import ClassLogger, excerpt, letGo
 from .reasons import Result, again, failed
 from .sansio.constants import CloseCode
 from .sansio.errors import LocalProtocolError
+from .wire.inbox import asDecision, asDeferred
 
 if TYPE_CHECKING:
-    from .protocol import WireProtocol
     from .request import Request
+    from .wire.protocol import WireProtocol
 
 #: The codes of an end as it should be: done, going away, and a browser's `close()` without a code.
 _USUAL: Final = (CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STATUS_RECEIVED)

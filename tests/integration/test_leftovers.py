@@ -40,11 +40,11 @@ NO_TIME = Settings(openTimeout=0.02)
 KINDS = ("tcp", "unix", "tls")
 #: What may be left: what Twisted was handed, which holds nothing by then; and the loggers of lines that are kept.
 LEFT = (
-    "wsock.attempt._Handed",
-    "wsock.verification.VerifiedHost",
+    "wsock.client.attempt._Handed",
+    "wsock.client.verification.VerifiedHost",
     "wsock.log.ClassLogger",
     # Twisted's own, by another class; it holds the failure that ended it, whose frames hold it.
-    "wsock.transports.BufferingTLSTransport",
+    "wsock.wire.transports.BufferingTLSTransport",
 )
 makeFailure = Failure.__init__
 

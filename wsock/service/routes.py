@@ -9,8 +9,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request as HTTPRequest
 from twisted.web.server import Site
 
+from ..application import Accept, Refuse, WebSocketProtocol
 from ..broadcast import Group
-from ..contract import Accept, Refuse, WebSocketProtocol
 from ..request import Request
 from ..sansio.constants import VERSION
 from ..sansio.http import REASONS, split_target

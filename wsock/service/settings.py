@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from twisted.python.usage import UsageError
 
-from ..contract import SLOW_CONSUMER, Settings
+from ..settings import SLOW_CONSUMER, Settings
 
 #: What each is, for the help.
 _HELP: Final = {

@@ -19,13 +19,13 @@ from twisted.python.usage import Options as BaseOptions
 from twisted.python.usage import UsageError
 
 from .. import __version__, implementation
-from ..contract import Settings
-from ..factory import GRACE_SECONDS
 from ..log import formatAddress
 from ..sansio.errors import LocalProtocolError
 from ..sansio.handshake import check_origins
 from ..sansio.http import split_target
-from ..server import WebSocketServerFactory
+from ..server.factory import WebSocketServerFactory
+from ..settings import Settings
+from ..wire.factory import GRACE_SECONDS
 from .accesslog import AccessLog
 from .console import consoleResource
 from .health import HEALTH_PATH, Health

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..connecting import connect, connectProtocol
+from ..client.agent import connect, connectProtocol
 from ..sansio.errors import LocalProtocolError
 from ..sansio.url import URL, parse
 from .endpoint import InMemory, MemoryEndpoint, Side
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.task import Clock
 
-    from ..contract import Application
+    from ..application import Application
     from ..stream import WebSocketStream
 
     AnyApplication = TypeVar("AnyApplication", bound=Application)

@@ -14,8 +14,8 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..factory import ConnectionFactory
 from ..sansio.errors import wrong_type
+from ..wire.factory import ConnectionFactory
 from .transport import BUFFER, ROUNDS, MemoryTransport, Network, checkLimits, networkOf
 
 

@@ -13,8 +13,8 @@ from functools import cache, wraps
 from threading import get_ident
 from typing import Any, Final, TypeVar
 
-from .contract import Settings
-from .sansio.errors import LocalProtocolError
+from ..sansio.errors import LocalProtocolError
+from ..settings import Settings
 
 Kind = TypeVar("Kind", bound=type)
 

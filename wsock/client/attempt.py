@@ -1,7 +1,7 @@
 """One call of `connect`: from the first look-up of a name to the open connection, in one time.
 
-`wsock.connecting` begins it; a client's connection tells it that its transport is there, and how its opening handshake
-ended.
+`wsock.client.agent` begins it; a client's connection tells it that its transport is there, and how its opening
+handshake ended.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from twisted.internet.protocol import ClientFactory
 from twisted.internet.protocol import Protocol as ConnectionProtocol
 from twisted.python.failure import Failure
 
-from .arguments import checkEndpoint
-from .contract import WebSocketDropped
-from .log import ClassLogger
+from ..arguments import checkEndpoint
+from ..errors import WebSocketDropped
+from ..log import ClassLogger
+from ..reasons import Result
+from ..sansio.errors import InvalidURL, LocalProtocolError
+from ..sansio.url import URL
+from ..wire.protocol import WireProtocol
 from .lookup import hostEndpoint
-from .protocol import WireProtocol
-from .reasons import Result
-from .sansio.errors import InvalidURL, LocalProtocolError
-from .sansio.url import URL
 
 if TYPE_CHECKING:
     from .verification import VerifiedHost

@@ -8,7 +8,7 @@ from weakref import WeakValueDictionary, ref
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from .log import CAUGHT, ClassLogger
+from ..log import CAUGHT, ClassLogger
 
 #: Two looks are at least this far apart, in seconds, however many there are to look at.
 _STEP: Final = 0.05

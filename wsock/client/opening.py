@@ -1,37 +1,35 @@
-"""The client's side: the opening handshake, and its factory; `wsock.connecting` has `connect`."""
+"""A client's opening handshake."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IAddress, IReactorTime, ISSLTransport
-from twisted.internet.protocol import ClientFactory
+from twisted.internet.interfaces import IReactorTime, ISSLTransport
 from twisted.python.failure import Failure
 
-from .attempt import Attempt, tooLong
-from .contract import Application, Settings, WebSocketDropped, describeMistake, isApplication
-from .delivery import ENDING, OPEN, OPENING, asDecision, asDeferred
-from .factory import SOFTWARE, ConnectionFactory, Reactor, withDefault
-from .guard import GUARD_SECONDS, Guard, guardOf
-from .log import CAUGHT, ClassLogger, letGo, printable, release
-from .protocol import WireProtocol
-from .reasons import again
-from .request import Request, Response
-from .sansio import handshake
-from .sansio.body import BodyDecoder
-from .sansio.constants import CloseCode, Role
-from .sansio.errors import ConnectionRejected, InvalidResponse, LocalProtocolError, WebSocketError
-from .sansio.handshake import Agreement
-from .sansio.http import Request as Head
-from .sansio.http import Response as AnswerHead
-from .sansio.http import ResponseDecoder
-from .sansio.url import URL
-from .sansio.url import parse as parseURL
-from .threads import checkingThreads, checksThreads
-from .tlsfailures import describeClientFailure, isDone
+from ..application import describeMistake, isApplication
+from ..errors import WebSocketDropped
+from ..log import CAUGHT, ClassLogger, letGo, printable, release
+from ..reasons import again
+from ..request import Request, Response
+from ..sansio import handshake
+from ..sansio.body import BodyDecoder
+from ..sansio.constants import CloseCode, Role
+from ..sansio.errors import ConnectionRejected, InvalidResponse, LocalProtocolError, WebSocketError
+from ..sansio.handshake import Agreement
+from ..sansio.http import Request as Head
+from ..sansio.http import Response as AnswerHead
+from ..sansio.http import ResponseDecoder
+from ..wire.guard import GUARD_SECONDS, Guard, guardOf
+from ..wire.inbox import ENDING, OPEN, OPENING, asDecision, asDeferred
+from ..wire.protocol import WireProtocol
+from ..wire.tlsfailures import describeClientFailure, isDone
+from .attempt import tooLong
+
+if TYPE_CHECKING:
+    from .factory import WebSocketClientFactory
 
 #: How a TLS server begins that is spoken to in plain (RFC 8446 section 5.1).
 _TLS_ALERT: Final = b"\x15\x03"
@@ -352,90 +350,3 @@ def _lostTooEarly(reason: Failure, transport: Any, decoder: ResponseDecoder | No
     dropped = WebSocketDropped(why)
     dropped.__cause__ = error
     return dropped
-
-
-class WebSocketClientFactory(ConnectionFactory[WebSocketClientProtocol], ClientFactory):
-    """Makes client connections to one URL; for ``connectTCP``, any endpoint, and a ``ClientService``.
-
-    It does not add TLS: for a ``wss:`` URL the endpoint does, or use `connect`.
-
-    Attributes:
-        settings: limits and timers.
-        url: where to.
-    """
-
-    def __init__(
-        self,
-        url: str | URL,
-        buildApplication: Callable[[Request], Any],
-        *,
-        reactor: Reactor | None = None,
-        settings: Settings = Settings(),  # noqa: B008 - frozen
-        headers: Sequence[tuple[str, str]] = (),
-        subprotocols: Sequence[str] = (),
-    ) -> None:
-        """Args:
-        url: ``ws://`` or ``wss://``.
-        buildApplication: called for each connection with the `Request` that is about to be sent. Returns an
-            application, or a Deferred or coroutine of one; what it raises ends the connection.
-        reactor: for the timers; by default the global one, from the first connection on.
-        settings: limits and timers.
-        headers: more fields for the request, such as Origin, Cookie and Authorization.
-        subprotocols: offered, the preferred first.
-
-        Raises:
-            InvalidURL: not a URL of RFC 6455 section 3.
-            LocalProtocolError: another argument that can't be, such as a header in bytes.
-        """
-        super().__init__(buildApplication, reactor, settings)
-        self.url = url if isinstance(url, URL) else parseURL(url)
-        self.headers = withDefault(headers, "User-Agent", SOFTWARE)
-        self.subprotocols = tuple(handshake.check_subprotocols(subprotocols))
-        self._kind = WebSocketClientProtocol
-        if checksThreads(settings):
-            self._kind = checkingThreads(WebSocketClientProtocol)
-        self._attempt: Attempt | None = None
-        # What can't be sent is refused now.
-        self._request()
-
-    # What it returns is an IProtocol, and inherits nothing of Twisted's.
-    def buildProtocol(self, addr: IAddress | None) -> WebSocketClientProtocol:  # type: ignore[override]
-        """Returns the protocol for a new connection."""
-        return self._kind(self, self._clock())
-
-    def _request(self) -> Head:
-        return handshake.open(self.url, headers=self.headers, subprotocols=self.subprotocols)
-
-    def _secondsToOpen(self) -> float | None:
-        if self._attempt is not None:
-            return self._attempt.secondsLeft()
-        return self.settings.openTimeout
-
-    def _made(self, wire: WebSocketClientProtocol) -> None:
-        """A connection begins its opening handshake."""
-        if self._attempt is not None:
-            self._attempt.made(wire)
-
-    def _opened(self, wire: WebSocketClientProtocol, application: Application) -> None:
-        """A connection is open, unless its application has dropped it."""
-        if self._attempt is not None:
-            if wire._phase == OPEN:
-                self._attempt.opened(application)
-            else:
-                self._attempt.failed(WebSocketDropped("the application aborted it"))
-
-    def _applicationFailed(self, failure: Failure) -> None:
-        """The application of a connection failed, and that was logged: when it has just opened, it has not opened."""
-        if self._attempt is not None:
-            self._attempt.failed(_applicationFailed(failure.value))
-
-    def _failed(self, wire: WebSocketClientProtocol, error: BaseException) -> None:
-        """A connection was never open."""
-        if self._attempt is not None:
-            self._attempt.failed(error)
-        elif isinstance(error, WebSocketError):
-            # Who made the factory hears of it by `connectionLost`, if the application had begun.
-            told = wire._log.error if isinstance(error, LocalProtocolError) else wire._log.info
-            told("{url} not opened: {error}", url=repr(self.url), error=str(error))
-        else:
-            wire._logFailure(Failure(error), "buildApplication")

@@ -10,12 +10,12 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from .contract import Refuse
-from .log import excerpt
-from .request import Request
-from .sansio import handshake
-from .sansio.errors import InvalidRequest
-from .sansio.http import REASONS, Response
+from ..application import Refuse
+from ..log import excerpt
+from ..request import Request
+from ..sansio import handshake
+from ..sansio.errors import InvalidRequest
+from ..sansio.http import REASONS, Response
 
 STOPS: Final = "the server stops"
 #: The origins that a log line repeats as they came; any other value may hide a password, or be anything.

@@ -9,7 +9,7 @@ Rules:
 * A peer that does not read what it makes us send is not read either.
 * Once our Close is queued, reading goes on to the peer's: what can neither be delivered nor wait is discarded.
 
-`wsock.protocol` is built on this, and has the way out and the end.
+`wsock.wire.protocol` is built on this, and has the way out and the end.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from .contract import Application, SelfRegulating, Settings
-from .log import CAUGHT, letGo
-from .outgoing import Outgoing
-from .sansio.connection import Connection
-from .sansio.constants import DEFAULT_MAX_MESSAGE_SIZE
-from .sansio.events import BinaryReceived, Event, PongReceived, TextReceived
+from ..application import Application, SelfRegulating
+from ..log import CAUGHT, letGo
+from ..sansio.connection import Connection
+from ..sansio.constants import DEFAULT_MAX_MESSAGE_SIZE
+from ..sansio.events import BinaryReceived, Event, PongReceived, TextReceived
+from ..settings import Settings
+from .outbox import Outgoing
 
 #: Before the connection is open: a subclass does the opening handshake.
 OPENING: Final = 0

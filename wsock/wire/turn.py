@@ -7,7 +7,7 @@ from weakref import WeakValueDictionary
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from .log import CAUGHT, ClassLogger
+from ..log import CAUGHT, ClassLogger
 
 #: How much is written through to sockets in one turn, in bytes; smaller pieces do not count.
 _TURN_BYTES: Final = 2**20

@@ -23,7 +23,7 @@ from typing import Any, Final
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from zope.interface import implementer
 
-from .sansio.constants import CLOSE, PING
+from ..sansio.constants import CLOSE, PING
 from .transports import (
     flushTLS,
     held,

@@ -7,13 +7,14 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 
-from .arguments import checkReactor
+from ..application import Application
+from ..arguments import checkReactor
+from ..request import Request
+from ..sansio.url import URL
+from ..settings import Settings
+from ..stream import WebSocketStream
 from .attempt import Attempt, Endpoint, endpointFor
-from .client import WebSocketClientFactory
-from .contract import Application, Settings
-from .request import Request
-from .sansio.url import URL
-from .stream import WebSocketStream
+from .factory import WebSocketClientFactory
 
 AnyApplication = TypeVar("AnyApplication", bound=Application)
 

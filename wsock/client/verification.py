@@ -24,8 +24,8 @@ from twisted.internet.ssl import CertificateOptions, platformTrust
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from ..wire.tlsfailures import noteVerdict
 from .lookup import isAddress
-from .tlsfailures import noteVerdict
 
 #: Numbers of OpenSSL's (X509_V_ERR_..., in x509_vfy.h), which it never changes.
 _NOT_YET_VALID: Final = 9

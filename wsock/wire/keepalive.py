@@ -20,10 +20,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import TimeoutError as TimedOut
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, ISSLTransport
 
-from .contract import Settings, WebSocketEnded
-from .delivery import LOST, OPEN
-from .reasons import Result, failed
-from .sansio.constants import CloseCode
+from ..errors import WebSocketEnded
+from ..reasons import Result, failed
+from ..sansio.constants import CloseCode
+from ..settings import Settings
+from .inbox import LOST, OPEN
 from .sending import Sending
 from .watch import Watch, watchOf
 

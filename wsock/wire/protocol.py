@@ -3,8 +3,8 @@
 Rules:
 
 * The protocol itself is the sans-IO core's; here it gets a transport, a clock and an application.
-* All that comes in is delivered by `wsock.delivery`; what the application sends is `wsock.sending`'s, and all that
-  leaves goes through `wsock.outgoing`.
+* All that comes in is delivered by `wsock.wire.inbox`; what the application sends is `wsock.wire.sending`'s, and all
+  that leaves goes through `wsock.wire.outbox`.
 * A connection ends in a bounded time, and our last bytes reach a peer that reads them.
 * The application hears `connectionLost` once, last, and iff it heard `negotiationStarted`.
 """
@@ -31,29 +31,20 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from .contract import Application, SelfRegulating, WebSocketClosed, WebSocketDropped
-from .delivery import ABORTED, LOST, OPEN, asDeferred
+from ..application import Application, SelfRegulating
+from ..errors import WebSocketClosed, WebSocketDropped
+from ..log import CAUGHT, ClassLogger, excerpt, formatAddress, printable
+from ..request import Request, Response, getPeerCertificate, plainPath
+from ..sansio.connection import Connection
+from ..sansio.constants import CloseCode, Role
+from ..sansio.extensions import Extension
+from .inbox import ABORTED, LOST, OPEN, asDeferred
 from .keepalive import Keepalive
-from .log import CAUGHT, ClassLogger, excerpt, formatAddress, printable
-from .outgoing import Outgoing
-from .request import Request, Response, getPeerCertificate, plainPath
-from .sansio.connection import Connection
-from .sansio.constants import CloseCode, Role
-from .sansio.extensions import Extension
-from .transports import (
-    canHalfClose,
-    forgetTLSEnd,
-    isTLS,
-    lose,
-    lowest,
-    push,
-    stockBelowTLS,
-    tellTLSEnd,
-    tlsBelow,
-)
+from .outbox import Outgoing
+from .transports import canHalfClose, forgetTLSEnd, isTLS, lose, lowest, push, stockBelowTLS, tellTLSEnd, tlsBelow
 
 if TYPE_CHECKING:
-    from .broadcast import Group
+    from ..broadcast import Group
     from .factory import ConnectionFactory
 
 

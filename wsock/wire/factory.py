@@ -9,15 +9,15 @@ from typing import Any, Final, Generic, NoReturn, Protocol, TypeAlias, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from . import __version__
-from .arguments import checkBuildApplication, checkReactor, checkSettings
-from .contract import Settings
-from .log import ClassLogger
+from .. import __version__
+from ..arguments import checkBuildApplication, checkReactor, checkSettings
+from ..log import ClassLogger
+from ..request import Request
+from ..sansio.constants import DEFAULT_MAX_MESSAGE_SIZE, CloseCode, is_sendable_close_code
+from ..sansio.errors import LocalProtocolError, wrong_type
+from ..sansio.http import check_fields
+from ..settings import Settings
 from .protocol import WireProtocol
-from .request import Request
-from .sansio.constants import DEFAULT_MAX_MESSAGE_SIZE, CloseCode, is_sendable_close_code
-from .sansio.errors import LocalProtocolError, wrong_type
-from .sansio.http import check_fields
 from .threads import checkThread, threadOf
 
 #: What a server's 101 and a client's request say of themselves, where nobody says otherwise.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from .contract import WebSocketClosed, WebSocketDropped
+from ..errors import WebSocketClosed, WebSocketDropped
 
 if TYPE_CHECKING:
-    from .server import WebSocketServerProtocol
+    from .opening import WebSocketServerProtocol
 
 
 class AccessRecord(NamedTuple):

@@ -1,6 +1,6 @@
 """The way out, as the application sees it: what it sends, and how it hears of what its peer takes.
 
-The frames are the sans-IO core's, and `wsock.outgoing` gets them to the transport. Here are the rules of the
+The frames are the sans-IO core's, and `wsock.wire.outbox` gets them to the transport. Here are the rules of the
 application's side:
 
 * What can't be sent by any race is refused with an exception; what comes too late, once a Close went either way, does
@@ -19,12 +19,13 @@ from twisted.internet.interfaces import IDelayedCall, IReactorFromThreads, IReac
 from twisted.python.failure import Failure
 from twisted.python.threadable import isInIOThread
 
-from .contract import Settings, WebSocketEnded
-from .delivery import ABORTED, LOST, Delivery
-from .log import CAUGHT
-from .reasons import Result, failed
-from .sansio.errors import LocalProtocolError, wrong_type
-from .sansio.messages import binary_payload
+from ..errors import WebSocketEnded
+from ..log import CAUGHT
+from ..reasons import Result, failed
+from ..sansio.errors import LocalProtocolError, wrong_type
+from ..sansio.messages import binary_payload
+from ..settings import Settings
+from .inbox import ABORTED, LOST, Delivery
 
 #: What a push producer has; a pull producer is never paused.
 _PRODUCER: Final = ("pauseProducing", "resumeProducing", "stopProducing")

@@ -1,0 +1,1 @@
+"""The client's side: the opening handshake, the factory, and `connect`."""

@@ -1,0 +1,112 @@
+"""A client's factory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import ClientFactory
+from twisted.python.failure import Failure
+
+from ..application import Application
+from ..errors import WebSocketDropped
+from ..request import Request
+from ..sansio import handshake
+from ..sansio.errors import LocalProtocolError, WebSocketError
+from ..sansio.http import Request as Head
+from ..sansio.url import URL
+from ..sansio.url import parse as parseURL
+from ..settings import Settings
+from ..wire.factory import SOFTWARE, ConnectionFactory, Reactor, withDefault
+from ..wire.inbox import OPEN
+from ..wire.threads import checkingThreads, checksThreads
+from .attempt import Attempt
+from .opening import WebSocketClientProtocol, _applicationFailed
+
+
+class WebSocketClientFactory(ConnectionFactory[WebSocketClientProtocol], ClientFactory):
+    """Makes client connections to one URL; for ``connectTCP``, any endpoint, and a ``ClientService``.
+
+    It does not add TLS: for a ``wss:`` URL the endpoint does, or use `connect`.
+
+    Attributes:
+        settings: limits and timers.
+        url: where to.
+    """
+
+    def __init__(
+        self,
+        url: str | URL,
+        buildApplication: Callable[[Request], Any],
+        *,
+        reactor: Reactor | None = None,
+        settings: Settings = Settings(),  # noqa: B008 - frozen
+        headers: Sequence[tuple[str, str]] = (),
+        subprotocols: Sequence[str] = (),
+    ) -> None:
+        """Args:
+        url: ``ws://`` or ``wss://``.
+        buildApplication: called for each connection with the `Request` that is about to be sent. Returns an
+            application, or a Deferred or coroutine of one; what it raises ends the connection.
+        reactor: for the timers; by default the global one, from the first connection on.
+        settings: limits and timers.
+        headers: more fields for the request, such as Origin, Cookie and Authorization.
+        subprotocols: offered, the preferred first.
+
+        Raises:
+            InvalidURL: not a URL of RFC 6455 section 3.
+            LocalProtocolError: another argument that can't be, such as a header in bytes.
+        """
+        super().__init__(buildApplication, reactor, settings)
+        self.url = url if isinstance(url, URL) else parseURL(url)
+        self.headers = withDefault(headers, "User-Agent", SOFTWARE)
+        self.subprotocols = tuple(handshake.check_subprotocols(subprotocols))
+        self._kind = WebSocketClientProtocol
+        if checksThreads(settings):
+            self._kind = checkingThreads(WebSocketClientProtocol)
+        self._attempt: Attempt | None = None
+        # What can't be sent is refused now.
+        self._request()
+
+    # What it returns is an IProtocol, and inherits nothing of Twisted's.
+    def buildProtocol(self, addr: IAddress | None) -> WebSocketClientProtocol:  # type: ignore[override]
+        """Returns the protocol for a new connection."""
+        return self._kind(self, self._clock())
+
+    def _request(self) -> Head:
+        return handshake.open(self.url, headers=self.headers, subprotocols=self.subprotocols)
+
+    def _secondsToOpen(self) -> float | None:
+        if self._attempt is not None:
+            return self._attempt.secondsLeft()
+        return self.settings.openTimeout
+
+    def _made(self, wire: WebSocketClientProtocol) -> None:
+        """A connection begins its opening handshake."""
+        if self._attempt is not None:
+            self._attempt.made(wire)
+
+    def _opened(self, wire: WebSocketClientProtocol, application: Application) -> None:
+        """A connection is open, unless its application has dropped it."""
+        if self._attempt is not None:
+            if wire._phase == OPEN:
+                self._attempt.opened(application)
+            else:
+                self._attempt.failed(WebSocketDropped("the application aborted it"))
+
+    def _applicationFailed(self, failure: Failure) -> None:
+        """The application of a connection failed, and that was logged: when it has just opened, it has not opened."""
+        if self._attempt is not None:
+            self._attempt.failed(_applicationFailed(failure.value))
+
+    def _failed(self, wire: WebSocketClientProtocol, error: BaseException) -> None:
+        """A connection was never open."""
+        if self._attempt is not None:
+            self._attempt.failed(error)
+        elif isinstance(error, WebSocketError):
+            # Who made the factory hears of it by `connectionLost`, if the application had begun.
+            told = wire._log.error if isinstance(error, LocalProtocolError) else wire._log.info
+            told("{url} not opened: {error}", url=repr(self.url), error=str(error))
+        else:
+            wire._logFailure(Failure(error), "buildApplication")

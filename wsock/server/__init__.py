@@ -1,0 +1,1 @@
+"""The server's side: the opening handshake, and the factory."""
