@@ -25,8 +25,8 @@ GUARDED: dict[str, list[str]] = {
         "garbage",
     ],
     # What TLS leaves at its end is below Twisted: only real connections show it.
-    "wsock.wire.protocol:WireProtocol._loseEnded": ["protocol", "integration/test_tls_ends"],
-    "wsock.wire.protocol:WireProtocol._drainEnded": ["protocol", "integration/test_tls_ends"],
+    "wsock.wire.protocol:WebSocketTransport._loseEnded": ["protocol", "integration/test_tls_ends"],
+    "wsock.wire.protocol:WebSocketTransport._drainEnded": ["protocol", "integration/test_tls_ends"],
     "wsock.wire.guard": ["client", "server"],
     "wsock.reasons": ["reasons", "garbage"],
     "wsock.server.factory": ["server", "factory"],

@@ -438,7 +438,7 @@ def test_messages_that_are_delivered_after_the_loss_count() -> None:
     served = recorded()
     served.wire.pauseProducing()
     served.feed(HELLO * 3 + CLOSE)
-    served.wire._paused = False
+    served.wire._inbox._stops = 0
     record = served.record()
     assert served.application.messages == ["Hello"] * 3
     assert (record.messagesReceived, record.bytesReceived) == (3, len(REQUEST) + 3 * 11 + 8)

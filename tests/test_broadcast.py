@@ -33,7 +33,7 @@ def test_each_has_sent_it() -> None:
     group.sendTextMessage("Hello")
     served[0].wire.loseConnection()
     group.sendBytesMessage(b"x")
-    assert [one.wire._connection.messages_sent for one in served] == [1, 2]
+    assert [one.wire._core.messages_sent for one in served] == [1, 2]
 
 
 def test_the_sender_too() -> None:
@@ -123,7 +123,7 @@ def test_a_slow_peer_hurts_nobody(policy: str) -> None:
             got += len(good.transport.take())
             good.clock.advance(0)
             got += len(good.transport.take())
-            assert bad.wire._outgoing.unsent <= limit + 2 * (size + 4) + 65537
+            assert bad.wire._outbox.unsent <= limit + 2 * (size + 4) + 65537
     assert failures(events) == ["producer"]
     assert got == count * (size + 4)
     sent, dropped, closed = outcomes
@@ -145,7 +145,7 @@ def test_what_is_sent_to_all_pauses_a_producer() -> None:
     producer = Producer()
     served.wire.attachProducer(producer)
     served.wire.sendBytesMessage(bytes(100_000))
-    assert served.wire._outgoing.paused
+    assert served.wire._outbox.paused
     assert producer.told == []
     group.sendBytesMessage(bytes(200_000))
     assert producer.told == ["pause"]
@@ -158,7 +158,7 @@ def test_dropped_are_the_oldest() -> None:
         group.sendBytesMessage(number.to_bytes(4, "big") + bytes(9996))
     served.wire.ping(b"last")
     data = b""
-    while served.wire._outgoing.size:
+    while served.wire._outbox.size:
         data += served.transport.take()
     data += served.transport.take()
     numbers = []
@@ -186,7 +186,7 @@ def test_what_the_protocol_has_to_say_is_not_dropped() -> None:
         served.wire.ping(b"dropped too")
     served.wire.loseConnection(3000)
     data = b""
-    while served.wire._outgoing.size:
+    while served.wire._outbox.size:
         data += served.transport.take()
     data += served.transport.take()
     assert data.startswith(b"\x8a\x00")

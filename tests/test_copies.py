@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.task import Clock
+from wsock.wire.protocol import Counters
 
 import wsock
 import wsock.sansio
@@ -29,7 +30,6 @@ from wsock.sansio.http import Headers, Request, RequestDecoder, Response, Respon
 from wsock.sansio.masking import PayloadBuffer
 from wsock.sansio.messages import Assembler, MessageReader
 from wsock.sansio.url import URL, parse
-from wsock.wire.sending import Counters
 
 WAYS: dict[str, Callable[[Any], Any]] = {"copy": copy.copy, "deepcopy": copy.deepcopy}
 
@@ -198,9 +198,8 @@ VALUES: dict[type, list[Any]] = {
 #: Classes whose objects belong to a connection, with an object of each and what its error speaks of.
 REFUSED: dict[type, tuple[Callable[[], Any], str]] = {
     wsock.Request: (lambda: wsock.Request(Request(HEAD), None), "its headers"),
-    wsock.WireProtocol: (lambda: server().buildProtocol(None), "sendFromThread"),
-    wsock.WebSocketServerProtocol: (lambda: server().buildProtocol(None), "sendFromThread"),
-    wsock.WebSocketClientProtocol: (lambda: client().buildProtocol(None), "sendFromThread"),
+    wsock.WebSocketTransport: (lambda: server().buildProtocol(None), "sendFromThread"),
+    wsock.WebSocketTransport: (lambda: server().buildProtocol(None), "sendFromThread"),
     wsock.WebSocketServerFactory: (lambda: server(), "in each process"),
     wsock.WebSocketClientFactory: (lambda: client(), "in each process"),
     wsock.WebSocketStream: (wsock.WebSocketStream, "pass on the messages"),

@@ -377,7 +377,7 @@ def test_paused_while_a_callback_is_not_done_nothing_is_taken_in() -> None:
 
 def stall(served: Served, size: int = 65537) -> None:
     served.wire.sendBytesMessage(bytes(size))
-    served.wire._outgoing.pauseProducing()  # as a transport does that holds more than it wants
+    served.wire._outbox.pauseProducing()  # as a transport does that holds more than it wants
 
 
 def test_a_peer_that_does_not_read_is_not_read() -> None:
@@ -442,9 +442,9 @@ def test_while_a_callback_is_not_done_a_peer_that_does_not_read_is_not_read() ->
     stall(served)
     served.feed(text("b"))
     assert served.transport.told == ["pause"]
-    unsent = served.wire._outgoing.size
+    unsent = served.wire._outbox.size
     served.feed(PING)
-    assert served.wire._outgoing.size == unsent
+    assert served.wire._outbox.size == unsent
     pending.fire()
     assert served.application.messages == ["a"]
     served.transport.producer.resumeProducing()

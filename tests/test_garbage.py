@@ -248,14 +248,14 @@ def messageThenTime(served: Served) -> None:
 
 def failsLater(served: Served) -> None:
     served.feed(REQUEST + HELLO + HELLO)
-    (deferred,) = served.wire._application.kept
+    (deferred,) = served.wire._inbox.application.kept
     deferred.callback(None)
     served.lose()
 
 
 def failsAfterLoss(served: Served) -> None:
     served.feed(REQUEST + HELLO + HELLO).lose()
-    (deferred,) = served.wire._application.kept
+    (deferred,) = served.wire._inbox.application.kept
     deferred.callback(None)
 
 
@@ -699,7 +699,7 @@ def test_server(name: str) -> None:
     server.factory.doStop()
     assert not server.clock.getDelayedCalls()
     assert not server.factory._wires
-    assert not server.factory._handlers
+    assert not server.factory.handlers
 
 
 # A client's connections
@@ -812,7 +812,7 @@ def clientReset(client: Client) -> None:
 
 def clientFailsLater(client: Client) -> None:
     client.open().feed(SERVER_HELLO + SERVER_HELLO)
-    (deferred,) = client.wire._application.kept
+    (deferred,) = client.wire._inbox.application.kept
     deferred.callback(None)
     client.lose()
 

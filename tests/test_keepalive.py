@@ -102,7 +102,7 @@ def test_no_timeout_only_asks() -> None:
     for _ in range(10):
         assert served.advance(20)[:1] == b"\x89"
     assert served.transport.told == []
-    assert len(served.wire._questions or ()) == 1
+    assert len(served.wire._keepalive._pending or ()) == 1
 
 
 def test_no_interval_no_watch() -> None:
@@ -246,7 +246,7 @@ def blocked(**settings: Any) -> Served:
     served.transport.clear()
     served.feed(text("x"))
     served.feed(text("x"))
-    assert not served.wire._outgoing.writable
+    assert not served.wire._outbox.writable
     return served
 
 
@@ -256,9 +256,9 @@ def test_one_that_takes_nothing_is_aborted(policy: str) -> None:
     served = blocked(slowConsumer=policy)
     if policy == "wait":
         assert served.transport.told == ["pause"]
-    size = served.wire._outgoing.size
+    size = served.wire._outbox.size
     served.clock.advance(20)
-    assert served.wire._outgoing.size == size
+    assert served.wire._outbox.size == size
     served.clock.advance(9.9)
     assert "abort" not in served.transport.told
     served.clock.advance(0.1)
@@ -273,7 +273,7 @@ def test_messages_that_wait_for_a_slow_peer_are_no_excuse() -> None:
     served = alive(flood, Slow(), maxMessageSize=50)
     # As a str the second takes more than a message may.
     served.feed(text("x") + text("\u00e9"))
-    assert served.wire._room() == 0
+    assert served.wire._inbox._room() == 0
     served.clock.advance(20)
     served.clock.advance(10)
     assert served.transport.told[-1] == "abort"
@@ -294,10 +294,10 @@ def test_one_that_takes_some_stays() -> None:
 def test_one_that_has_taken_all_since_it_was_asked_stays() -> None:
     served = alive(transport=Slow())
     served.wire.sendBytesMessage(bytes(100_000))
-    assert served.wire._outgoing.paused
+    assert served.wire._outbox.paused
     served.clock.advance(25)
     served.transport.take()
-    assert not served.wire._outgoing.paused
+    assert not served.wire._outbox.paused
     served.clock.advance(5)
     served.clock.advance(5)
     assert "abort" not in served.transport.told
@@ -308,7 +308,7 @@ def test_one_that_takes_some_of_what_came_since_it_was_asked_stays() -> None:
     assert served.advance(20)[0] == 0x89
     served.wire.sendBytesMessage(bytes(300_000))
     served.transport.take()
-    assert served.wire._outgoing.paused
+    assert served.wire._outbox.paused
     served.clock.advance(10)
     served.clock.advance(5)
     assert "abort" not in served.transport.told
@@ -392,7 +392,7 @@ def test_an_answer_to_a_later_ping_than_there_was_is_not_measured() -> None:
     served = alive(pingInterval=None)
     seen = results(served.wire.measureLatency())
     served.advance(1)
-    served.feed(pong(b"\x89\x11" + keepalive._MARK + b"7"))
+    served.feed(pong(b"\x89\x11" + keepalive._PING_PREFIX + b"7"))
     assert seen == [1]
     assert served.wire.latency is None
 
@@ -456,7 +456,7 @@ def test_a_latency_that_a_callback_waits_for_leaves_messages_in_order() -> None:
 
     served = alive(Application(message=ask), pingInterval=None)
     served.feed(text("m0"))
-    answer = pong(b"\x89\x11" + keepalive._MARK + b"1")
+    answer = pong(b"\x89\x11" + keepalive._PING_PREFIX + b"1")
     served.feed(b"".join(text(f"m{one}") for one in range(1, 10)) + answer + text("m10"))
     served.feed(text("m11"))
     assert served.application.messages == [f"m{one}" for one in range(12)]
@@ -527,7 +527,7 @@ def test_a_transport_that_resumes_at_once() -> None:
     served = alive(transport=Quick())
     served.wire.pauseProducing()
     served.wire.sendBytesMessage(bytes(70_000))
-    assert not served.wire._outgoing.paused
+    assert not served.wire._outbox.paused
     served.clock.advance(20)
     served.clock.advance(1000)
     assert "abort" not in served.transport.told
@@ -540,8 +540,8 @@ def test_a_look_is_made_up_for_once() -> None:
         served.clock.advance(pause)
         served.wire.resumeProducing()
         served.clock.advance(0)
-    assert served.wire._watch is not None
-    assert len(served.wire._watch._due) == 1
+    assert served.wire._keepalive._watch is not None
+    assert len(served.wire._keepalive._watch._due) == 1
 
 
 @pytest.mark.parametrize("policy", ["wait", "close", "drop"])
@@ -568,7 +568,7 @@ def test_who_waits_for_a_peer_that_takes_nothing_is_let_go(how: str, policy: str
     application = streamApplication(handler)(None).application if how == "stream" else Application(message=does[how])
     served = alive(application, Slow(), slowConsumer=policy)
     served.feed(b"".join(text("x") for _ in range(100)))
-    assert not served.wire._outgoing.writable
+    assert not served.wire._outbox.writable
     served.clock.advance(20)
     served.clock.advance(9.9)
     assert "abort" not in served.transport.told
@@ -585,8 +585,8 @@ def test_two_that_produce_for_each_other_end() -> None:
     for one, other in ((first, second), (second, first)):
         one.wire.attachProducer(other.wire)
         one.wire.sendBytesMessage(bytes(140_000))
-    assert first.wire._paused
-    assert second.wire._paused
+    assert first.wire._inbox._stops
+    assert second.wire._inbox._stops
     first.clock.advance(20)
     first.clock.advance(10)
     first.clock.advance(0.1)
@@ -602,7 +602,7 @@ def test_a_pause_is_exempt_again_when_the_peer_has_taken_what_it_had() -> None:
     served.wire.pauseProducing()
     served.clock.advance(15)
     served.transport.take()
-    assert not served.wire._outgoing.paused
+    assert not served.wire._outbox.paused
     served.clock.advance(1000)
     assert "abort" not in served.transport.told
 

@@ -58,11 +58,11 @@ def test_messages_and_pings() -> None:
 def test_changing_a_bytearray_after_sending_it_changes_nothing() -> None:
     served = opened()
     data = bytearray(b"Hello")
-    served.wire._outgoing.cork()
+    served.wire._outbox.cork()
     served.wire.sendBytesMessage(data)
     served.wire.sendBytesMessage(memoryview(data)[1:3])
     data[:] = b"xxxxx"
-    served.wire._outgoing.uncork()
+    served.wire._outbox.uncork()
     assert served.transport.taken() == b"\x82\x05Hello\x82\x02el"
 
 

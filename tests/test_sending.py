@@ -18,7 +18,7 @@ def blocked(application: Any = None, **settings: Any) -> Served:
     served = slow(application, **settings)
     served.wire.sendBytesMessage(MUCH)
     served.wire.sendBytesMessage(MUCH)
-    assert not served.wire._outgoing.writable
+    assert not served.wire._outbox.writable
     return served
 
 
@@ -156,7 +156,7 @@ def test_a_sender_that_waits_keeps_a_bounded_queue() -> None:
         while sent < total:
             served.wire.sendBytesMessage(bytes(size))
             sent += 1
-            most = max(most, served.wire._outgoing.size)
+            most = max(most, served.wire._outbox.size)
             waiting = served.wire.whenWritable()
             if not waiting.called:
                 waiting.addCallback(send)
@@ -445,7 +445,7 @@ def test_only_messages_are_counted_as_dropped() -> None:
     for _ in range(10):
         served.wire.sendBytesMessage(bytes(50_000))
         served.wire.ping()
-    kept = sum(message[0][0] == 0x82 for message in served.wire._outgoing._queue or ())
+    kept = sum(message[0][0] == 0x82 for message in served.wire._outbox._queue or ())
     assert served.wire.counters.sendsDropped == 10 - kept
     served = slow(sendLimit=100_000)
     served.transport.producer.pauseProducing()

@@ -44,10 +44,10 @@ from wsock import (
     Refuse,
     Settings,
     WebSocketServerFactory,
-    WebSocketServerProtocol,
+    WebSocketTransport,
     streamApplication,
 )
-from wsock.wire.inbox import LOST
+from wsock.wire.state import LOST
 
 WITH_SUBPROTOCOLS = REQUEST[:-2] + b"Sec-WebSocket-Protocol: chat, superchat\r\n\r\n"
 
@@ -480,7 +480,7 @@ def test_a_request_that_is_none_of_ours(request_: bytes, expected: int, line: st
         answer = served.feed(request_)
     [event] = events
     assert (event["log_namespace"], event["log_level"]) == (
-        "wsock.server.opening.WebSocketServerProtocol",
+        "wsock.server.factory.WebSocketServerFactory",
         LogLevel.info,
     )
     said = formatEvent(event)
@@ -756,7 +756,7 @@ UNFINISHED_HEAD = b"HEAD / HTTP/1.1\r\nCookie: ".ljust(16384, b"x")
 
 def test_unfinished_heads_of_all_connections_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred times as much is sent, and what goes over it is answered with 503."""
-    monkeypatch.setattr("wsock.server.opening._UNFINISHED", 2**20)
+    monkeypatch.setattr("wsock.server.opening._MAX_UNFINISHED_BYTES", 2**20)
     # Without timers, since a clock sorts all that it has.
     first = Served(settings={"openTimeout": None, "closeTimeout": None, "pingTimeout": None})
     waiting = [first, *(Served(factory=first.factory) for _ in range(6399))]
@@ -783,7 +783,7 @@ def test_unfinished_heads_of_all_connections_have_a_bound(monkeypatch: pytest.Mo
 
 
 def test_one_head_without_limits_has_the_bound_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wsock.server.opening._UNFINISHED", 2**20)
+    monkeypatch.setattr("wsock.server.opening._MAX_UNFINISHED_BYTES", 2**20)
     served = Served(settings={"maxHeaderLine": None, "maxHeaderSize": None, "maxHeaders": None})
     for _ in range(64):
         assert served.feed(b"x" * 16384 if served.factory._unfinished else UNFINISHED_HEAD) == b""
@@ -820,7 +820,7 @@ def test_each_end_of_an_opening_gives_its_head_back(end: Callable[[Served], obje
         assert served.factory._unfinished == place + 1
     end(served)
     assert served.factory._unfinished == 0
-    if served.wire._phase != LOST:
+    if served.wire._state < LOST:
         served.wire.connectionLost(Failure(ConnectionError()))
     assert served.factory._unfinished == 0
 
@@ -1220,7 +1220,7 @@ def test_it_is_a_factory() -> None:
     verifyObject(IProtocolFactory, factory)
     verifyObject(IProtocolNegotiationFactory, factory)
     assert factory.acceptableProtocols() == [b"http/1.1"]
-    assert isinstance(factory.buildProtocol(None), WebSocketServerProtocol)
+    assert isinstance(factory.buildProtocol(None), WebSocketTransport)
     assert factory.settings == Settings()
 
 

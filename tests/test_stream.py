@@ -127,8 +127,8 @@ def test_what_is_not_asked_for_is_not_taken_in() -> None:
     for number in range(total):
         asked.feed(b"\x81\x03%03d" % number)
     assert asked.transport.told == ["pause"]
-    assert len(asked.wire._events) <= 4
-    assert asked.wire._held is not None
+    assert len(asked.wire._inbox._events) <= 4
+    assert asked.wire._inbox._unread is not None
     assert [results(asked.application.receive())[0] for _ in range(total)] == [
         f"{number:03}" for number in range(total)
     ]
@@ -292,7 +292,7 @@ def test_a_handler() -> None:
     assert served.feed(HELLO + HELLO) == HELLO_SENT * 2
     assert served.feed(CLOSE) == CLOSE_SENT
     served.lose()
-    assert served.factory._handlers == set()
+    assert served.factory.handlers == set()
 
 
 def test_a_handler_with_inline_callbacks() -> None:

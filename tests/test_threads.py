@@ -11,7 +11,7 @@ import pytest
 from wire import Application, Asked, Producer, Served
 
 import wsock
-from wsock import Group, LocalProtocolError, Settings, WebSocketClientProtocol, WebSocketServerProtocol, WebSocketStream
+from wsock import Group, LocalProtocolError, Settings, WebSocketStream, WebSocketTransport
 
 
 def elsewhere(function: Callable[[], Any]) -> Any:
@@ -75,18 +75,26 @@ def test_a_call_from_another_thread_raises(role: str, name: str) -> None:
 
 def test_all_that_an_application_calls_is_looked_at() -> None:
     """But for what may be called from anywhere, or only says what is."""
-    kinds = type(connected("server").wire), WebSocketServerProtocol
+    kinds = type(connected("server").wire), WebSocketTransport
     public = {name for name in dir(kinds[1]) if not name.startswith("_") and callable(getattr(*kinds[1:], name))}
     same = {name for name in public if getattr(kinds[0], name) is getattr(kinds[1], name)}
-    assert same == {
+    # The parts of a connection speak to it by names that begin with theirs.
+    parts = ("check", "factory", "group", "guard", "inbox", "keepalive", "opening", "outbox", "stream")
+    assert {name for name in same if not name.startswith(parts)} == {
+        "cancel",
         "connectionLost",
         "connectionMade",
         "dataReceived",
         "getHost",
         "getPeer",
         "getPeerCertificate",
+        "isOpening",
+        "logFailure",
         "logPrefix",
+        "lossReason",
         "makeConnection",
+        "pathForLog",
+        "peerForLog",
         "sendFromThread",
     }
 
@@ -122,7 +130,7 @@ def test_a_group_and_a_factory() -> None:
 @pytest.mark.parametrize("role", ["server", "client"])
 def test_a_connection_that_does_not_look_is_as_it_was(role: str) -> None:
     """The same class: no call has anything to look at."""
-    kind = WebSocketServerProtocol if role == "server" else WebSocketClientProtocol
+    kind = WebSocketTransport
     assert type(connected(role, checkThreads=False).wire) is kind
     checking = type(connected(role).wire)
     assert checking is not kind
@@ -143,10 +151,10 @@ def test_the_thread_is_that_of_the_connection() -> None:
 
 PROGRAM = """
 from twisted.internet.task import Clock
-from wsock import Settings, WebSocketServerFactory, WebSocketServerProtocol
+from wsock import Settings, WebSocketServerFactory, WebSocketTransport
 for checkThreads in (None, True, False):
     factory = WebSocketServerFactory(print, reactor=Clock(), settings=Settings(checkThreads=checkThreads))
-    print(type(factory.buildProtocol(None)) is not WebSocketServerProtocol)
+    print(type(factory.buildProtocol(None)) is not WebSocketTransport)
 """
 
 

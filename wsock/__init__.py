@@ -25,7 +25,6 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
     from .client.agent import connect as connect
     from .client.agent import connectProtocol as connectProtocol
     from .client.factory import WebSocketClientFactory as WebSocketClientFactory
-    from .client.opening import WebSocketClientProtocol as WebSocketClientProtocol
     from .errors import WebSocketClosed as WebSocketClosed
     from .errors import WebSocketDropped as WebSocketDropped
     from .errors import WebSocketEnded as WebSocketEnded
@@ -45,12 +44,11 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
     from .sansio.errors import WebSocketError as WebSocketError
     from .server.access import AccessRecord as AccessRecord
     from .server.factory import WebSocketServerFactory as WebSocketServerFactory
-    from .server.opening import WebSocketServerProtocol as WebSocketServerProtocol
     from .settings import Settings as Settings
     from .stream import WebSocketStream as WebSocketStream
     from .stream import streamApplication as streamApplication
-    from .wire.protocol import WireProtocol as WireProtocol
-    from .wire.sending import Counters as Counters
+    from .wire.protocol import Counters as Counters
+    from .wire.protocol import WebSocketTransport as WebSocketTransport
 
     implementation: str
     maskImplementation: str
@@ -62,7 +60,7 @@ _HOMES = {
     "BuildApplication": "wsock.application",
     "CloseCode": "wsock.sansio.constants",
     "ConnectionRejected": "wsock.sansio.errors",
-    "Counters": "wsock.wire.sending",
+    "Counters": "wsock.wire.protocol",
     "Decision": "wsock.application",
     "Group": "wsock.broadcast",
     "HandshakeError": "wsock.sansio.errors",
@@ -80,16 +78,14 @@ _HOMES = {
     "Response": "wsock.request",
     "Settings": "wsock.settings",
     "WebSocketClientFactory": "wsock.client.factory",
-    "WebSocketClientProtocol": "wsock.client.opening",
     "WebSocketClosed": "wsock.errors",
     "WebSocketDropped": "wsock.errors",
     "WebSocketEnded": "wsock.errors",
     "WebSocketError": "wsock.sansio.errors",
     "WebSocketProtocol": "wsock.application",
     "WebSocketServerFactory": "wsock.server.factory",
-    "WebSocketServerProtocol": "wsock.server.opening",
     "WebSocketStream": "wsock.stream",
-    "WireProtocol": "wsock.wire.protocol",
+    "WebSocketTransport": "wsock.wire.protocol",
     "connect": "wsock.client.agent",
     "connectProtocol": "wsock.client.agent",
     "streamApplication": "wsock.stream",

@@ -21,7 +21,7 @@ from .sansio.handshake import check_response_fields, refuse
 from .sansio.http import check_fields, is_token
 
 if TYPE_CHECKING:
-    from .wire.protocol import WireProtocol
+    from .wire.protocol import WebSocketTransport
 
 
 #: What a callback may return: the next message waits until a Deferred fires or a coroutine ends.
@@ -63,9 +63,9 @@ class WebSocketProtocol:
 
     __slots__ = ("transport",)
 
-    transport: WireProtocol
+    transport: WebSocketTransport
 
-    def negotiationStarted(self, transport: WireProtocol) -> Served:
+    def negotiationStarted(self, transport: WebSocketTransport) -> Served:
         """The opening handshake is about to end well, or on a client to begin: keep ``transport``.
 
         What is sent now leaves after the handshake's last byte.

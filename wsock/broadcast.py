@@ -17,8 +17,7 @@ from .sansio.constants import BINARY, TEXT, Role
 from .sansio.errors import LocalProtocolError, wrong_type
 from .sansio.frames import encode
 from .sansio.messages import binary_payload, encode_text
-from .wire.inbox import LOST
-from .wire.protocol import WireProtocol
+from .wire.protocol import WebSocketTransport
 from .wire.threads import checkThread, threadOf
 
 
@@ -46,7 +45,7 @@ class Group:
     __slots__ = ("_members", "_thread")
 
     def __init__(self) -> None:
-        self._members: dict[WireProtocol, None] = {}
+        self._members: dict[WebSocketTransport, None] = {}
         #: The reactor's thread, where a connection tells of calls from others.
         self._thread: int | None = None
 
@@ -56,7 +55,7 @@ class Group:
             "iterating over this one gives"
         )
 
-    def add(self, transport: WireProtocol) -> None:
+    def add(self, transport: WebSocketTransport) -> None:
         """Adds a connection; one that is lost already is not added.
 
         Args:
@@ -69,13 +68,12 @@ class Group:
         _checkTransport(transport)
         self._thread = threadOf(transport)
         checkThread(self._thread, "group.add")
-        if transport._role is Role.CLIENT:
+        if transport.factory.role is Role.CLIENT:
             raise LocalProtocolError("a group is of a server's connections: a client's frames can't be shared")
-        if transport._phase != LOST:
+        if transport.groupJoined(self):
             self._members[transport] = None
-            transport._joined(self)
 
-    def discard(self, transport: WireProtocol) -> None:
+    def discard(self, transport: WebSocketTransport) -> None:
         """Takes a connection out, if it is in.
 
         Raises:
@@ -84,7 +82,7 @@ class Group:
         _checkTransport(transport)
         checkThread(self._thread, "group.discard")
         if self._members.pop(transport, self) is None:
-            transport._left(self)
+            transport.groupLeft(self)
 
     def sendTextMessage(self, text: str) -> Outcome:
         """Sends a text message to all.
@@ -117,25 +115,17 @@ class Group:
         sent = closed = dropped = 0
         # A copy: a connection that is closed for it may leave.
         for transport in list(self._members):
-            # Written out, and not by a method of the connection's: this runs for each of many.
-            connection = transport._connection
-            if not connection.is_open:
-                transport._sendsIgnored += 1
+            outcome = transport.groupSends(frame)
+            if outcome is None:
                 continue
-            connection.messages_sent += 1
-            outgoing = transport._outgoing
-            before = outgoing.dropped
-            if outgoing.write(frame):
-                sent += 1
-                dropped += outgoing.dropped - before
-                if transport._attached is not None:
-                    transport._regulate()
-            else:
-                transport._overflow()
+            if outcome < 0:
                 closed += 1
+            else:
+                sent += 1
+                dropped += outcome
         return Outcome(sent, dropped, closed)
 
-    def __iter__(self) -> Iterator[WireProtocol]:
+    def __iter__(self) -> Iterator[WebSocketTransport]:
         return iter(list(self._members))
 
     def __len__(self) -> int:
@@ -146,6 +136,6 @@ class Group:
 
 
 def _checkTransport(transport: object) -> None:
-    if not isinstance(transport, WireProtocol):
+    if not isinstance(transport, WebSocketTransport):
         advice = "its transport is meant" if hasattr(transport, "transport") else ""
         raise wrong_type("transport", "what negotiationStarted was given", transport, advice)

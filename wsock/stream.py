@@ -28,7 +28,7 @@ from .wire.inbox import asDecision, asDeferred
 
 if TYPE_CHECKING:
     from .request import Request
-    from .wire.protocol import WireProtocol
+    from .wire.protocol import WebSocketTransport
 
 #: The codes of an end as it should be: done, going away, and a browser's `close()` without a code.
 _USUAL: Final = (CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STATUS_RECEIVED)
@@ -46,7 +46,7 @@ class WebSocketStream(SelfRegulating):
 
     __slots__ = ("__weakref__", "_ended", "_message", "_receiver", "_taken", "transport")
 
-    transport: WireProtocol
+    transport: WebSocketTransport
 
     def __init__(self) -> None:
         #: Who waits for the next message.
@@ -159,7 +159,7 @@ class WebSocketStream(SelfRegulating):
 
     # For the connection: an application's callbacks
 
-    def negotiationStarted(self, transport: WireProtocol, /) -> None:
+    def negotiationStarted(self, transport: WebSocketTransport, /) -> None:
         """Takes the connection."""
         self.transport = transport
 
@@ -190,7 +190,7 @@ class WebSocketStream(SelfRegulating):
             receiver.callback(message)
             return None
         if self._ended is not None:
-            self.transport._receivedDiscarded += 1
+            self.transport.streamDiscards()
             return None
         self._message = message
         self._taken = Deferred()
@@ -205,7 +205,7 @@ class WebSocketStream(SelfRegulating):
         self._message = None
         taken, self._taken = self._taken, None
         if taken is not None:
-            self.transport._receivedDiscarded += 1
+            self.transport.streamDiscards()
             taken.callback(None)
 
 
@@ -222,7 +222,7 @@ class _HandledStream(WebSocketStream):
 
     def negotiationFinished(self) -> None:
         """Starts the handler."""
-        handlers = self.transport.factory._handlers
+        handlers = self.transport.factory.handlers
         running = maybeDeferred(self._run)
         handlers.add(running)
         running.addBoth(self._returned, handlers, running)
@@ -237,7 +237,7 @@ class _HandledStream(WebSocketStream):
         handlers.discard(running)
         code = CloseCode.NORMAL_CLOSURE
         # The end of another connection is no end of this one.
-        if isinstance(result, Failure) and (self.transport._connection.is_open or not result.check(WebSocketEnded)):
+        if isinstance(result, Failure) and (self.transport.isOpen or not result.check(WebSocketEnded)):
             code = CloseCode.INTERNAL_ERROR
             if not result.check(CancelledError):
                 transport = self.transport
@@ -245,8 +245,8 @@ class _HandledStream(WebSocketStream):
                     "the stream handler {handler} failed ({path}, peer {peer})",
                     result,
                     handler=getattr(self._handler, "__name__", repr(self._handler)),
-                    path=excerpt(transport._requestPath()),
-                    peer=transport._peerForLog(),
+                    path=excerpt(transport.pathForLog()),
+                    peer=transport.peerForLog(),
                 )
         if isinstance(result, Failure):
             letGo(result)

@@ -47,7 +47,7 @@ def blocked(**settings: object) -> Served:
     served = Served(settings={"slowConsumer": "drop", **settings}, transport=Slow()).open()
     served.wire.sendBytesMessage(bytes(2**18))
     assert served.transport.producerState == "producing"
-    assert served.wire._outgoing.paused
+    assert served.wire._outbox.paused
     return served
 
 
@@ -99,7 +99,7 @@ def unread_pings(count: int) -> Measure:
                 served.wire.dataReceived(ping)
 
         seconds = spent(feed)
-        assert served.wire._outgoing.size < 2**20
+        assert served.wire._outbox.size < 2**20
         served.wire.abortConnection()
         return seconds
 

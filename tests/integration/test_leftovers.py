@@ -159,7 +159,7 @@ async def theServerAborts(target: Target) -> None:
 async def noClose(target: Target) -> None:
     """The transport is closed past us; over TLS that takes until we leave it."""
     stream = await target.begin("/receives")
-    stream.transport._outgoing.unregister()
+    stream.transport._outbox.unregister()
     stream.transport.transport.loseConnection()
     await ended(stream)
 
@@ -278,7 +278,7 @@ async def theServerStops(target: Target) -> None:
     factory = target.server.factory
     stream = await target.begin("/receives")
     await factory.stop()
-    factory._stopping = False
+    factory.isStopping = False
     await ended(stream)
 
 

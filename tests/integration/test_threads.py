@@ -52,7 +52,7 @@ def test_a_thread_waits_for_a_peer_that_does_not_read(serve: Serve, kind: str) -
     sender.join(1)
     assert sender.is_alive()
     # One message more than the mark, and what the systems of both sides hold.
-    assert server.call(lambda: transport._outgoing.size) <= 2**16 + size + 10
+    assert server.call(lambda: transport._outbox.size) <= 2**16 + size + 10
     for number in range(count):
         assert peer.frame()[1][:4] == number.to_bytes(4, "big")
     sender.join(10)
@@ -77,7 +77,7 @@ def test_several_threads_take_their_turns(serve: Serve, kind: str) -> None:
     for sender in senders:
         sender.start()
     senders[-1].join(0.5)
-    assert server.call(lambda: transport._outgoing.size) <= 2**16 + size + 10
+    assert server.call(lambda: transport._outbox.size) <= 2**16 + size + 10
     assert {peer.frame()[1][:4] for _ in senders} == {number.to_bytes(4, "big") for number in range(threads)}
     for sender in senders:
         sender.join(10)

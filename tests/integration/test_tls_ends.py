@@ -105,7 +105,7 @@ class Side:
             nonlocal number
             transport = self.application.transport
             given = number
-            while transport._outgoing.size < 300 * KIB:
+            while transport._outbox.size < 300 * KIB:
                 transport.sendBytesMessage(number.to_bytes(4, "big") + bytes(size - 4))
                 number += 1
             return number - given
@@ -117,7 +117,7 @@ class Side:
 
     def read_until_all_is_below(self) -> None:
         """The peer reads as much as it takes for our queue to be empty, and what was in it is held below TLS."""
-        while call(lambda: self.application.transport._outgoing.size):
+        while call(lambda: self.application.transport._outbox.size):
             self.peer.socket.recv(2**14)
 
     def expect_told(self) -> Any:

@@ -28,7 +28,7 @@ from wsock.testing import MemoryAgent, MemoryEndpoint, Pair, ScriptedPeer
 class Plain(WebSocketProtocol):
     """An application whose callbacks do their work at once."""
 
-    def negotiationStarted(self, transport: wsock.WireProtocol) -> None:
+    def negotiationStarted(self, transport: wsock.WebSocketTransport) -> None:
         super().negotiationStarted(transport)
 
     def negotiationFinished(self) -> None:
@@ -48,7 +48,7 @@ class Plain(WebSocketProtocol):
 class Waiting(WebSocketProtocol):
     """An application all of whose callbacks are coroutines."""
 
-    async def negotiationStarted(self, transport: wsock.WireProtocol) -> None:
+    async def negotiationStarted(self, transport: wsock.WebSocketTransport) -> None:
         self.transport = transport
         await succeed(None)
 
@@ -71,7 +71,7 @@ class Waiting(WebSocketProtocol):
 class Deferring(WebSocketProtocol):
     """An application whose callbacks return Deferreds."""
 
-    def negotiationStarted(self, transport: wsock.WireProtocol) -> Deferred[None]:
+    def negotiationStarted(self, transport: wsock.WebSocketTransport) -> Deferred[None]:
         self.transport = transport
         return succeed(None)
 
@@ -245,7 +245,7 @@ class Puller:
     def stopProducing(self) -> None: ...
 
 
-def produce(transport: wsock.WireProtocol) -> None:
+def produce(transport: wsock.WebSocketTransport) -> None:
     transport.attachProducer(Producer())
     transport.attachProducer(Puller(), streaming=False)
 

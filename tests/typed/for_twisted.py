@@ -102,7 +102,7 @@ if TYPE_CHECKING:
     from twisted.web.websocket import WebSocketTransport as TwistedsTransport
 
     def both(
-        application: ForTwisted, transport: wsock.WebSocketServerProtocol
+        application: ForTwisted, transport: wsock.WebSocketTransport
     ) -> tuple[TwistedsProtocol, TwistedsTransport]:
         """It is an application of Twisted's too, and our transport is one of Twisted's."""
         return application, transport

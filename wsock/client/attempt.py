@@ -21,7 +21,7 @@ from ..log import ClassLogger
 from ..reasons import Result
 from ..sansio.errors import InvalidURL, LocalProtocolError
 from ..sansio.url import URL
-from ..wire.protocol import WireProtocol
+from ..wire.protocol import WebSocketTransport
 from .lookup import hostEndpoint
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Attempt:
         seconds: how long it may take; None for as long as it takes.
         """
         self._reactor = reactor
-        self._wire: WireProtocol | None = None
+        self._wire: WebSocketTransport | None = None
         self._connecting: Deferred[Any] | None = None
         self._timer: IDelayedCall | None = None
         self._end: float | None = None
@@ -119,7 +119,7 @@ class Attempt:
         """How long the opening handshake may take."""
         return None if self._end is None else max(0, self._end - self._reactor.seconds())
 
-    def made(self, wire: WireProtocol) -> None:
+    def made(self, wire: WebSocketTransport) -> None:
         """The transport is there; the timer is the connection's from now on."""
         if self._result is None or self._wire is not None:
             # An endpoint that can't be stopped came too late, or it has made one before.

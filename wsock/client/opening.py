@@ -1,35 +1,43 @@
-"""A client's opening handshake."""
+"""A client's opening handshake: asks for a WebSocket, once there is an application, and reads the answer (RFC 6455
+section 4.1).
+
+Rules:
+
+* The application begins before the request leaves; what it sends waits for the answer.
+* A request with secrets leaves over TLS where the URL says so, or not at all.
+* Why a connection was never open is told once, to the factory; the application hears it by `connectionLost`.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import Any, Final, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IReactorTime, ISSLTransport
 from twisted.python.failure import Failure
 
-from ..application import describeMistake, isApplication
+from ..application import Application, describeMistake, isApplication
 from ..errors import WebSocketDropped
-from ..log import CAUGHT, ClassLogger, letGo, printable, release
+from ..log import CAUGHT, letGo, printable, release
 from ..reasons import again
 from ..request import Request, Response
 from ..sansio import handshake
 from ..sansio.body import BodyDecoder
-from ..sansio.constants import CloseCode, Role
 from ..sansio.errors import ConnectionRejected, InvalidResponse, LocalProtocolError, WebSocketError
 from ..sansio.handshake import Agreement
-from ..sansio.http import Request as Head
-from ..sansio.http import Response as AnswerHead
+from ..sansio.http import Request as RequestHead
+from ..sansio.http import Response as ResponseHead
 from ..sansio.http import ResponseDecoder
-from ..wire.guard import GUARD_SECONDS, Guard, guardOf
-from ..wire.inbox import ENDING, OPEN, OPENING, asDecision, asDeferred
-from ..wire.protocol import WireProtocol
+from ..sansio.url import URL
+from ..settings import Settings
+from ..wire.guard import GUARD_SECONDS
+from ..wire.inbox import Inbox, asDecision, asDeferred
+from ..wire.protocol import WebSocketTransport
+from ..wire.timer import Timer
 from ..wire.tlsfailures import describeClientFailure, isDone
 from .attempt import tooLong
-
-if TYPE_CHECKING:
-    from .factory import WebSocketClientFactory
 
 #: How a TLS server begins that is spoken to in plain (RFC 8446 section 5.1).
 _TLS_ALERT: Final = b"\x15\x03"
@@ -40,63 +48,98 @@ _PLAIN_AT_TLS: Final = (
     b"HTTP request to an HTTPS server",
 )
 _SPEAKS_TLS: Final = "the server speaks TLS on this port: write wss:// in the URL"
-#: How much is kept of the body of a refusal, in bytes.
-_MAX_BODY: Final = 65536
+#: Bytes that are kept of the body of a refusal.
+_MAX_BODY_BYTES: Final = 65536
 
 
-class WebSocketClientProtocol(WireProtocol):
-    """A client's connection, from its first byte; made by `WebSocketClientFactory`, never subclassed."""
+class ClientPolicy(Protocol):
+    """The factory, as the opening handshakes of its connections need it."""
 
-    __slots__ = ("_answer", "_body", "_building", "_decoder", "_failure", "_failureTold", "_guard", "_head", "_started")
+    settings: Settings
+    url: URL
+    isStopping: bool
+    buildApplication: Any
 
-    _log = ClassLogger()
-    _role = Role.CLIENT
+    def makeRequest(self) -> RequestHead:
+        """Makes the request, with a key of its own."""
 
-    factory: WebSocketClientFactory
+    def secondsToOpen(self) -> float | None:
+        """How long the opening handshake may take; None for as long as it takes."""
 
-    def __init__(self, factory: WebSocketClientFactory, reactor: IReactorTime) -> None:
-        super().__init__(factory, reactor)
+    def openingBegun(self, transport: WebSocketTransport) -> None:
+        """The transport of a connection is there; it may be aborted at once."""
+
+    def openingDone(self, application: Application, isOpen: bool) -> None:
+        """A connection is open, or its application has dropped it already."""
+
+    def openingFailed(self, transport: WebSocketTransport, error: BaseException) -> None:
+        """A connection was never open."""
+
+
+class ClientOpening:
+    """The opening handshake of one connection of a client."""
+
+    __slots__ = (
+        "_answer",
+        "_body",
+        "_building",
+        "_decoder",
+        "_failure",
+        "_failureTold",
+        "_head",
+        "_inbox",
+        "_policy",
+        "_reactor",
+        "_started",
+        "_timer",
+        "_transport",
+    )
+
+    def __init__(self, transport: WebSocketTransport, policy: ClientPolicy, reactor: IReactorTime) -> None:
+        self._transport = transport
+        self._policy = policy
+        self._reactor = reactor
+        self._timer = Timer(reactor)
         self._building: Deferred[Any] | None = None
-        self._guard: Guard | None = None
+        #: Of the connection, from the beginning on.
+        self._inbox: Inbox | None = None
+        #: From the request that has left on.
         self._decoder: ResponseDecoder | None = None
-        #: The request, until it is answered.
-        self._head: Head | None = None
+        #: The request, once it is made.
+        self._head: RequestHead | None = None
         #: What ``negotiationStarted`` gave to be waited for.
         self._started: Deferred[Any] | None = None
         #: The answer that is no WebSocket, and its body, while that comes.
-        self._answer: AnswerHead | None = None
+        self._answer: ResponseHead | None = None
         self._body: BodyDecoder | None = None
         #: Why the opening handshake failed.
         self._failure: BaseException | None = None
         self._failureTold = False
 
-    # The opening handshake
-
-    def connectionMade(self) -> None:
+    def begin(self) -> None:
         """Asks for the WebSocket, once there is an application."""
-        factory = self.factory
-        # An endpoint, or a `ClientService`, hands us out while there is no application yet.
-        self._outgoing.hold()
-        if factory._stopping:
-            self._phase = ENDING
-            self._loseTransport()
+        transport, policy = self._transport, self._policy
+        # An endpoint, or a `ClientService`, hands the connection out while there is no application yet.
+        transport.outbox.hold()
+        self._inbox = transport.openingMakesCore()
+        if policy.isStopping:
+            transport.openingEnded(gently=False)
             return
-        factory._wires.add(self)
-        factory._made(self)
-        if self._phase != OPENING:
+        policy.openingBegun(transport)
+        if not transport.isOpening():
             return
-        if factory.url.secure and not ISSLTransport.providedBy(self._transport):
+        if policy.url.secure and not ISSLTransport.providedBy(transport.transport):
             # The request has what is to be kept secret: cookies, and tokens.
             self._fail(LocalProtocolError("a wss: URL wants a transport with TLS, and this one has none"))
             return
-        self._guard = guardOf(self, self._reactor)
-        seconds = factory._secondsToOpen()
+        seconds = policy.secondsToOpen()
         if seconds is not None:
-            self._startTimer(seconds, self._openingTimedOut)
-        self._head = factory._request()
-        self.request = Request(self._head, self._transport)
+            self._timer.start(seconds, self._timedOut)
+        self._head = policy.makeRequest()
+        request = Request(self._head, transport.transport)
+        transport.openingRequests(request)
         try:
-            application = factory.buildApplication(self.request)
+            application = policy.buildApplication(request)
         except CAUGHT as error:
             self._fail(error)
             return
@@ -109,58 +152,53 @@ class WebSocketClientProtocol(WireProtocol):
 
     def _buildingFailed(self, failure: Failure) -> None:
         self._building = None
-        if self._phase == OPENING:
+        if self._transport.isOpening():
             assert failure.value is not None
             self._fail(failure.value)
         elif not failure.check(CancelledError):
-            self._logFailure(failure, "buildApplication")
+            self._transport.logFailure(failure, "buildApplication")
         else:
             letGo(failure)
 
     def _built(self, application: Any) -> None:
         """Starts the negotiation; what the application sends from here on waits for the answer."""
+        transport, settings = self._transport, self._policy.settings
         self._building = None
-        if self._phase != OPENING:
+        if not transport.isOpening():
             return
         if not isApplication(application):
             self._fail(TypeError(describeMistake("buildApplication returned", application)))
             return
-        self._application = application
+        assert self._inbox is not None
+        self._inbox.attach(application)
         try:
-            self._started = asDeferred(application.negotiationStarted(self))
+            self._started = asDeferred(application.negotiationStarted(transport))
         except CAUGHT:
-            self._applicationFailed(Failure(), "negotiationStarted")
+            self.failed(Failure(), "negotiationStarted")
             return
         if self._started is not None:
             self._started.addErrback(self._startedFailed)
-        if self._phase == OPENING and self._head is not None:
-            settings = self._settings
+        if transport.isOpening() and self._head is not None:
             self._decoder = ResponseDecoder(
                 max_header_line=settings.maxHeaderLine,
                 max_header_size=settings.maxHeaderSize,
                 max_headers=settings.maxHeaders,
             )
-            self._outgoing.writeAhead(self._head.encode())
+            transport.outbox.writeAhead(self._head.encode())
 
     def _startedFailed(self, failure: Failure) -> Failure | None:
-        if self._phase != OPENING:
+        if not self._transport.isOpening():
             return failure
-        self._applicationFailed(failure, "negotiationStarted")
+        self.failed(failure, "negotiationStarted")
         return None
 
-    def _applicationFailed(self, failure: Failure, callback: str) -> None:
-        if self._phase != OPENING:
-            super()._applicationFailed(failure, callback)
-            self.factory._applicationFailed(failure)
-            return
-        self._logFailure(failure, callback)
-        self._fail(_applicationFailed(failure.value))
+    def failed(self, failure: Failure, callback: str) -> None:
+        """The application failed in a callback, before the connection was open."""
+        self._transport.logFailure(failure, callback)
+        self._fail(applicationFailed(failure.value))
 
-    def _unopenedReceived(self, data: bytes) -> None:
-        if self._phase != OPENING:
-            if self._phase == ENDING:
-                self._countUndelivered(len(data))
-            return
+    def dataReceived(self, data: bytes) -> None:
+        """Takes bytes of the answer."""
         if self._body is not None:
             self._readBody(self._body, data)
         elif self._decoder is None:
@@ -179,62 +217,43 @@ class WebSocketClientProtocol(WireProtocol):
         if answer is None:
             return
         try:
-            self.response = Response(answer)
+            self._transport.openingResponds(Response(answer))
             agreement = handshake.handle_response(answer, self._head)
         except InvalidResponse as error:
             self._fail(error)
         except ConnectionRejected:
             self._answer = answer
-            self._body = BodyDecoder(answer, _MAX_BODY)
+            self._body = BodyDecoder(answer, _MAX_BODY_BYTES)
             self._readBody(self._body, decoder.unread)
         else:
-            self._opened(agreement, decoder.unread)
+            self._done(agreement, decoder.unread)
 
     def _readBody(self, body: BodyDecoder, data: bytes) -> None:
         if body.decode(data) and self._answer is not None:
             self._fail(_rejection(self._answer, body), abort=False)
 
-    def _opened(self, agreement: Agreement, unread: bytes) -> None:
-        application, outgoing = self._application, self._outgoing
-        assert application is not None
-        self._stopTimer()
-        self._head = self._decoder = None
-        self.subprotocol = agreement.subprotocol
-        self._phase = OPEN
-        self.factory._open.add(self)
-        self._life = self._reactor.seconds()
-        self._startWatch()
+    def _done(self, agreement: Agreement, unread: bytes) -> None:
+        transport, inbox = self._transport, self._inbox
+        assert inbox is not None
+        assert inbox.application is not None
+        application = inbox.application
+        self._timer.stop()
         started, self._started = self._started, None
-        outgoing.cork()
-        self._delivering = True
-        try:
-            self._register()
-            pending = None if started is None else ("negotiationStarted", started)
-            self._negotiate({"negotiationFinished": application.negotiationFinished}, pending)
-            self.factory._opened(self, application)
-            if unread:
-                self._hold(unread)
-            if self._connection.close_sent is not None and not self._lastSent:
-                # It was closed before it was open.
-                self._closeSent()
-        finally:
-            self._delivering = False
-            outgoing.uncork()
-        # What waited for the answer has left, as far as the transport takes it.
-        self._transportTook()
+        transport.openingDone(
+            {"negotiationFinished": application.negotiationFinished},
+            pending=started,
+            last=partial(self._policy.openingDone, application),
+            extensions=agreement.extensions,
+            subprotocol=agreement.subprotocol,
+            unread=unread,
+        )
 
-    def _closeSent(self) -> None:
-        if self._phase == OPENING:
-            # It leaves when the connection is open, if it ever is; until then the opening timer runs.
-            self._stopProducer()
-        else:
-            super()._closeSent()
+    # The end
 
-    def _openingTimedOut(self) -> None:
-        self._timer = None
-        self._endOpening(tooLong(isDone(self._transport)))
+    def _timedOut(self) -> None:
+        self._end(tooLong(isDone(self._transport.transport)))
 
-    def _endOpening(self, error: WebSocketDropped) -> None:
+    def _end(self, error: WebSocketDropped) -> None:
         """Ends an opening handshake that nobody waits for any more."""
         if self._answer is not None and self._body is not None:
             # The body of a refusal did not end in time.
@@ -242,92 +261,86 @@ class WebSocketClientProtocol(WireProtocol):
         else:
             self._fail(error)
 
-    def _isGuarded(self) -> bool:
-        return self._phase == OPENING or (self._phase == OPEN and not self._isClosing())
+    def lose(self, code: int | None, reason: str) -> None:
+        """The connection is to be closed before there is an application."""
 
-    def _closedPastUs(self) -> None:
-        if self._phase == OPEN:
-            self.loseConnection(CloseCode.GOING_AWAY)
-        else:
-            self._endOpening(WebSocketDropped("the transport was closed before it was open"))
+    def stop(self) -> None:
+        """The factory stops."""
+        self._fail(WebSocketDropped("closed before it was open"))
+
+    def closedPastUs(self) -> None:
+        """Another hand closed the transport."""
+        self._end(WebSocketDropped("the transport was closed before it was open"))
 
     def _fail(self, error: BaseException, abort: bool = True) -> None:
         """Ends a connection that was never open."""
+        transport = self._transport
         if isinstance(error, WebSocketError):
             # Where we found that tells nobody anything.
             release(error)
-        self._failure = error
+        self._note(error)
         building, self._building = self._building, None
         if abort:
-            self.abortConnection()
+            transport.abortConnection()
         else:
-            self._phase = ENDING
-            self._connection.eof = True
-            self._stopTimer()
-            self._stopProducer()
-            self._outgoing.abort()
-            self._loseTransport()
-            seconds = self._settings.closeTimeout
-            if self._phase == ENDING and (seconds is None or seconds > GUARD_SECONDS):
-                # There is nothing to wait for but TLS's farewell.
-                self._startTimer(GUARD_SECONDS, self._closeTimedOut)
+            self._timer.stop()
+            self._serveStarted()
+            transport.outbox.abort()
+            transport.openingEnded(gently=False, within=GUARD_SECONDS)
         if building is not None:
-            self._cancel(building)
+            transport.cancel(building)
         self._tellFailed()
 
+    def _note(self, error: BaseException) -> None:
+        self._failure = error
+        self._transport.openingFailed(error)
+
     def _tellFailed(self) -> None:
-        """Tells once who waits for the connection."""
+        """Reports the failed handshake to the factory, once."""
         failure = self._failure
         if failure is not None and not self._failureTold:
             self._failureTold = True
-            # Who is told holds the frames that it is thrown into.
-            self._failure = again(failure)
-            self.factory._failed(self, failure)
+            # The error that is told holds the frames that it is thrown into: we keep a copy.
+            self._note(again(failure))
+            self._policy.openingFailed(self._transport, failure)
 
-    def connectionLost(self, reason: Failure) -> None:
-        """The transport is lost; the application, or who waits for the connection, hears of it."""
-        if self._guard is not None:
-            self._guard.leave()
-            self._guard = None
+    def aborted(self) -> None:
+        """The connection was aborted."""
+        self._timer.stop()
+
+    def losing(self, reason: Failure) -> None:
+        """The transport is lost: says why the connection was never open."""
+        self._timer.stop()
         if self._head is not None and self._failure is None:
             if self._answer is not None and self._body is not None:
-                self._failure = _rejection(self._answer, self._body)
+                self._note(_rejection(self._answer, self._body))
             else:
-                self._failure = _lostTooEarly(reason, self._transport, self._decoder)
-        started, self._started = self._started, None
-        if started is not None:
-            # Nothing is to be opened any more: as any callback, it has a time to end.
-            self._serve(started, "negotiationStarted")
-        super().connectionLost(reason)
+                self._note(_lostTooEarly(reason, self._transport.transport, self._decoder))
+        self._serveStarted()
 
-    def _openingLost(self, reason: Failure) -> None:
+    def _serveStarted(self) -> None:
+        """Nothing is to be opened any more: as any callback, ``negotiationStarted`` has a time to end."""
+        started, self._started = self._started, None
+        if started is not None and self._inbox is not None:
+            self._inbox.waitFor(started, "negotiationStarted")
+
+    def lost(self, reason: Failure) -> None:
+        """The transport is lost, and the application has heard of it."""
         building, self._building = self._building, None
         if building is not None:
-            self._cancel(building)
+            self._transport.cancel(building)
         self._tellFailed()
 
-    def _reason(self) -> BaseException:
-        return super()._reason() if self._failure is None else again(self._failure)
 
-    def _bothClosed(self) -> None:
-        # The server drops the connection first, so that its side does not wait for old segments (RFC 6455 §7.1.1).
-        self._whenSent(self._startCloseTimer)
-
-    def _stop(self, code: int) -> None:
-        if self._phase == OPEN:
-            self.loseConnection(code)
-        elif self._phase == OPENING:
-            self._fail(WebSocketDropped("closed before it was open"))
-
-
-def _applicationFailed(error: BaseException | None) -> WebSocketDropped:
+def applicationFailed(error: BaseException | None) -> WebSocketDropped:
+    """Makes what says that the application failed before the connection was open."""
     # Its traceback is in the log.
     dropped = WebSocketDropped("the application failed")
     dropped.__cause__ = error
     return dropped
 
 
-def _rejection(answer: AnswerHead, body: BodyDecoder) -> ConnectionRejected:
+def _rejection(answer: ResponseHead, body: BodyDecoder) -> ConnectionRejected:
     answer.body = body.body
     told = f"the server answered {answer.status} {printable(answer.reason)}".rstrip()
     if answer.status == 400 and any(words in answer.body for words in _PLAIN_AT_TLS):

@@ -8,7 +8,7 @@ Rules:
 * One call decodes a bounded amount; the rest stays as the bytes it came as.
 * A call ends before a Close or a fault that stands behind messages: their receiver can still answer them, since our
   own Close is made by the call after.
-* State is derived from four facts, each kept once: `close_sent`, `close_received`, `eof` and `failed`.
+* State is derived from five facts, each kept once: `close_sent`, `close_received`, `eof`, `failed` and `lost`.
 * What is given to be sent is checked here, so it is annotated as ``object``: for a narrower type a compiled method
   would raise TypeError before it could raise `LocalProtocolError`.
 
@@ -50,7 +50,7 @@ _Close: TypeAlias = tuple[int, str] | None
 _State: TypeAlias = tuple[
     tuple[int, list[bytes], CloseReceived | Failed | None, MessageReader],
     tuple[_Close, _Close, bool, RemoteProtocolError | None, Sequence[Extension]],
-    tuple[int, bool],
+    tuple[int, bool, bool],
 ]
 
 
@@ -62,6 +62,7 @@ class Connection:
         close_received: (code, reason) of the peer's, or None.
         eof: whether the peer's end of the stream was told to `receive_eof`.
         failed: what the peer did wrong, or None.
+        lost: whether `lose` was called.
         extensions: what the opening handshake agreed on.
         messages_sent: how many messages `send_text` and `send_binary` made frames of. A host that sends a frame which
             it made once for many connections adds 1 to that of each.
@@ -79,6 +80,7 @@ class Connection:
         "eof",
         "extensions",
         "failed",
+        "lost",
         "messages_sent",
         "peer_closed_first",
     )
@@ -111,7 +113,8 @@ class Connection:
         self.close_sent: tuple[int, str] | None = None
         self.close_received: tuple[int, str] | None = None
         self.eof: bool = False
-        # Beside the other bool, where a compiled object has room for it.
+        # Beside the other bool, where a compiled object has room for them.
+        self.lost: bool = False
         self.peer_closed_first: bool = False
         self.failed: RemoteProtocolError | None = None
         self.extensions: Sequence[Extension] = extensions
@@ -127,13 +130,13 @@ class Connection:
         # The reader is a copy, which goes on by itself also in a copy that is not deep.
         own = (self._receive_queue, list(self._replies), self._last, copy(self._reader))
         facts = (self.close_sent, self.close_received, self.eof, self.failed, copy(self.extensions))
-        told = (self.messages_sent, self.peer_closed_first)
+        told = (self.messages_sent, self.peer_closed_first, self.lost)
         return type(self), (Role.SERVER if self._masks is None else Role.CLIENT,), (own, facts, told)
 
     def __setstate__(self, state: _State) -> None:
         self._receive_queue, self._replies, self._last, self._reader = state[0]
         self.close_sent, self.close_received, self.eof, self.failed, self.extensions = state[1]
-        self.messages_sent, self.peer_closed_first = state[2]
+        self.messages_sent, self.peer_closed_first, self.lost = state[2]
 
     @property
     def has_unread_data(self) -> bool:
@@ -148,7 +151,26 @@ class Connection:
     @property
     def is_open(self) -> bool:
         """Whether messages can be sent. No Close went either way, and the peer is there and behaves."""
-        return self.close_sent is None and self.close_received is None and self.failed is None and not self.eof
+        return (
+            self.close_sent is None
+            and self.close_received is None
+            and self.failed is None
+            and not (self.eof or self.lost)
+        )
+
+    def agree(self, extensions: Sequence[Extension]) -> None:
+        """Takes the extensions that the opening handshake agreed on.
+
+        A client may have sent messages before the answer came: none of them uses an extension.
+        """
+        self.extensions = extensions
+
+    def lose(self) -> None:
+        """Notes that nothing can be sent any more, since the host has lost its stream, or drops it.
+
+        Nothing else changes: what was received before can still be decoded.
+        """
+        self.lost = True
 
     def receive_data(self, data: bytes | bytearray | memoryview, max_messages: int | None = None) -> list[Event]:
         """Takes bytes from the peer and decodes them, and those that waited.

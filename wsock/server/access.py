@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from ..errors import WebSocketClosed, WebSocketDropped
-
-if TYPE_CHECKING:
-    from .opening import WebSocketServerProtocol
+from ..wire.protocol import WebSocketTransport
 
 
 class AccessRecord(NamedTuple):
@@ -48,41 +46,60 @@ class AccessRecord(NamedTuple):
     bytesSent: int
 
 
-def makeRecord(wire: WebSocketServerProtocol, seconds: float, aborted: bool) -> AccessRecord:
+class AccessNote:
+    """What is noted of a connection for its record, from its beginning on."""
+
+    __slots__ = ("began", "reason", "status")
+
+    def __init__(self, began: float) -> None:
+        """Args:
+        began: when the connection was made.
+        """
+        self.began = began
+        self.status: int | None = None
+        self.reason = "lost before there was an answer"
+
+    def answered(self, status: int, reason: str) -> None:
+        """The request was answered with this status; with the reason, where that refuses it."""
+        self.status, self.reason = status, reason
+
+
+def makeRecord(transport: WebSocketTransport, note: AccessNote, now: float, aborted: bool) -> AccessRecord:
     """Returns what is to be told of a connection that is over.
 
     Args:
-        wire: the connection.
-        seconds: how long it was there.
+        transport: the connection.
+        note: what was noted of it.
+        now: the time.
         aborted: whether it was lost by our will.
     """
-    connection, outgoing, extension = wire._connection, wire._outgoing, wire.extension
-    (status, reason), code = wire._outcome, None
+    extension, traffic = transport.extension, transport.traffic
+    status, reason, code = note.status, note.reason, None
     closedBy: Literal["us", "peer"] | None = "us" if status is not None or aborted else None
     if status == 101:
-        error = wire._reason()
-        first = connection.close_received if connection.peer_closed_first else connection.close_sent
+        error = transport.lossReason()
+        first = transport.closeReceived if transport.closedByPeer else transport.closeSent
         if isinstance(error, WebSocketClosed) and first is not None:
             code, reason = first
         else:
             code = error.code if isinstance(error, WebSocketDropped) else None
             reason = str(error)
-        if connection.peer_closed_first:
+        if transport.closedByPeer:
             closedBy = "peer"
         elif first is None and not aborted:
             closedBy = None
     return AccessRecord(
-        wire._peerForLog(),
-        wire._requestPath(),
+        transport.peerForLog(),
+        transport.pathForLog(),
         status,
-        wire.subprotocol,
+        transport.subprotocol,
         None if extension is None else extension.name,
         code,
         reason,
         closedBy,
-        seconds,
-        connection.messages_received,
-        connection.messages_sent - outgoing.dropped,
-        wire._bytesReceived,
-        outgoing.handed,
+        max(0.0, now - note.began),
+        traffic.messagesReceived,
+        traffic.messagesSent,
+        traffic.bytesReceived,
+        traffic.bytesSent,
     )

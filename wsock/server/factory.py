@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 from twisted.internet.interfaces import (
     IAddress,
@@ -13,23 +14,42 @@ from zope.interface import implementer
 
 from ..application import BuildApplication
 from ..arguments import checkCallback, checkOtherwise
+from ..log import CAUGHT, ClassLogger
 from ..sansio import handshake
+from ..sansio.constants import Role
+from ..sansio.handshake import Opening
+from ..sansio.http import Request as RequestHead
 from ..sansio.http import check_fields
 from ..settings import Settings
 from ..summary import Summary
 from ..wire.factory import SOFTWARE, ConnectionFactory, Reactor, withDefault
+from ..wire.inbox import asDeferred
+from ..wire.protocol import WebSocketTransport
 from ..wire.threads import checkingThreads, checksThreads
-from .access import AccessRecord
-from .opening import _ANYONE, _REFUSED, _REFUSED_MORE, _TLS_FAILED, _TLS_FAILED_MORE, Otherwise, WebSocketServerProtocol
+from . import refusal
+from .access import AccessNote, AccessRecord, makeRecord
+from .opening import Otherwise, ServerOpening
+
+#: How the log tells of a refusal, and of many.
+_REFUSED: Final = "refused {request} from {peer} with {status}: {why}"
+_REFUSED_MORE: Final = "refused {count:,} more in {seconds} s, the last {request} from {peer} with {status}: {why}"
+#: How the log tells of a failed TLS handshake, and of many.
+_TLS_FAILED: Final = "TLS with {peer} failed: {why}"
+_TLS_FAILED_MORE: Final = "TLS failed {count:,} times more in {seconds} s, the last time with {peer}: {why}"
+#: A request that offers nothing, to try headers on.
+_SAMPLE_OPENING: Final = Opening(RequestHead(b""), "", [], [], None, "")
 
 
 @implementer(IProtocolFactory, IProtocolNegotiationFactory)
-class WebSocketServerFactory(ConnectionFactory[WebSocketServerProtocol]):
+class WebSocketServerFactory(ConnectionFactory):
     """Makes server connections; for ``listenTCP``, any endpoint, and whatever takes a Twisted factory.
 
     Attributes:
         settings: limits and timers.
     """
+
+    log = ClassLogger()
+    role = Role.SERVER
 
     def __init__(
         self,
@@ -70,10 +90,10 @@ class WebSocketServerFactory(ConnectionFactory[WebSocketServerProtocol]):
             allowedOrigins = tuple(allowedOrigins)
         handshake.check_origins(allowedOrigins)
         self.headers = tuple(check_fields(headers))
-        self._answerHeaders = withDefault(self.headers, "Server", SOFTWARE)
-        handshake.response(_ANYONE, headers=self._answerHeaders)
+        self.answerHeaders = withDefault(self.headers, "Server", SOFTWARE)
+        handshake.response(_SAMPLE_OPENING, headers=self.answerHeaders)
         self.subprotocols = tuple(handshake.check_subprotocols(subprotocols))
-        self.allowedOrigins = allowedOrigins
+        self.allowedOrigins: Sequence[str] | None = allowedOrigins
         if otherwise is not None:
             checkOtherwise(otherwise)
         self.otherwise = otherwise
@@ -84,11 +104,11 @@ class WebSocketServerFactory(ConnectionFactory[WebSocketServerProtocol]):
         self.accessLog = accessLog
         self._refusals: Summary | None = None
         self._tlsFailures: Summary | None = None
-        self._kind = WebSocketServerProtocol
+        self._kind = WebSocketTransport
         if checksThreads(settings):
-            self._kind = checkingThreads(WebSocketServerProtocol)
+            self._kind = checkingThreads(WebSocketTransport)
 
-    def buildProtocol(self, addr: IAddress | None) -> WebSocketServerProtocol:
+    def buildProtocol(self, addr: IAddress | None) -> WebSocketTransport:
         """Returns the protocol for a new connection."""
         return self._kind(self, self._clock())
 
@@ -109,23 +129,56 @@ class WebSocketServerFactory(ConnectionFactory[WebSocketServerProtocol]):
         if self.otherwise is not None:
             self.otherwise.doStop()
 
-    def _logRefusal(self, request: str, peer: str, status: int, why: str) -> None:
+    def logRefusal(self, request: str, peer: str, status: int, why: str) -> None:
+        """Logs a refusal, if it is not one of very many."""
         if self._refusals is None:
-            self._refusals = Summary(self._clock(), WebSocketServerProtocol._log, _REFUSED, _REFUSED_MORE)
+            self._refusals = Summary(self._clock(), self.log, _REFUSED, _REFUSED_MORE)
         self._refusals.add(request=request, peer=peer, status=status, why=why)
 
-    def _logTLSFailure(self, peer: str, why: str) -> None:
+    def logTLSFailure(self, peer: str, why: str) -> None:
+        """Logs a failed TLS handshake, if it is not one of very many."""
         if self._tlsFailures is None:
-            self._tlsFailures = Summary(self._clock(), WebSocketServerProtocol._log, _TLS_FAILED, _TLS_FAILED_MORE)
+            self._tlsFailures = Summary(self._clock(), self.log, _TLS_FAILED, _TLS_FAILED_MORE)
         self._tlsFailures.add(peer=peer, why=why)
 
-    def _checkStopped(self) -> None:
-        if self._stopping and not self._wires:
+    def checkStopped(self) -> None:
+        """All who are to hear of the loss of a connection have heard of it."""
+        if self.isStopping and not self._wires:
             for summary in (self._refusals, self._tlsFailures):
                 if summary is not None:
                     summary.close()
-        super()._checkStopped()
+        super().checkStopped()
 
-    def _isFull(self) -> bool:
+    def makeOpening(self, transport: WebSocketTransport) -> ServerOpening:
+        """Makes the opening handshake of a connection."""
+        self.connectionMade(transport)
+        return ServerOpening(transport, self, self._clock())
+
+    def countUnfinished(self, difference: int) -> int:
+        """So many bytes more are held of heads that have not ended; returns how many all connections hold now."""
+        self._unfinished += difference
+        return self._unfinished
+
+    def whyFull(self) -> str | None:
+        """Why no connection is accepted now, or None."""
+        if self.isStopping:
+            return refusal.STOPS
         limit = self.settings.maxConnections
-        return self._stopping or (limit is not None and len(self._open) >= limit)
+        if limit is not None and len(self._open) >= limit:
+            return f"as many connections are open as may be, {limit} (maxConnections)"
+        return None
+
+    def connectionLost(self, transport: WebSocketTransport, aborted: bool, note: AccessNote | None) -> None:
+        """Makes the record of a connection for the access log, if there is one."""
+        accessLog = self.accessLog
+        if note is None or accessLog is None or not transport.traffic.bytesReceived:
+            # Not one of those that are of no use: a look whether a port is open connects, and says nothing.
+            return
+        try:
+            result = accessLog(makeRecord(transport, note, self._clock().seconds(), aborted))
+            pending = None if result is None else asDeferred(result)
+        except CAUGHT:
+            self.log.failure("accessLog failed")
+            return
+        if pending is not None:
+            pending.addErrback(lambda failure: self.log.failure("accessLog failed", failure))

@@ -1,57 +1,46 @@
-"""A server's opening handshake."""
+"""A server's opening handshake: reads the request, has it decided on, and answers (RFC 6455 section 4.2).
+
+Rules:
+
+* A connection is still read while ``buildApplication`` decides, since a paused socket would not tell that its peer has
+  left; at most 64 KiB are held then.
+* The unfinished heads of all connections of a factory have a bound together.
+* A refusal says why in its body, and in the log, or in the access log where there is one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from email.utils import formatdate
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import (
-    IProtocol,
-    IProtocolFactory,
-    IReactorTime,
-)
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocolFactory, IReactorTime
 from twisted.python.failure import Failure
 
-from ..application import Accept, Refuse, describeMistake, isApplication
-from ..log import CAUGHT, ClassLogger, excerpt, letGo, release
+from ..application import Application
+from ..log import excerpt
 from ..request import Request
 from ..sansio import handshake
-from ..sansio.constants import CloseCode, Role
 from ..sansio.errors import InvalidRequest
-from ..sansio.handshake import Opening
-from ..sansio.http import Request as Head
-from ..sansio.http import RequestDecoder, Response
-from ..server import refusal
-from ..wire.factory import SOFTWARE, withDefault
-from ..wire.guard import Guard, guardOf
-from ..wire.inbox import ENDING, OPEN, OPENING, asDecision, asDeferred
-from ..wire.protocol import WireProtocol
+from ..sansio.http import Request as RequestHead
+from ..sansio.http import RequestDecoder
+from ..sansio.http import Response as ResponseHead
+from ..settings import Settings
+from ..wire.protocol import WebSocketTransport
+from ..wire.timer import Timer
 from ..wire.tlsfailures import describeServerFailure
-from .access import makeRecord
+from . import refusal
+from .access import AccessNote
+from .admission import Admission, Policy
 
-if TYPE_CHECKING:
-    from .factory import WebSocketServerFactory
-
-#: How much of what follows a request is held while ``buildApplication`` decides, in bytes.
-_UNDECIDED: Final = 65536
-#: How much all connections of a factory hold of heads that have not ended, in bytes; more is answered with 503. Some
-#: thousands of slow clients fit.
-_UNFINISHED: Final = 2**26
+#: Bytes behind a request that are held while ``buildApplication`` decides; then the peer is made to wait.
+_MAX_PENDING_BYTES: Final = 65536
+#: Bytes of unfinished heads that all connections of a factory hold; more is answered with 503. Some thousands of slow
+#: clients fit.
+_MAX_UNFINISHED_BYTES: Final = 2**26
 _CROWDED: Final = "the server holds as much of unfinished requests as it may"
-#: How the log tells of a refusal, and of many.
-_REFUSED: Final = "refused {request} from {peer} with {status}: {why}"
-_REFUSED_MORE: Final = "refused {count:,} more in {seconds} s, the last {request} from {peer} with {status}: {why}"
-#: What became of a request, for an access log: the status of its answer, and the reason of a refusal.
-_UNANSWERED: Final[tuple[int | None, str]] = (None, "lost before there was an answer")
-_ACCEPTED: Final = (101, "")
-#: How the log tells of a failed TLS handshake, and of many.
-_TLS_FAILED: Final = "TLS with {peer} failed: {why}"
-_TLS_FAILED_MORE: Final = "TLS failed {count:,} times more in {seconds} s, the last time with {peer}: {why}"
-#: A request that offers nothing, to try headers on.
-_ANYONE: Final = Opening(Head(b""), "", [], [], None, "")
 
 
 class _BuildsProtocols(Protocol):
@@ -70,341 +59,254 @@ class _BuildsProtocols(Protocol):
 Otherwise: TypeAlias = "IProtocolFactory | _BuildsProtocols"
 
 
-class WebSocketServerProtocol(WireProtocol):
-    """A server's connection, from its first byte; made by `WebSocketServerFactory`, never subclassed."""
+class ServerPolicy(Policy, Protocol):
+    """The factory, as the opening handshakes of its connections need it."""
 
-    __slots__ = ("_began", "_deciding", "_decoder", "_forwarded", "_guard", "_opening", "_outcome")
+    settings: Settings
+    isStopping: bool
 
-    _log = ClassLogger()
-    _role = Role.SERVER
+    @property
+    def accessLog(self) -> Callable[[Any], object] | None:
+        """What is called with the record of each connection."""
 
-    factory: WebSocketServerFactory
+    @property
+    def otherwise(self) -> Otherwise | None:
+        """The factory for connections that are not for a WebSocket."""
 
-    def __init__(self, factory: WebSocketServerFactory, reactor: IReactorTime) -> None:
-        super().__init__(factory, reactor)
-        settings = factory.settings
+    def countUnfinished(self, difference: int) -> int:
+        """So many bytes more are held of unfinished heads; returns how many all connections hold now."""
+
+    def logRefusal(self, request: str, peer: str, status: int, why: str) -> None:
+        """Logs a refusal, if it is not one of very many."""
+
+    def logTLSFailure(self, peer: str, why: str) -> None:
+        """Logs a failed TLS handshake, if it is not one of very many."""
+
+
+class ServerOpening:
+    """The opening handshake of one connection to a server."""
+
+    __slots__ = (
+        "_admission",
+        "_decoder",
+        "_note",
+        "_policy",
+        "_reactor",
+        "_reading",
+        "_timer",
+        "_transport",
+        "_unread",
+    )
+
+    def __init__(self, transport: WebSocketTransport, policy: ServerPolicy, reactor: IReactorTime) -> None:
+        settings = policy.settings
+        self._transport = transport
+        self._policy = policy
+        self._reactor = reactor
+        self._timer = Timer(reactor)
         #: None once the request is whole.
         self._decoder: RequestDecoder | None = RequestDecoder(
             max_header_line=settings.maxHeaderLine,
             max_header_size=settings.maxHeaderSize,
             max_headers=settings.maxHeaders,
         )
-        self._deciding: Deferred[Any] | None = None
-        self._opening: Opening | None = None
-        self._guard: Guard | None = None
-        #: Who got the connection, because it does not want a WebSocket.
-        self._forwarded: IProtocol | None = None
-        #: The HTTP status of the answer, and why it is a refusal.
-        self._outcome = _UNANSWERED
-        #: When the connection was made, where a record of it is wanted.
-        self._began: float | None = None
+        #: From the whole request to the decision.
+        self._admission: Admission | None = None
+        #: Bytes behind the request, and whether the transport is read.
+        self._unread = bytearray()
+        self._reading = True
+        #: For the access log, where there is one.
+        self._note: AccessNote | None = None
 
-    # The opening handshake
-
-    def connectionMade(self) -> None:
+    def begin(self) -> None:
         """Waits for the request, for ``openTimeout``."""
-        # Nothing is sent before the 101, nor where there is none.
-        self._connection.eof = True
-        if self.factory.accessLog is not None:
-            self._began = self._reactor.seconds()
-        if not self.factory._stopping:
-            # Later ones are refused in any case: they must not hold up those who wait for the end.
-            self.factory._wires.add(self)
-        if self._settings.openTimeout is not None:
-            self._startTimer(self._settings.openTimeout, self._openingTimedOut)
-        self._guard = guardOf(self, self._reactor)
+        if self._policy.accessLog is not None:
+            self._note = AccessNote(self._reactor.seconds())
+            self._transport.openingNotes(self._note)
+        seconds = self._policy.settings.openTimeout
+        if seconds is not None:
+            self._timer.start(seconds, self._timedOut)
 
-    def _isGuarded(self) -> bool:
-        # Once it is open, the keepalive looks.
-        return self._phase == OPENING
+    # Reading
 
-    def _closedPastUs(self) -> None:
-        self.abortConnection()
-
-    def _unopenedReceived(self, data: bytes) -> None:
-        if self._forwarded is not None:
-            self._forwarded.dataReceived(data)
-        elif self._phase == OPENING:
-            if self._decoder is None:
-                self._holdUndecided(data)
-            else:
-                self._decode(self._decoder, data)
-        elif self._phase == ENDING:
-            self._countUndelivered(len(data))
-
-    def _decode(self, decoder: RequestDecoder, data: bytes) -> None:
+    def dataReceived(self, data: bytes) -> None:
+        """Takes bytes of the request, or behind it."""
+        decoder = self._decoder
+        if decoder is None:
+            self._unread += data
+            if len(self._unread) >= _MAX_PENDING_BYTES:
+                self._reading = False
+                self._transport.transport.pauseProducing()
+            return
+        policy = self._policy
         held = decoder.held
         try:
             head = decoder.decode(data)
         except InvalidRequest as error:
-            self.factory._unfinished -= held
-            self._refuse(*refusal.invalid(error), decoder.is_for_head)
+            policy.countUnfinished(-held)
+            self._decoder = None
+            answer, why = refusal.invalid(error)
+            self._refuse(answer, why, decoder.is_for_head)
             return
-        self.factory._unfinished += decoder.held - held
+        unfinished = policy.countUnfinished(decoder.held - held)
         if head is None:
-            if self.factory._unfinished > _UNFINISHED:
+            if unfinished > _MAX_UNFINISHED_BYTES:
                 self._refuse(refusal.unavailable(_CROWDED), _CROWDED, self._dropDecoder())
             return
         self._decoder = None
-        if self.factory._stopping:
-            self.request = Request(head, self._transport)
+        if policy.isStopping:
+            self._transport.openingRequests(Request(head, self._transport.transport))
             self._refuse(refusal.unavailable(refusal.STOPS), refusal.STOPS, head.method == "HEAD")
-        elif self.factory.otherwise is not None and not handshake.wants_websocket(head):
-            self._forward(self.factory.otherwise, head.raw + decoder.unread)
+        elif policy.otherwise is not None and not handshake.wants_websocket(head):
+            self._handOn(policy.otherwise, head.raw + decoder.unread)
         else:
-            if decoder.unread:
-                self._hold(decoder.unread)
-            self._check(head)
+            self._unread += decoder.unread
+            self._decide(head)
 
     def _dropDecoder(self) -> bool:
         """Lets go of a request that has not ended; returns whether it is for HEAD."""
         decoder, self._decoder = self._decoder, None
         if decoder is None:
             return False
-        self.factory._unfinished -= decoder.held
+        self._policy.countUnfinished(-decoder.held)
         return decoder.is_for_head
 
-    def _holdUndecided(self, data: bytes) -> None:
-        """Holds what comes while ``buildApplication`` decides; a peer that sends much is made to wait."""
-        self._hold(data)
-        if self._held is not None and len(self._held) >= _UNDECIDED:
-            self._reading = False
-            self._transport.pauseProducing()
+    # Deciding
 
-    def _check(self, head: Head) -> None:
-        self.request = Request(head, self._transport)
-        allowed = self.factory.allowedOrigins
-        try:
-            self._opening = handshake.handle_open(head, allowed_origins=allowed)
-        except InvalidRequest as error:
-            if error.status == 403:
-                self._refuse(*refusal.wrongOrigin(error, self.request, allowed))
-            else:
-                self._refuse(*refusal.invalid(error), head.method == "HEAD")
-            return
-        if self.factory._isFull():
-            self._refuseFull()
-            return
-        try:
-            decision = self.factory.buildApplication(self.request)
-        except CAUGHT:
-            self._decisionFailed(Failure())
-            return
-        deciding = asDecision(decision)
-        if deciding is None:
-            self._decided(decision)
-        else:
-            self._deciding = deciding
-            deciding.addCallbacks(self._decided, self._decisionFailed)
+    def _decide(self, head: RequestHead) -> None:
+        request = Request(head, self._transport.transport)
+        self._transport.openingRequests(request)
+        self._admission = Admission(self._policy, self)
+        self._admission.decide(head, request)
 
-    def _decided(self, decision: object) -> None:
-        self._deciding = None
-        if self._phase != OPENING:
-            return
-        if self.factory._isFull():
-            # Others were faster.
-            self._refuseFull()
-            return
-        try:
-            answer = self._accept(decision)
-        except Exception:
-            self._decisionFailed(Failure())
-            return
-        self._open(answer)
+    def logFailure(self, failure: Failure, callback: str) -> None:
+        """Logs an exception of the application's."""
+        self._transport.logFailure(failure, callback)
 
-    def _accept(self, decision: object) -> bytes:
-        """Brings the application and the connection together; returns the 101."""
-        opening, self._opening = self._opening, None
-        assert opening is not None
-        application: Any = decision
-        subprotocol: str | None = None
-        more: Sequence[tuple[str, str]] = ()
-        if isinstance(decision, Accept):
-            application, subprotocol, more = decision.application, decision.subprotocol, decision.headers
-        if not isApplication(application):
-            raise TypeError(describeMistake("buildApplication returned", application))
-        if subprotocol is None:
-            subprotocol = next((name for name in self.factory.subprotocols if name in opening.subprotocols), None)
-        headers = self.factory._answerHeaders
-        if more != ():
-            headers = withDefault((*self.factory.headers, *more), "Server", SOFTWARE)
-        answer = handshake.response(opening, subprotocol=subprotocol, headers=headers).encode()
-        self._connection.eof = False
-        self.subprotocol = subprotocol
-        self._application = application
-        return answer
+    # Answering
 
-    def _open(self, answer: bytes) -> None:
-        application, outgoing = self._application, self._outgoing
-        assert application is not None
-        self._stopTimer()
-        self._leaveGuard()
-        self._phase = OPEN
-        self._outcome = _ACCEPTED
-        self.factory._open.add(self)
-        self._life = self._reactor.seconds()
-        self._startWatch()
-        outgoing.cork()
-        self._delivering = True
-        try:
-            # First in the queue, so that whatever the application sends from here on leaves after it.
-            outgoing.writeControl([answer])
-            self._register()
-            callbacks: dict[str, Callable[[], object]] = {
-                "negotiationStarted": partial(application.negotiationStarted, self),
+    def admitted(self, application: Application, subprotocol: str | None, answer: ResponseHead) -> None:
+        """Opens the connection; the 101 is the first in the queue, so that all that the application sends is behind."""
+        transport = self._transport
+        # It holds us.
+        self._admission = None
+        self._timer.stop()
+        if self._note is not None:
+            self._note.answered(101, "")
+        transport.openingMakesCore().attach(application)
+        transport.openingDone(
+            {
+                "negotiationStarted": partial(application.negotiationStarted, transport),
                 "negotiationFinished": application.negotiationFinished,
-            }
-            self._negotiate(callbacks)
-        finally:
-            self._delivering = False
-            outgoing.uncork()
-        self._continue()
+            },
+            first=partial(transport.outbox.writeControl, [answer.encode()]),
+            subprotocol=subprotocol,
+            unread=bytes(self._unread),
+            reading=self._reading,
+        )
 
-    def _decisionFailed(self, failure: Failure) -> None:
-        self._deciding = None
-        if self._phase != OPENING:
-            if not failure.check(CancelledError, Refuse):
-                self._logFailure(failure, "buildApplication")
-            letGo(failure)
-            return
-        refuse = failure.value
-        if isinstance(refuse, Refuse):
-            try:
-                answer = handshake.refuse(refuse.status, refuse.headers, refuse.body)
-                answer.encode()
-            except Exception:
-                failure = Failure()
-            else:
-                # The application may raise the same one for all.
-                release(refuse)
-                self._refuse(answer, refusal.whyRefused(refuse))
-                return
-        self._logFailure(failure, "buildApplication")
-        self._answer(handshake.refuse(500), "the application failed (buildApplication)")
+    def refused(self, answer: ResponseHead, why: str, isForHead: bool, isLogged: bool) -> None:
+        """Refuses the connection."""
+        self._admission = None
+        if isLogged:
+            self._answer(answer, why, isForHead)
+        else:
+            self._refuse(answer, why, isForHead)
 
-    def _refuseFull(self) -> None:
-        why = f"as many connections are open as may be, {self._settings.maxConnections} (maxConnections)"
-        if self.factory._stopping:
-            why = refusal.STOPS
-        self._refuse(refusal.unavailable(why), why)
-
-    def _refuse(self, answer: Response, why: str, isForHead: bool = False) -> None:
-        """Refuses the connection, and says why to who reads the log; a record says it where records are wanted."""
-        if self.factory.accessLog is None:
-            request: Request | None = getattr(self, "request", None)
-            told = "a request" if request is None else f"{request.method} {self._requestPath()}"
-            self.factory._logRefusal(excerpt(told.rstrip()), self._peerForLog(), answer.status, why)
+    def _refuse(self, answer: ResponseHead, why: str, isForHead: bool = False) -> None:
+        """Refuses the connection, and logs why; its record says it where an access log is wanted."""
+        if self._note is None:
+            transport = self._transport
+            request: Request | None = getattr(transport, "request", None)
+            told = "a request" if request is None else f"{request.method} {transport.pathForLog()}"
+            self._policy.logRefusal(excerpt(told.rstrip()), transport.peerForLog(), answer.status, why)
         self._answer(answer, why, isForHead)
 
-    def _answer(self, answer: Response, why: str, isForHead: bool = False) -> None:
+    def _answer(self, answer: ResponseHead, why: str, isForHead: bool) -> None:
         """Answers with HTTP and ends the connection."""
-        self._outcome = answer.status, why
-        self._phase = ENDING
-        self._held = None
-        self._stopTimer()
+        if self._note is not None:
+            self._note.answered(answer.status, why)
+        self._timer.stop()
+        if not self._reading:
+            self._transport.transport.resumeProducing()
         # RFC 9110 §6.6.1: all but 1xx and 5xx MUST have a Date.
         answer = answer.with_default("Date", formatdate(usegmt=True))
-        self._outgoing.writeControl([answer.raw if isForHead else answer.encode()])
-        self._leave()
+        self._transport.openingEnded([answer.raw if isForHead else answer.encode()])
 
-    def _openingTimedOut(self) -> None:
-        self._timer = None
+    def _handOn(self, factory: Otherwise, data: bytes) -> None:
+        """Hands a connection that is not for a WebSocket to ``otherwise``."""
+        transport = self._transport
+        self._timer.stop()
+        transport.openingNotes(None)
+        protocol = factory.buildProtocol(transport.getPeer())
+        if protocol is None:
+            transport.openingEnded(gently=False)
+        else:
+            transport.openingHandedOn(protocol, data)
+
+    # The end
+
+    def _timedOut(self) -> None:
         late = "the request was not whole" if self._decoder is not None else "buildApplication had not decided"
-        self._endOpening(f"{late} within {self._settings.openTimeout:g} s (openTimeout)")
+        self._end(f"{late} within {self._policy.settings.openTimeout:g} s (openTimeout)")
 
-    def _endOpening(self, why: str, stopping: bool = False) -> None:
-        deciding, self._deciding = self._deciding, None
+    def lose(self, code: int | None, reason: str) -> None:
+        """The connection is to be closed before it is open."""
+        self._end("closed before it was open")
+
+    def stop(self) -> None:
+        """The factory stops."""
+        self._end(refusal.STOPS, isStopping=True)
+
+    def _end(self, why: str, isStopping: bool = False) -> None:
+        deciding = self._stopDeciding()
         decoder, isForHead = self._decoder, self._dropDecoder()
-        if decoder is None or (stopping and decoder.has_started):
+        if decoder is None or (isStopping and decoder.has_started):
             self._refuse(refusal.unavailable(why), why, isForHead)
         elif decoder.has_started:
             self._refuse(refusal.explained(408, why), why, isForHead)
         else:
             # RFC 9110 §15.5.9 wants a request to answer: a peer that said nothing gets no answer.
+            self._timer.stop()
             self._logTLSFailure(None)
-            self._phase = ENDING
-            self._loseTransport()
+            self._transport.openingEnded(gently=False)
         if deciding is not None:
-            self._cancel(deciding)
+            self._transport.cancel(deciding)
 
-    # Those who do not want a WebSocket
+    def _stopDeciding(self) -> Deferred[Any] | None:
+        """Returns what ``buildApplication`` gave to be waited for, to be cancelled."""
+        admission, self._admission = self._admission, None
+        return None if admission is None else admission.cancel()
 
-    def _forward(self, factory: Otherwise, data: bytes) -> None:
-        """Hands the connection to ``otherwise``; we stay between as a pipe.
+    def aborted(self) -> None:
+        """The connection was aborted."""
+        self._timer.stop()
+        if self._admission is not None:
+            self._admission.ignore()
 
-        Swapping the transport's protocol would do nothing under TLS, where the transport is a protocol itself.
-        """
-        self._stopTimer()
-        self._phase = ENDING
-        self._began = None
-        protocol = factory.buildProtocol(self.getPeer())
-        if protocol is None:
-            self._loseTransport()
-            return
-        self._forwarded = protocol
-        protocol.makeConnection(self._transport)
-        protocol.dataReceived(data)
+    def losing(self, reason: Failure) -> None:
+        """The transport is lost, and there is no application to hear of it."""
+        self._timer.stop()
 
-    def _leaveGuard(self) -> None:
-        guard, self._guard = self._guard, None
-        if guard is not None:
-            guard.leave()
-
-    def _logTLSFailure(self, error: BaseException | None) -> None:
-        """Logs why there was no request, where TLS is to blame."""
-        why = describeServerFailure(error, self._transport)
-        if why is not None and not self.factory._stopping:
-            self.factory._logTLSFailure(self._peerForLog(), why)
-
-    def _openingLost(self, reason: Failure) -> None:
+    def lost(self, reason: Failure) -> None:
+        """The transport is lost."""
         if self._decoder is not None and not self._decoder.has_started:
             self._logTLSFailure(reason.value)
         self._dropDecoder()
-        self._leaveGuard()
-        deciding, self._deciding = self._deciding, None
+        deciding = self._stopDeciding()
         if deciding is not None:
-            self._cancel(deciding)
-        forwarded, self._forwarded = self._forwarded, None
-        if forwarded is not None:
-            try:
-                forwarded.connectionLost(reason)
-            except CAUGHT:
-                self._log.failure(
-                    "what otherwise made failed in connectionLost (peer {peer})", Failure(), peer=self._peerForLog()
-                )
+            self._transport.cancel(deciding)
 
-    def _ended(self, aborted: bool) -> None:
-        began, self._began = self._began, None
-        accessLog = self.factory.accessLog
-        if began is None or accessLog is None or not self._bytesReceived:
-            # Not one of those that are of no use: what looks whether a port is open connects, and says nothing.
-            return
-        try:
-            result = accessLog(makeRecord(self, max(0.0, self._reactor.seconds() - began), aborted))
-            pending = None if result is None else asDeferred(result)
-        except CAUGHT:
-            self._log.failure("accessLog failed")
-            return
-        if pending is not None:
-            pending.addErrback(lambda failure: self._log.failure("accessLog failed", failure))
+    def closedPastUs(self) -> None:
+        """Another hand closed the transport."""
+        self._transport.abortConnection()
 
-    def _bothClosed(self) -> None:
-        # The transport has done its work, and the server drops it first (RFC 6455 §7.1.1).
-        self._whenSent(self._loseTransport)
+    def failed(self, failure: Failure, callback: str) -> None:
+        """A producer failed that was attached too early: no callback of the application comes before the 101."""
+        self._transport.logFailure(failure, callback)
 
-    # For whoever made it
-
-    def loseConnection(self, code: int | None = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
-        """As `WireProtocol.loseConnection`; in the opening handshake it ends that, with an HTTP answer."""
-        if self._phase == OPENING:
-            self._endOpening("closed before it was open")
-        else:
-            super().loseConnection(code, reason)
-
-    def _stop(self, code: int) -> None:
-        if self._phase == OPEN:
-            self.loseConnection(code)
-        elif self._phase == OPENING:
-            self._endOpening(refusal.STOPS, stopping=True)
-        elif self._forwarded is not None:
-            self._transport.loseConnection()
+    def _logTLSFailure(self, error: BaseException | None) -> None:
+        """Logs why there was no request, where TLS is to blame."""
+        why = describeServerFailure(error, self._transport.transport)
+        if why is not None and not self._policy.isStopping:
+            self._policy.logTLSFailure(self._transport.peerForLog(), why)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Iterable
-from typing import Any, Final, Generic, NoReturn, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, NoReturn, Protocol, TypeAlias
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
 
 from .. import __version__
 from ..arguments import checkBuildApplication, checkReactor, checkSettings
@@ -17,7 +18,7 @@ from ..sansio.constants import DEFAULT_MAX_MESSAGE_SIZE, CloseCode, is_sendable_
 from ..sansio.errors import LocalProtocolError, wrong_type
 from ..sansio.http import check_fields
 from ..settings import Settings
-from .protocol import WireProtocol
+from .protocol import WebSocketTransport
 from .threads import checkThread, threadOf
 
 #: What a server's 101 and a client's request say of themselves, where nobody says otherwise.
@@ -34,8 +35,6 @@ _NO_RESOURCE: Final = (
     "a factory of WebSockets is no resource of twisted.web: listen with it, and give it the tree as "
     "otherwise=Site(root); buildApplication finds the path in request.path"
 )
-
-Wire = TypeVar("Wire", bound=WireProtocol)
 
 
 class _Times(Protocol):
@@ -90,7 +89,7 @@ class _NoResource:
         factory.__dict__["server"] = value
 
 
-class ConnectionFactory(Generic[Wire]):
+class ConnectionFactory:
     """Holds the connections that it made.
 
     Attributes:
@@ -98,7 +97,7 @@ class ConnectionFactory(Generic[Wire]):
     """
 
     noisy = False
-    _log = ClassLogger()
+    log = ClassLogger()
     #: Set by ``Resource.putChild``, which is to fail there, and not at each request.
     server = _NoResource()
 
@@ -111,11 +110,11 @@ class ConnectionFactory(Generic[Wire]):
         keepHeap(settings.maxMessageSize)
         self.settings = settings
         self._reactor: Any = reactor
-        self._wires: set[WireProtocol] = set()
-        self._open: set[Wire] = set()
+        self._wires: set[WebSocketTransport] = set()
+        self._open: set[WebSocketTransport] = set()
         #: Handlers of streams: one may outlive its connection, but not the factory's end.
-        self._handlers: set[Deferred[Any]] = set()
-        self._stopping = False
+        self.handlers: set[Deferred[Any]] = set()
+        self.isStopping = False
         self._stopped: list[Deferred[None]] = []
         self._graceEnd: IDelayedCall | None = None
 
@@ -131,7 +130,7 @@ class ConnectionFactory(Generic[Wire]):
         raise AttributeError(_NO_RESOURCE)
 
     @property
-    def connections(self) -> Collection[Wire]:
+    def connections(self) -> Collection[WebSocketTransport]:
         """The open connections, as they are now."""
         return frozenset(self._open)
 
@@ -156,14 +155,14 @@ class ConnectionFactory(Generic[Wire]):
             raise LocalProtocolError("this close code never travels: 1001 says that the server goes away")
         if self._wires:
             checkThread(threadOf(next(iter(self._wires))), "factory.stop")
-        self._stopping = True
+        self.isStopping = True
         stopped: Deferred[None] = Deferred()
         self._stopped.append(stopped)
         for wire in list(self._wires):
-            wire._stop(code)
+            wire.factoryStops(code)
         if self._graceEnd is None and self._wires:
             self._graceEnd = self._clock().callLater(GRACE_SECONDS, self._abortAll)
-        self._checkStopped()
+        self.checkStopped()
         return stopped
 
     def _abortAll(self) -> None:
@@ -171,27 +170,44 @@ class ConnectionFactory(Generic[Wire]):
         for wire in list(self._wires):
             wire.abortConnection()
 
-    def _checkStopped(self) -> None:
-        if self._stopping and not self._wires:
+    def checkStopped(self) -> None:
+        """All who are to hear of the loss of a connection have heard of it."""
+        if self.isStopping and not self._wires:
             if self._graceEnd is not None:
                 self._graceEnd.cancel()
                 self._graceEnd = None
             # Each once: it may still be cleaning up when the next connection is lost.
-            handlers, self._handlers = self._handlers, set()
+            handlers, self.handlers = self.handlers, set()
             for handler in list(handlers):
                 try:
                     handler.cancel()
                 except Exception:
                     # Its canceller is not ours to trust; the others have no part in it.
-                    self._log.failure("a stream's handler failed to cancel")
+                    self.log.failure("a stream's handler failed to cancel")
             stopped, self._stopped = self._stopped, []
             for deferred in stopped:
                 deferred.callback(None)
 
-    def _forget(self, wire: WireProtocol) -> None:
+    def connectionMade(self, transport: WebSocketTransport) -> None:
+        """A connection begins its opening handshake."""
+        if not self.isStopping:
+            # Later ones are refused in any case: they must not hold up those who wait for the end.
+            self._wires.add(transport)
+
+    def connectionOpened(self, transport: WebSocketTransport) -> None:
+        """A connection is open."""
+        self._open.add(transport)
+
+    def applicationFailed(self, failure: Failure) -> None:
+        """The application of a connection failed, and that was logged."""
+
+    def connectionLost(self, transport: WebSocketTransport, aborted: bool, note: Any) -> None:
+        """The application of a connection has heard of its loss."""
+
+    def connectionForgotten(self, transport: WebSocketTransport) -> None:
         """A connection is lost."""
-        self._wires.discard(wire)
-        self._open.discard(wire)
+        self._wires.discard(transport)
+        self._open.discard(transport)
 
     def _clock(self) -> Any:
         if self._reactor is None:

@@ -1,4 +1,4 @@
-"""Notices that somebody else closed a connection's transport, past the WebSocket.
+"""Notices that another hand closed a connection's transport, past the WebSocket.
 
 A ``ClientService`` that stops does that, and a policy such as `TimeoutFactory`. A plain socket is lost then. TLS tells
 nobody: it waits for its opening handshake to end, for its producer, which we are, to leave, or for the peer's farewell.
@@ -20,39 +20,39 @@ GUARD_SECONDS: Final = 1
 class Guarded(Protocol):
     """A connection whose transport is looked at."""
 
-    _transport: Any
-
-    def _isGuarded(self) -> bool:
+    def guardActive(self) -> bool:
         """Whether it has not begun to end."""
 
-    def _closedPastUs(self) -> None:
-        """Somebody else closed the transport."""
+    def guardClosed(self) -> None:
+        """Another hand closed the transport."""
 
 
 class Guard:
     """Looks each second at one transport of TLS; the connection holds it, and calls `leave` in the end."""
 
-    __slots__ = ("__weakref__", "_watch", "_wire")
+    __slots__ = ("__weakref__", "_guarded", "_transport", "_watch")
 
-    def __init__(self, wire: Guarded, reactor: IReactorTime) -> None:
-        self._wire = ref(wire)
+    def __init__(self, guarded: Guarded, transport: Any, reactor: IReactorTime) -> None:
+        self._guarded = ref(guarded)
+        self._transport = transport
         self._watch = watchOf(reactor)
         self._watch.add(self, reactor.seconds() + GUARD_SECONDS)
 
     def leave(self) -> None:
         """There is nothing to look for any more."""
-        self._watch.leave()
+        self._watch.remove()
 
-    def _look(self, now: float) -> float | None:
-        wire = self._wire()
-        if wire is None or not wire._isGuarded():
+    def checkLiveness(self, now: float) -> float | None:
+        """Looks; the watch calls this."""
+        guarded = self._guarded()
+        if guarded is None or not guarded.guardActive():
             return None
-        if getattr(wire._transport, "disconnecting", False):
-            wire._closedPastUs()
+        if getattr(self._transport, "disconnecting", False):
+            guarded.guardClosed()
             return None
         return now + GUARD_SECONDS
 
 
-def guardOf(wire: Guarded, reactor: IReactorTime) -> Guard | None:
+def guardOf(guarded: Guarded, transport: Any, reactor: IReactorTime) -> Guard | None:
     """Returns a guard where the transport needs one."""
-    return Guard(wire, reactor) if ISSLTransport.providedBy(wire._transport) else None
+    return Guard(guarded, transport, reactor) if ISSLTransport.providedBy(transport) else None

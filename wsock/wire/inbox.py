@@ -4,22 +4,21 @@ Rules:
 
 * Messages are delivered one after the other and never within a call of the application's own: not from its
   `resumeProducing`, not while another of its callbacks is on the stack or not done.
-* While a callback is not done, ``receiveQueue`` messages are taken in, so that Pings go on being answered. Whatever
-  else can't be delivered waits as the bytes that came, and the transport is told to stop.
+* While a callback is not done, ``receiveQueue`` messages are taken in, so that Pings go on being answered. All other
+  input waits as the bytes that came, and the transport is told to stop.
 * A peer that does not read what it makes us send is not read either.
-* Once our Close is queued, reading goes on to the peer's: what can neither be delivered nor wait is discarded.
-
-`wsock.wire.protocol` is built on this, and has the way out and the end.
+* Once our Close is queued, reading goes on to the peer's: input that can neither be delivered nor wait is discarded.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from sys import getsizeof
-from typing import Any, Final
+from typing import Any, Final, Protocol
+from weakref import proxy, ref
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
@@ -29,29 +28,30 @@ from ..sansio.connection import Connection
 from ..sansio.constants import DEFAULT_MAX_MESSAGE_SIZE
 from ..sansio.events import BinaryReceived, Event, PongReceived, TextReceived
 from ..settings import Settings
+from .keepalive import isOurPong
 from .outbox import Outgoing
 
-#: Before the connection is open: a subclass does the opening handshake.
-OPENING: Final = 0
-#: From the end of the opening handshake until we leave the transport to itself.
-OPEN: Final = 1
-#: Nothing more is read: the last bytes are on their way, input is discarded.
-ENDING: Final = 2
-#: Nothing more is read or sent: the transport was told to drop the connection.
-ABORTED: Final = 3
-#: The transport is lost.
-LOST: Final = 4
+#: Why no message is delivered, as bits.
+#: The application has paused.
+_PAUSED: Final = 1
+#: A callback of the application is not done.
+_PENDING: Final = 2
+#: Messages are discarded, and delivered no more.
+_DISCARDING: Final = 4
+#: A callback of the application is on the stack. This one does not hold delivery up, but keeps it from being entered
+#: a second time.
+_DELIVERING: Final = 8
+#: The bits that hold delivery up.
+_HOLDING: Final = _PAUSED | _PENDING | _DISCARDING
 #: The callback for each event that an application hears of.
 _CALLBACKS: Final[dict[type[Event], str]] = {
     BinaryReceived: "bytesMessageReceived",
     TextReceived: "textMessageReceived",
     PongReceived: "pongReceived",
 }
-#: A transport that was paused, and has given us more bytes since than TLS had in hand, was resumed behind our back.
-_MUCH: Final = 65536
-#: How many bytes are read, after a refusal or our Close, that nobody gets; a peer that sends more is aborted. As much
-#: as systems have under way by default, twice.
-_UNDELIVERED: Final = 2**24
+#: Bytes that TLS may still deliver after a pause. More means that another hand resumed the transport
+#: (`ThrottlingFactory` of Twisted's does, for all its connections at once).
+_MAX_AFTER_PAUSE: Final = 65536
 
 
 def asDeferred(result: object) -> Deferred[Any] | None:
@@ -79,211 +79,342 @@ async def _settled(result: Any) -> Any:
     return result
 
 
-class Delivery:
-    """Takes bytes in and delivers messages, at the application's pace."""
+def _all(pending: list[tuple[str, Deferred[Any]]], failed: list[str]) -> Deferred[Any]:
+    """Waits for all; fails with the first failure, and appends its name to ``failed`` before that."""
+    for name, deferred in pending:
+        deferred.addErrback(_named, name, failed)
+    return gatherResults([deferred for _, deferred in pending], consumeErrors=True).addErrback(_unwrapped)
+
+
+def _named(failure: Failure, name: str, failed: list[str]) -> Failure:
+    failed.append(name)
+    return failure
+
+
+def _unwrapped(failure: Failure) -> Failure:
+    assert isinstance(failure.value, FirstError)
+    return failure.value.subFailure
+
+
+class InboxOwner(Protocol):
+    """A connection, as its inbox needs it."""
+
+    def inboxEnded(self) -> None:
+        """The peer's Close came, or its fault: nothing more is to be decoded."""
+
+    def inboxFailed(self, failure: Failure, callback: str) -> None:
+        """A callback of the application's raised, or its Deferred failed; ``callback`` is its name."""
+
+    def inboxPong(self, payload: bytes) -> None:
+        """A Pong came that answers a Ping of the keepalive's."""
+
+    def inboxExempt(self, isExempt: bool) -> None:
+        """The time in which the application wants nothing to be read begins or ends."""
+
+    def inboxDiscards(self, size: int) -> None:
+        """So many bytes came behind our Close that nobody gets."""
+
+    def inboxDelivers(self) -> None:
+        """A message came behind our Close that the application gets."""
+
+    def inboxEmpty(self) -> None:
+        """The transport is lost, and the application has had all."""
+
+    def cancel(self, deferred: Deferred[Any]) -> None:
+        """Cancels what the application gave us to wait for."""
+
+
+class Inbox:
+    """Takes bytes in and delivers messages, at the application's pace: as long as there is a core, and longer, until
+    the application has heard of the loss.
+
+    Attributes:
+        application: who gets the messages; None before there is one, and once it has heard of the loss.
+        discarded: how many messages came that were not delivered.
+        lastReceived: when bytes last came.
+    """
 
     __slots__ = (
         "__weakref__",
-        "_application",
-        "_bytesReceived",
-        "_connection",
         "_continuation",
-        "_delivering",
-        "_discarding",
+        "_core",
+        "_ended",
         "_events",
-        "_exemptSince",
-        "_held",
-        "_life",
-        "_outgoing",
-        "_paused",
-        "_phase",
+        "_exempt",
+        "_lost",
+        "_outbox",
+        "_overflowed",
+        "_owner",
+        "_pending",
         "_reactor",
         "_reading",
-        "_receivedDiscarded",
-        "_serving",
         "_settings",
-        "_skipping",
+        "_stops",
         "_transport",
-        "_undelivered",
+        "_unread",
+        "_waitsForPeer",
+        "application",
+        "discarded",
+        "lastReceived",
     )
 
-    _transport: Any
-    _connection: Connection
-    _outgoing: Outgoing
-
-    def __init__(self, reactor: IReactorTime, settings: Settings) -> None:
+    def __init__(
+        self,
+        owner: InboxOwner,
+        core: Connection,
+        outbox: Outgoing,
+        reactor: IReactorTime,
+        settings: Settings,
+    ) -> None:
+        self.application: Application | None = None
+        self.discarded = 0
+        self.lastReceived: float = reactor.seconds()
+        self._owner = owner
+        self._core = core
+        self._outbox = outbox
+        #: Twisted's transport, to be paused; None before the connection is open, and once it is lost or aborted.
+        self._transport: Any = None
         self._reactor = reactor
         self._settings = settings
-        self._phase = OPENING
-        self._application: Application | None = None
+        #: Whether the application is not sent more while the peer does not read.
+        self._waitsForPeer = False
+        self._stops = 0
         #: Events that wait for the application; None while there are none.
         self._events: deque[Event] | None = None
         #: Bytes that came while nothing could be done with them.
-        self._held: bytes | bytearray | None = None
-        #: A callback of the application is on the stack.
-        self._delivering = False
-        #: A callback of the application is not done.
-        self._serving: Deferred[Any] | None = None
-        #: The application wants no messages for now.
-        self._paused = False
-        #: The application wants no messages any more.
-        self._discarding = False
-        #: A message was discarded for want of room while closing: no later one is delivered, so that there is no gap.
-        self._skipping = False
-        #: The transport was not told to stop reading.
-        self._reading = True
+        self._unread: bytes | bytearray | None = None
+        #: A callback of the application that is not done.
+        self._pending: Deferred[Any] | None = None
+        #: The call in the next turn that goes on delivering.
         self._continuation: IDelayedCall | None = None
-        #: When something last came, or else showed that the peer is there.
-        self._life = 0.0
-        #: Since when the application wants nothing to be read; None while it does.
-        self._exemptSince: float | None = None
-        #: How many messages were received and never delivered.
-        self._receivedDiscarded = 0
-        #: How many bytes came after a refusal or our Close that nobody got.
-        self._undelivered = 0
-        #: How many bytes came, those of the opening handshake included.
-        self._bytesReceived = 0
+        #: The transport was last told to read.
+        self._reading = True
+        #: The owner was last told that the application wants nothing to be read.
+        self._exempt = False
+        #: Behind our Close messages were discarded, and so are those that follow.
+        self._overflowed = False
+        #: The peer's Close came, or its fault.
+        self._ended = False
+        #: The transport is lost.
+        self._lost = False
 
-    # What the rest of the connection does
-
-    def _unopenedReceived(self, data: bytes) -> None:
-        """Bytes came while the connection was not open, or not any more."""
-        raise NotImplementedError
-
-    def _protocolEnded(self) -> None:
-        """The peer's Close came, or its fault: nothing more is to be read."""
-        raise NotImplementedError
-
-    def _applicationFailed(self, failure: Failure, callback: str) -> None:
-        """A callback raised, or its Deferred failed; ``callback`` is its name."""
-        raise NotImplementedError
-
-    def _isOurs(self, payload: bytes) -> bool:
-        """Whether a Pong answers a Ping that the application did not send."""
-        raise NotImplementedError
-
-    def _answered(self, payload: bytes) -> None:
-        """Such a Pong came."""
-        raise NotImplementedError
-
-    def abortConnection(self) -> None:
-        """Drops the connection at once."""
-        raise NotImplementedError
-
-    def _tell(self) -> None:
-        """The transport is lost, and the application has had all."""
-        raise NotImplementedError
+    def attach(self, application: Application) -> None:
+        """Has an application that gets the messages from now on."""
+        self.application = application
+        self._waitsForPeer = self._settings.slowConsumer == "wait" and not isinstance(application, SelfRegulating)
 
     # What the application asks for
 
-    def pauseProducing(self) -> None:
-        """Delivers no more messages and reads no more bytes until `resumeProducing`."""
-        self._paused = True
-        self._updateReading()
+    def pause(self) -> None:
+        """Delivers no more messages and reads no more bytes until `resume`."""
+        self._stops |= _PAUSED
+        self.updateReading()
 
-    def resumeProducing(self) -> None:
+    def resume(self) -> None:
         """Delivers messages again, from the reactor's next turn on."""
-        self._paused = False
-        self._continueSoon()
+        self._stops &= ~_PAUSED
+        self.continueSoon()
+
+    # From the opening to the end
+
+    def open(
+        self,
+        transport: Any,
+        first: Callable[[], None],
+        callbacks: Mapping[str, Callable[[], object]],
+        pending: Deferred[Any] | None,
+        last: Callable[[], None],
+        unread: bytes,
+        reading: bool,
+    ) -> None:
+        """Tells the application that the connection is open; its first message comes when it is done with that.
+
+        Args:
+            transport: Twisted's.
+            first: called before.
+            callbacks: what is called, by its name; none after one that fails, or that ends the connection.
+            pending: what ``negotiationStarted`` gave to be waited for, if that was called before.
+            last: called when all were called.
+            unread: bytes that came behind the opening handshake.
+            reading: whether the transport is not paused.
+        """
+        self.lastReceived = self._reactor.seconds()
+        self._transport = transport
+        self._reading = reading
+        if unread:
+            self._keep(unread)
+        outbox = self._outbox
+        outbox.cork()
+        self._stops |= _DELIVERING
+        try:
+            first()
+            self._negotiate(callbacks, [] if pending is None else [("negotiationStarted", pending)])
+            last()
+        finally:
+            self._stops &= ~_DELIVERING
+            outbox.uncork()
+        self.proceed()
+
+    def _negotiate(
+        self, callbacks: Mapping[str, Callable[[], object]], waiting: list[tuple[str, Deferred[Any]]]
+    ) -> None:
+        name = ""
+        try:
+            for name, callback in callbacks.items():
+                deferred = asDeferred(callback())
+                if deferred is not None:
+                    waiting.append((name, deferred))
+                    if isinstance(deferred.result if deferred.called else None, Failure):
+                        break
+                if self._transport is None:
+                    break
+        except CAUGHT:
+            self._owner.inboxFailed(Failure(), name)
+        if len(waiting) == 1:
+            self.waitFor(waiting[0][1], waiting[0][0])
+        elif waiting:
+            failed: list[str] = []
+            self.waitFor(_all(waiting, failed), failed)
+
+    def drop(self) -> None:
+        """The transport is aborted: nothing is read or delivered any more."""
+        self.discard()
+        self._unread = None
+        self._transport = None
+
+    def lose(self) -> None:
+        """The transport is lost: nothing is read any more, and what came before is still to be delivered."""
+        self._transport = None
+        self._lost = True
+
+    def finish(self) -> Application | None:
+        """Lets go of the application, which is about to hear of the loss; returns it, once."""
+        application, self.application = self.application, None
+        self._unread = None
+        if self._continuation is not None:
+            self._continuation.cancel()
+            self._continuation = None
+        return application
+
+    def abandon(self) -> None:
+        """Gives up on an application that has not come to an end with what it got."""
+        self.discard()
+        pending, self._pending = self._pending, None
+        self._stops &= ~_PENDING
+        if pending is not None:
+            self._owner.cancel(pending)
+        if not self._stops & _DELIVERING:
+            self._owner.inboxEmpty()
+
+    def holdWeakly(self) -> None:
+        """Keeps what a stream was given and has not taken as long as somebody holds the stream, and no longer."""
+        application = self.application
+        if application is None:
+            return
+        itself = ref(self)
+
+        def gone(_: object) -> None:
+            inbox = itself()
+            if inbox is not None:
+                # What is pending is the stream's, and holds the connection.
+                inbox.application = inbox._pending = None
+                inbox._stops &= ~_PENDING
+                inbox.discard()
+                inbox._owner.inboxEmpty()
+
+        self.application = proxy(application, gone)
 
     # From bytes to callbacks
 
     def dataReceived(self, data: bytes) -> None:
         """Takes bytes from the transport."""
-        self._bytesReceived += len(data)
-        if self._phase != OPEN:
-            self._unopenedReceived(data)
+        self.lastReceived = self._reactor.seconds()
+        outbox = self._outbox
+        core = self._core
+        if self._stops or self._unread is not None or self._events is not None or (outbox.paused and self._isBlocked()):
+            self._receiveLater(data)
             return
-        self._life = self._reactor.seconds()
-        outgoing = self._outgoing
-        connection = self._connection
-        if (
-            self._delivering
-            or self._held is not None
-            or self._events is not None
-            or ((self._paused or self._serving is not None or self._discarding or outgoing.paused) and self._isHeldUp())
-        ):
-            self._hold(data)
-            if not self._reading and self._held is not None and len(self._held) >= _MUCH:
-                # Somebody else has it read on: `ThrottlingFactory` of Twisted's, for all its connections at once.
-                self._transport.pauseProducing()
-            if not self._delivering:
-                self._readAhead()
-                self._updateReading()
-            return
-        outgoing.cork()
-        self._delivering = True
+        outbox.cork()
+        self._stops = _DELIVERING
         try:
-            events = connection.receive_data(data)
-            if len(events) == 1 and isinstance(events[0], (BinaryReceived, TextReceived)) and not self._skipping:
-                # What most often comes: a message, which no reply goes before, and which ends nothing.
-                if self._undelivered:
-                    self._undelivered = 0
+            events = core.receive_data(data)
+            if len(events) == 1 and isinstance(events[0], (BinaryReceived, TextReceived)) and not self._overflowed:
+                # The most frequent case: a message, which no reply goes before, and which ends nothing.
+                if core.close_sent is not None:
+                    self._owner.inboxDelivers()
                 self._dispatch(events[0])
             else:
                 self._deliver(self._received(events))
-                if connection.close_sent is not None:
-                    self._countUndelivered(len(data), events)
-            if connection.has_unread_data or self._held is not None:
+                if core.close_sent is not None:
+                    self._countDiscardedBytes(len(data), events)
+            if core.has_unread_data or self._unread is not None:
                 self._deliverWaiting()
         finally:
-            self._delivering = False
-            outgoing.uncork()
+            self._stops &= ~_DELIVERING
+            outbox.uncork()
         if (
             self._events is not None
-            or self._held is not None
-            or outgoing.paused
-            or self._phase != OPEN
-            or connection.has_unread_data
+            or self._unread is not None
+            or outbox.paused
+            or self._transport is None
+            or self._ended
+            or core.has_unread_data
         ):
-            self._continue()
+            self.proceed()
 
-    def _receive(self, data: bytes, room: int | None = None) -> list[Event]:
-        """Has the core decode bytes, and returns what the application is to hear of."""
-        return self._received(self._connection.receive_data(data, room))
+    def _receiveLater(self, data: bytes) -> None:
+        """Keeps bytes, and does what can be done with them while no message is delivered."""
+        self._keep(data)
+        if not self._reading and self._unread is not None and len(self._unread) >= _MAX_AFTER_PAUSE:
+            transport = self._transport
+            if transport is not None:
+                transport.pauseProducing()
+        if not self._stops & _DELIVERING:
+            self._readAhead()
+            self.updateReading()
 
     def _received(self, events: list[Event]) -> list[Event]:
         """Does what the protocol asks for before anybody else hears of it; returns what the application is to."""
-        connection = self._connection
-        replies = connection.replies()
+        core = self._core
+        replies = core.replies()
         if replies:
-            if connection.close_sent is None:
-                self._outgoing.writePongs(replies)
+            if core.close_sent is None:
+                self._outbox.writePongs(replies)
             else:
-                self._outgoing.writeControl(replies)
-        if self._phase == OPEN and (connection.close_received is not None or connection.failed is not None):
-            self._phase = ENDING
-            self._protocolEnded()
-        if self._skipping:
+                self._outbox.writeControl(replies)
+        if not self._ended and (core.close_received is not None or core.failed is not None):
+            self._ended = True
+            self._owner.inboxEnded()
+        if self._overflowed:
             self._countDiscarded(events)
             return []
         return events
 
     def _deliver(self, events: list[Event]) -> None:
         """Delivers events while the application takes them; the rest waits."""
-        outgoing = self._outgoing
+        outbox = self._outbox
         for index, event in enumerate(events):
             self._dispatch(event)
-            # `_isHeldUp` is asked only where it may say yes: this runs for each message.
-            if (self._paused or self._serving is not None or self._discarding or outgoing.paused) and self._isHeldUp():
+            # `_isBlocked` is asked only where it may say yes: this runs for each message.
+            if (self._stops & _HOLDING or outbox.paused) and self._isBlocked():
                 self._enqueue(events[index + 1 :])
                 break
 
     def _deliverWaiting(self) -> None:
         """Delivers what waits, while the application takes it."""
-        while not self._isHeldUp():
+        while not self._isBlocked():
             if self._events is not None:
                 event = self._events.popleft()
                 if not self._events:
                     self._events = None
                 self._dispatch(event)
             elif self._hasUnread():
-                self._deliver(self._receive(self._takeHeld()))
+                self._deliver(self._received(self._core.receive_data(self._takeUnread())))
             else:
                 break
 
     def _dispatch(self, event: Event) -> None:
-        application = self._application
+        application = self.application
         result: object
         try:
             if isinstance(event, BinaryReceived):
@@ -291,108 +422,95 @@ class Delivery:
             elif isinstance(event, TextReceived):
                 result = application.textMessageReceived(event.text)  # type: ignore[union-attr]
             elif isinstance(event, PongReceived):
-                if self._isOurs(event.payload):
-                    self._answered(event.payload)
+                if isOurPong(event.payload):
+                    self._owner.inboxPong(event.payload)
                     return
                 result = application.pongReceived(event.payload)  # type: ignore[union-attr]
             else:
                 return
         except CAUGHT:
-            self._applicationFailed(Failure(), _CALLBACKS[type(event)])
+            self._owner.inboxFailed(Failure(), _CALLBACKS[type(event)])
             return
         if result is not None:
-            self._serve(result, _CALLBACKS[type(event)])
+            self.waitFor(result, _CALLBACKS[type(event)])
 
-    def _isHeldUp(self) -> bool:
+    def _isBlocked(self) -> bool:
         """Whether no message may be delivered now."""
+        return bool(self._stops & _HOLDING) or (self._outbox.paused and self._peerIsNotReading())
+
+    def _peerIsNotReading(self) -> bool:
+        """Whether the peer does not read; then it is not read, or what it makes us send would have no bound."""
         return (
-            self._paused
-            or self._serving is not None
-            or self._discarding
-            or (self._outgoing.paused and self._isStalled())
+            self._waitsForPeer
+            and not self._ended
+            and self._transport is not None
+            and self._core.close_sent is None
+            and not self._outbox.writable
         )
 
-    def _isStalled(self) -> bool:
-        """Whether the peer does not read; then it is not read, else what it makes us send has no bound."""
-        return (
-            self._phase == OPEN
-            and self._settings.slowConsumer == "wait"
-            and not self._isClosing()
-            and not self._outgoing.writable
-            and not isinstance(self._application, SelfRegulating)
-        )
-
-    def _isClosing(self) -> bool:
-        return self._connection.close_sent is not None
-
-    def _hold(self, data: bytes) -> None:
+    def _keep(self, data: bytes) -> None:
         # Not a list: a peer that sends single bytes would fill it with objects of 34.
-        if self._held is None:
-            self._held = data
+        if self._unread is None:
+            self._unread = data
         else:
-            if not isinstance(self._held, bytearray):
-                self._held = bytearray(self._held)
-            self._held += data
+            if not isinstance(self._unread, bytearray):
+                self._unread = bytearray(self._unread)
+            self._unread += data
 
-    def _countUndelivered(self, size: int, events: Iterable[Event] = ()) -> None:
-        """Bytes came after a refusal or our Close, with these messages to deliver; a peer that floods us is aborted."""
-        if not self._skipping and any(isinstance(event, (BinaryReceived, TextReceived)) for event in events):
-            self._undelivered = 0
-            return
-        # A large message may be under way.
-        limit = self._settings.maxMessageSize
-        if limit is None and self._phase == OPEN and not self._skipping:
-            # Without a limit nobody knows when it is too large; it has until the closing timeout.
-            return
-        self._undelivered += size
-        if self._undelivered > max(_UNDELIVERED, limit or 0):
-            self.abortConnection()
-
-    def _takeHeld(self) -> bytes:
-        held, self._held = self._held, None
-        return b"" if held is None else bytes(held)
+    def _takeUnread(self) -> bytes:
+        unread, self._unread = self._unread, None
+        return b"" if unread is None else bytes(unread)
 
     def _hasUnread(self) -> bool:
-        return self._held is not None or self._connection.has_unread_data
+        return self._unread is not None or self._core.has_unread_data
+
+    def _countDiscardedBytes(self, size: int, events: Iterable[Event] = ()) -> None:
+        """Bytes came behind our Close, with these messages to deliver."""
+        if not self._overflowed and any(isinstance(event, (BinaryReceived, TextReceived)) for event in events):
+            self._owner.inboxDelivers()
+        elif self._settings.maxMessageSize is not None or self._ended or self._overflowed:
+            # A large message may be under way. Without a limit nobody knows when it is too large: it has until the
+            # closing timeout.
+            self._owner.inboxDiscards(size)
 
     def _readAhead(self) -> None:
         """Reads on while no message can be delivered: to answer Pings, and to find the peer's Close."""
-        if not self._isHeldUp():
+        if not self._isBlocked():
             # Delivery is about to go on.
             return
-        closing = self._isClosing()
-        if not closing and (self._paused or self._isStalled()):
+        closing = self._core.close_sent is not None
+        if not closing and (self._stops & _PAUSED or self._peerIsNotReading()):
             return
-        while self._phase == OPEN and self._hasUnread():
+        while not self._ended and self._transport is not None and self._hasUnread():
             room = self._room()
             if not room and not closing:
                 return
-            data = self._takeHeld()
-            events = self._receive(data, room or None)
+            data = self._takeUnread()
+            events = self._received(self._core.receive_data(data, room or None))
             if closing:
-                self._countUndelivered(len(data), events if room and not self._discarding else ())
+                self._countDiscardedBytes(len(data), events if room and not self._stops & _DISCARDING else ())
             if room:
                 self._enqueue(events)
             elif events:
-                self._skipping = True
+                self._overflowed = True
                 self._countDiscarded(events)
 
     def _enqueue(self, events: list[Event]) -> None:
         """Has those events wait that an application can hear of."""
-        if self._discarding:
+        if self._stops & _DISCARDING:
             self._countDiscarded(events)
             return
         answers: list[bytes] = []
         for event in events:
-            if isinstance(event, PongReceived) and self._isOurs(event.payload):
+            if isinstance(event, PongReceived) and isOurPong(event.payload):
                 answers.append(event.payload)
             elif isinstance(event, (BinaryReceived, TextReceived, PongReceived)):
                 if self._events is None:
                     self._events = deque()
                 self._events.append(event)
-        # Last, since whoever waited for one may have delivery go on, or end.
+        # Last, since a callback of one who waited for it may have delivery go on, or end.
         for payload in answers:
-            self._answered(payload)
+            self._owner.inboxPong(payload)
 
     def _room(self) -> int:
         """How many messages may be taken in: none where ``receiveQueue``, or as much as one of the largest, waits."""
@@ -410,79 +528,78 @@ class Delivery:
         limit = self._settings.maxMessageSize
         return 0 if size >= (DEFAULT_MAX_MESSAGE_SIZE if limit is None else limit) else max(0, room - len(events))
 
-    def _continue(self) -> None:
+    def proceed(self) -> None:
         """Goes on delivering, if something waits and nothing is in the way."""
-        if self._delivering:
+        if self._stops & _DELIVERING:
             return
-        outgoing = self._outgoing
-        outgoing.cork()
-        self._delivering = True
+        outbox = self._outbox
+        outbox.cork()
+        self._stops |= _DELIVERING
         try:
             self._deliverWaiting()
         finally:
-            self._delivering = False
-            outgoing.uncork()
+            self._stops &= ~_DELIVERING
+            outbox.uncork()
         self._readAhead()
-        self._updateReading()
-        if self._phase == LOST and self._serving is None and not self._hasWork():
-            self._tell()
+        self.updateReading()
+        if self._lost and not self._stops & _PENDING and not self._hasWork():
+            self._owner.inboxEmpty()
 
-    def _continueSoon(self) -> None:
-        """Goes on delivering in the reactor's next turn, and so not in the stack of whoever asks for it."""
-        if self._continuation is None and self._application is not None:
-            self._continuation = self._reactor.callLater(0, self._resumed)
+    def continueSoon(self) -> None:
+        """Goes on delivering in the reactor's next turn, and so not in the stack of the caller."""
+        if self._continuation is None and self.application is not None:
+            self._continuation = self._reactor.callLater(0, self._continued)
+
+    def _continued(self) -> None:
+        self._continuation = None
+        self.proceed()
+
+    def closeSent(self) -> None:
+        """Our Close is queued: messages that waited because the peer did not read are delivered now."""
+        if self._stops & _DELIVERING:
+            return
+        if self._isBlocked():
+            self._readAhead()
+        elif self._events is not None or self._hasUnread():
+            self.continueSoon()
 
     def _hasWork(self) -> bool:
-        return not self._discarding and (self._events is not None or self._hasUnread())
+        return not self._stops & _DISCARDING and (self._events is not None or self._hasUnread())
 
-    def _resumed(self) -> None:
-        self._continuation = None
-        self._continue()
-
-    def _updateReading(self) -> None:
+    def updateReading(self) -> None:
         """Tells the transport to read or not, as things stand."""
-        if self._phase >= ABORTED or self._phase == OPENING:
+        transport = self._transport
+        if transport is None:
             return
-        exempt = self._isExempt()
-        if exempt is not (self._exemptSince is not None):
-            self._exemptChanged(exempt)
+        paused = bool(self._stops & _PAUSED)
+        full = not paused and self._room() == 0
+        # Not while the transport takes no more: whether the peer takes what it is sent can be seen without reading, and
+        # the application may be waiting for just that.
+        exempt = (paused or full) and not self._outbox.paused
+        if exempt is not self._exempt:
+            self._exempt = exempt
+            self._owner.inboxExempt(exempt)
         reading = (
-            self._phase == ENDING
-            or self._isClosing()
-            or not (self._paused or self._held is not None or self._isStalled() or self._room() == 0)
+            self._ended
+            or self._core.close_sent is not None
+            or not (paused or full or self._unread is not None or self._peerIsNotReading())
         )
         if reading != self._reading:
             self._reading = reading
             if reading:
-                self._transport.resumeProducing()
+                transport.resumeProducing()
             else:
-                self._transport.pauseProducing()
+                transport.pauseProducing()
 
-    def _isExempt(self) -> bool:
-        """Whether it is the application's will that nothing is read.
-
-        Not while the transport takes no more: whether the peer takes what it is sent can be seen without reading, and
-        what the application waits for may be just that.
-        """
-        return not self._outgoing.paused and (self._paused or self._room() == 0)
-
-    def _exemptChanged(self, exempt: bool) -> None:
-        """The time in which the application wants nothing to be read begins or ends; for the peer it does not count."""
-        now = self._reactor.seconds()
-        if self._exemptSince is None:
-            self._exemptSince = now
-        else:
-            self._exempted(now - self._exemptSince)
-            self._exemptSince = None
-
-    def _exempted(self, seconds: float) -> None:
-        """A time has passed in which nothing could be heard of the peer."""
-        self._life = min(self._life + seconds, self._reactor.seconds())
+    def outboxBlocked(self) -> None:
+        """The transport takes no more for now: the peer may be the one that is waited for."""
+        if self._exempt:
+            self.updateReading()
 
     # Callbacks that take their time
 
-    def _serve(self, result: object, callback: str | list[str]) -> None:
-        """Waits for what a callback gave.
+    def waitFor(self, result: object, callback: str | list[str]) -> None:
+        """Waits for what a callback gave, before the next message is delivered.
 
         Args:
             result: what it gave.
@@ -490,29 +607,32 @@ class Delivery:
         """
         deferred = asDeferred(result)
         if deferred is not None:
-            self._serving = deferred
-            deferred.addCallbacks(self._served, self._servedFailed, errbackArgs=(callback,))
+            self._pending = deferred
+            self._stops |= _PENDING
+            deferred.addCallbacks(self._callbackDone, self._callbackFailed, errbackArgs=(callback,))
 
-    def _served(self, result: object) -> object:
-        self._serving = None
-        self._continue()
+    def _callbackDone(self, result: object) -> object:
+        self._pending = None
+        self._stops &= ~_PENDING
+        self.proceed()
         return result
 
-    def _servedFailed(self, failure: Failure, callback: str | list[str]) -> None:
-        self._serving = None
-        if self._discarding and failure.check(CancelledError):
+    def _callbackFailed(self, failure: Failure, callback: str | list[str]) -> None:
+        self._pending = None
+        self._stops &= ~_PENDING
+        if self._stops & _DISCARDING and failure.check(CancelledError):
             letGo(failure)
         else:
-            self._applicationFailed(failure, callback if isinstance(callback, str) else callback[0])
-        self._continue()
+            self._owner.inboxFailed(failure, callback if isinstance(callback, str) else callback[0])
+        self.proceed()
 
-    def _discard(self) -> None:
+    def discard(self) -> None:
         """Delivers no message any more."""
-        self._discarding = True
+        self._stops |= _DISCARDING
         self._countDiscarded(self._events or ())
         self._events = None
 
     def _countDiscarded(self, events: Iterable[Event]) -> None:
         for event in events:
             if isinstance(event, (BinaryReceived, TextReceived)):
-                self._receivedDiscarded += 1
+                self.discarded += 1

@@ -1,121 +1,281 @@
-"""The wire protocol: an open WebSocket between a Twisted transport and an application.
+"""An open WebSocket between a Twisted transport and an application: the parts of a connection, joined.
 
 Rules:
 
 * The protocol itself is the sans-IO core's; here it gets a transport, a clock and an application.
-* All that comes in is delivered by `wsock.wire.inbox`; what the application sends is `wsock.wire.sending`'s, and all
-  that leaves goes through `wsock.wire.outbox`.
-* A connection ends in a bounded time, and our last bytes reach a peer that reads them.
+* Each fact has one writer. The state is written here, the rest by the part whose it is: `wsock.wire.inbox` for what
+  comes in, `wsock.wire.outbox` for what leaves, `wsock.wire.keepalive`, `wsock.wire.closing`, `wsock.wire.producer`.
+* A part is handed what it may call, and tells by methods that begin with its name (`inboxEnded`): these are for the
+  parts, and not for applications.
 * The application hears `connectionLost` once, last, and iff it heard `negotiationStarted`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
-from weakref import proxy, ref
+from queue import Empty, SimpleQueue
+from typing import Any, Final, NamedTuple, NoReturn, Protocol, cast, final
 
-from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import (
     IAddress,
-    IDelayedCall,
     ILoggingContext,
     IProtocol,
     IPushProducer,
+    IReactorFromThreads,
     IReactorTime,
+    ISSLTransport,
     ITCPTransport,
     IUNIXTransport,
 )
 from twisted.python.failure import Failure
+from twisted.python.threadable import isInIOThread
 from zope.interface import implementer
 
-from ..application import Application, SelfRegulating
-from ..errors import WebSocketClosed, WebSocketDropped
-from ..log import CAUGHT, ClassLogger, excerpt, formatAddress, printable
+from ..application import SelfRegulating
+from ..errors import WebSocketClosed, WebSocketDropped, WebSocketEnded
+from ..log import CAUGHT, excerpt, formatAddress, printable
+from ..reasons import again, failed
 from ..request import Request, Response, getPeerCertificate, plainPath
 from ..sansio.connection import Connection
-from ..sansio.constants import CloseCode, Role
+from ..sansio.constants import MAX_CONTROL_PAYLOAD, CloseCode, Role
+from ..sansio.errors import LocalProtocolError
 from ..sansio.extensions import Extension
-from .inbox import ABORTED, LOST, OPEN, asDeferred
+from ..sansio.messages import binary_payload, encode_text
+from ..settings import Settings
+from .closing import Closing
+from .guard import Guard, guardOf
+from .inbox import Inbox, asDeferred
 from .keepalive import Keepalive
 from .outbox import Outgoing
-from .transports import canHalfClose, forgetTLSEnd, isTLS, lose, lowest, push, stockBelowTLS, tellTLSEnd, tlsBelow
+from .producer import Producer
+from .state import ABORTED, CLOSING, ENDING, HANDED_ON, LOST, OPEN, OPENING, OVER, enter
+from .transports import forgetTLSEnd, lowest, tellTLSEnd, tlsBelow
+from .waiters import Waiters
 
-if TYPE_CHECKING:
-    from ..broadcast import Group
-    from .factory import ConnectionFactory
-
-
-#: How long a peer that has ended TLS may take nothing of what the transport still holds, in seconds.
-_DRAIN_SECONDS: Final = 0.1
+#: How long a thread waits before it looks whether the reactor still runs, in seconds.
+_POLL_SECONDS: Final = 1
 
 
-def _all(pending: list[tuple[str, Deferred[Any]]], failed: list[str]) -> Deferred[Any]:
-    """Waits for all; fails with the first failure, and appends its name to ``failed`` before that."""
-    for name, deferred in pending:
-        deferred.addErrback(_named, name, failed)
-    return gatherResults([deferred for _, deferred in pending], consumeErrors=True).addErrback(_unwrapped)
+class Counters(NamedTuple):
+    """Messages that are known not to have reached their end, by number.
 
-
-def _named(failure: Failure, name: str, failed: list[str]) -> Failure:
-    failed.append(name)
-    return failure
-
-
-def _unwrapped(failure: Failure) -> Failure:
-    assert isinstance(failure.value, FirstError)
-    return failure.value.subFailure
-
-
-@implementer(IProtocol, IPushProducer, ILoggingContext)
-class WireProtocol(Keepalive):
-    """One side of a connection; the application's transport.
+    A message that has left, and was lost with the connection, is counted nowhere.
 
     Attributes:
-        factory: what made it, and holds it while its transport is there.
+        sendsIgnored: sent when the connection was closing or lost; Pings too.
+        sendsDropped: taken to be sent, and dropped from the queue: too much was unsent, or the connection was lost or
+            aborted before they had left as a whole.
+        receivedDiscarded: received, and not delivered: a connection that ends does not wait for its application.
+    """
+
+    sendsIgnored: int
+    sendsDropped: int
+    receivedDiscarded: int
+
+
+class Traffic(NamedTuple):
+    """How much a connection has carried.
+
+    Attributes:
+        messagesReceived: whole messages that came.
+        messagesSent: messages that were sent, without those that were dropped.
+        bytesReceived: all bytes that came, those of the opening handshake included.
+        bytesSent: all bytes that the system, or Twisted's transport, was given.
+    """
+
+    messagesReceived: int
+    messagesSent: int
+    bytesReceived: int
+    bytesSent: int
+
+
+class Opening(Protocol):
+    """The opening handshake of one role. It ends when it tells the connection `openingDone`, `openingEnded` or
+    `openingHandedOn`, or aborts it.
+    """
+
+    def begin(self) -> None:
+        """The transport is there."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes came."""
+
+    def lose(self, code: int | None, reason: str) -> None:
+        """The connection is to be closed before it is open."""
+
+    def stop(self) -> None:
+        """The factory stops."""
+
+    def aborted(self) -> None:
+        """The connection was aborted; the loss of the transport is to come."""
+
+    def losing(self, reason: Failure) -> None:
+        """The transport is lost, and the application is about to hear of it."""
+
+    def lost(self, reason: Failure) -> None:
+        """The transport is lost, and the application has heard of it."""
+
+    def closedPastUs(self) -> None:
+        """Another hand closed the transport."""
+
+    def failed(self, failure: Failure, callback: str) -> None:
+        """The application failed in a callback."""
+
+
+class Home(Protocol):
+    """The factory, as its connections need it."""
+
+    settings: Settings
+    role: Role
+    log: Any
+
+    def makeOpening(self, transport: Any) -> Opening:
+        """Makes the opening handshake of a connection."""
+
+    def connectionOpened(self, transport: Any) -> None:
+        """A connection is open."""
+
+    def connectionForgotten(self, transport: Any) -> None:
+        """A connection is lost; nobody has heard of it yet."""
+
+    def connectionLost(self, transport: Any, aborted: bool, note: Any) -> None:
+        """A connection is lost, and the application has heard of it, unless it is busy.
+
+        Args:
+            transport: the connection.
+            aborted: whether it was lost by our will.
+            note: what its opening handshake noted for this call.
+        """
+
+    def checkStopped(self) -> None:
+        """All who are to hear of the loss of a connection have heard of it."""
+
+    def applicationFailed(self, failure: Failure) -> None:
+        """The application of a connection failed, and that was logged."""
+
+
+class Member(Protocol):
+    """A group that a connection is in."""
+
+    def discard(self, transport: Any) -> None:
+        """Takes the connection out."""
+
+
+class _NotOpen:
+    """Stands for the core before there is one: nothing can be sent, and nothing has come."""
+
+    close_sent = close_received = failed = None
+    extensions: Sequence[Extension] = ()
+    is_open = lost = peer_closed_first = False
+    messages_sent = messages_received = 0
+
+    def send_text(self, text: object) -> list[bytes]:
+        """Refuses what could never be sent."""
+        encode_text(text)
+        return []
+
+    def send_binary(self, data: object) -> list[bytes]:
+        """As `send_text`."""
+        binary_payload(data)
+        return []
+
+    def send_ping(self, payload: object = b"") -> list[bytes]:
+        """As `send_text`."""
+        if len(binary_payload(payload)) > MAX_CONTROL_PAYLOAD:
+            raise LocalProtocolError("the payload of a Ping or Pong has at most 125 bytes")
+        return []
+
+    def lose(self) -> None:
+        """Nothing can be sent in any case."""
+
+
+_NOT_OPEN: Final = cast(Connection, _NotOpen())
+
+
+@final
+@implementer(IProtocol, IPushProducer, ILoggingContext)
+class WebSocketTransport:
+    """One side of a connection, and the transport of its application; made by a factory, never subclassed.
+
+    Attributes:
+        factory: the factory that made it, and holds it while its transport is there.
         request: the request that opened the connection.
         response: a client's: the answer to it; None before it came, and always on a server.
         subprotocol: the one agreed on, or None.
     """
 
     __slots__ = (
+        "__weakref__",
+        "_bytesReceived",
         "_closers",
-        "_ending",
-        "_gone",
+        "_closing",
+        "_core",
+        "_discarded",
+        "_failure",
         "_groups",
-        "_lastSent",
-        "_timer",
+        "_guard",
+        "_inbox",
+        "_keepalive",
+        "_note",
+        "_openers",
+        "_opening",
+        "_outbox",
+        "_producer",
+        "_reactor",
+        "_receiver",
+        "_sendsIgnored",
+        "_settings",
+        "_state",
+        "_transport",
+        "_writers",
         "factory",
         "request",
         "response",
         "subprotocol",
     )
 
-    _log = ClassLogger()
-
-    _role: ClassVar[Role]
-
     request: Request
 
-    def __init__(self, factory: ConnectionFactory[Any], reactor: IReactorTime) -> None:
-        super().__init__(reactor, factory.settings)
-        self.factory = factory
+    def __init__(self, factory: Home, reactor: IReactorTime) -> None:
+        self.factory: Any = factory
         self.response: Response | None = None
         self.subprotocol: str | None = None
-        #: Who waits in `whenClosed`; None while there are none.
-        self._closers: list[Deferred[None]] | None = None
+        self._reactor = reactor
+        self._settings = factory.settings
+        self._state = OPENING
+        self._transport: Any = None
+        self._core: Connection = _NOT_OPEN
+        #: The opening handshake, until it is over.
+        self._opening: Opening | None = None
+        #: From the core on, until the application has heard of the loss.
+        self._inbox: Inbox | None = None
+        #: Whoever gets the bytes that come: the opening, the inbox, `Closing`, or the protocol of `fallback`.
+        self._receiver: Any = None
+        #: While the connection is open, and a Ping is to be answered.
+        self._keepalive: Keepalive | None = None
+        #: From the beginning of the end on.
+        self._closing: Closing | None = None
+        #: The application's producer, while one is attached.
+        self._producer: Producer | None = None
+        #: The look for a transport that another hand closes, while it is needed.
+        self._guard: Guard | None = None
+        #: A client's: why the opening handshake failed.
+        self._failure: BaseException | None = None
+        #: Deferreds of `whenWritable`, `whenClosed` and `whenOpen`; None while there are none.
+        self._writers: Waiters[None] | None = None
+        self._closers: Waiters[None] | None = None
+        self._openers: Waiters[WebSocketTransport] | None = None
         #: The groups that it is in; None while it is in none.
-        self._groups: list[Group] | None = None
-        #: Why we gave the peer up.
-        self._gone: str | None = None
-        #: What loses a transport whose TLS has ended; a timer of its own, since no other may take its place.
-        self._ending: IDelayedCall | None = None
-        #: The opening timer; later the closing timer, or what watches over the queue before our last bytes.
-        self._timer: IDelayedCall | None = None
-        #: Our last bytes, a Close or a refusal, have left the queue: the closing timer runs.
-        self._lastSent = False
+        self._groups: list[Member] | None = None
+        #: What the opening handshake has for the factory when the connection is lost.
+        self._note: Any = None
+        self._sendsIgnored = 0
+        self._bytesReceived = 0
+        #: How many messages were not delivered, once there is no inbox any more.
+        self._discarded = 0
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -133,19 +293,13 @@ class WireProtocol(Keepalive):
         """Takes the transport over; Twisted calls this once."""
         settings = self._settings
         self._transport = transport
-        self._connection = Connection(
-            self._role,
-            max_message_size=settings.maxMessageSize,
-            max_empty_fragments=settings.maxEmptyFragments,
-            receive_queue=settings.receiveQueue,
-        )
-        self._outgoing = Outgoing(
+        self._outbox = Outgoing(
             transport,
             self._reactor,
             settings.highWaterMark,
             settings.sendLimit,
-            self._transportTook,
-            self._transportBlocked,
+            self.outboxWritable,
+            self.outboxBlocked,
             settings.slowConsumer == "drop",
         )
         if ITCPTransport.providedBy(transport) and not IUNIXTransport.providedBy(transport):
@@ -153,95 +307,481 @@ class WireProtocol(Keepalive):
             # whatever is below it.
             with suppress(AttributeError):
                 transport.setTcpNoDelay(True)
-        self.connectionMade()
+        self._opening = self._receiver = opening = self.factory.makeOpening(self)
+        self._guard = guardOf(self, transport, self._reactor)
+        opening.begin()
+
+    def connectionMade(self) -> None:
+        """Part of Twisted's interface; `makeConnection` does all."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Takes bytes from the transport; Twisted calls this."""
+        self._bytesReceived += len(data)
+        receiver = self._receiver
+        if receiver is not None:
+            receiver.dataReceived(data)
 
     def connectionLost(self, reason: Failure) -> None:
         """The transport is lost; the application hears of it after what it has still to get."""
-        if self._phase == LOST:
+        state = self._state
+        if state >= LOST:
             # Some transports tell twice.
             return
-        phase, self._phase = self._phase, LOST
-        self._stopTimer()
-        self._stopEnding()
+        self._state = enter(state, LOST)
+        receiver, self._receiver = self._receiver, None
+        if self._closing is not None:
+            self._closing.lost()
+        self._leaveGuard()
         tls = tlsBelow(self._transport)
         if tls is not None:
             forgetTLSEnd(tls)
-        # Else the two would hold each other until the garbage collector comes.
-        self._outgoing.lost()
-        self.factory._forget(self)
+        self._outbox.lost()
+        self.factory.connectionForgotten(self)
         for group in list(self._groups or ()):
             group.discard(self)
-        self._lost(phase)
-        self._openingLost(reason)
-        self._ended(phase == ABORTED)
-        # One after the other: who hears of it may cancel another.
-        while self._closers:
-            self._closers.pop(0).callback(None)
-        self.factory._checkStopped()
-
-    def _lost(self, phase: int) -> None:
-        # From here on the core sends nothing; what was received before is still there to be delivered.
-        self._connection.eof = True
+        # From here on nothing can be sent; what was received before is still there to be delivered.
+        self._core.lose()
         self._stopProducer()
-        self._stopWatch()
-        self._failWriters()
-        self._failQuestions()
-        if self._application is None:
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            opening.losing(reason)
+        if self._keepalive is not None:
+            self._keepalive.stop(self.lossReason)
+        if self._writers is not None:
+            self._writers.fail(self.lossReason)
+        if self._openers is not None:
+            self._openers.fail(self.lossReason)
+        self._loseInbox(state == ABORTED)
+        if opening is not None:
+            opening.lost(reason)
+        if receiver is not None and receiver is not self._inbox and state in (HANDED_ON, ABORTED):
+            self._loseHandedOn(receiver, reason)
+        note, self._note = self._note, None
+        self.factory.connectionLost(self, state == ABORTED, note)
+        if self._closers is not None:
+            self._closers.fire(None)
+        self.factory.checkStopped()
+
+    def _loseInbox(self, aborted: bool) -> None:
+        inbox = self._inbox
+        if inbox is None or inbox.application is None:
             # It was never open, and what came is for nobody.
+            self._inbox = None
+            self._state = enter(self._state, OVER)
             return
-        if phase == ABORTED:
-            self._giveUp()
+        inbox.lose()
+        if aborted:
+            inbox.abandon()
         else:
-            self._continue()
-        seconds = self._settings.closeTimeout
-        if isinstance(self._application, SelfRegulating):
-            self._holdWeakly(self._application)
-        elif self._application is not None and seconds is not None:
-            self._startTimer(seconds, self._giveUp)
+            inbox.proceed()
+        if self._state == OVER:
+            return
+        if isinstance(inbox.application, SelfRegulating):
+            inbox.holdWeakly()
+        elif inbox.application is not None and self._settings.closeTimeout is not None:
+            closing = self._beginClosing()
+            closing.lost()
+            closing.timer.start(self._settings.closeTimeout, inbox.abandon)
 
-    def _holdWeakly(self, application: Application) -> None:
-        """What a stream was given and has not taken is there as long as somebody holds the stream, and no longer."""
-        itself = ref(self)
-
-        def gone(_: object) -> None:
-            wire = itself()
-            if wire is not None:
-                # What is served is the stream's, and holds the connection.
-                wire._application = wire._serving = None
-                wire._discard()
-
-        self._application = proxy(application, gone)
+    def _loseHandedOn(self, protocol: IProtocol, reason: Failure) -> None:
+        try:
+            protocol.connectionLost(reason)
+        except CAUGHT:
+            self.factory.log.failure(
+                "what fallback made failed in connectionLost (peer {peer})", Failure(), peer=self.peerForLog()
+            )
 
     @property
     def transport(self) -> Any:
-        """Twisted's transport, to be asked: who writes to it breaks the connection."""
+        """Twisted's transport, to be asked: a write to it breaks the connection."""
         return self._transport
 
-    # What the two roles do differently
+    # For the opening handshake
 
-    def connectionMade(self) -> None:
-        """The transport is there: the opening handshake begins."""
-        raise NotImplementedError
+    def isOpening(self) -> bool:
+        """Whether the opening handshake is under way."""
+        return self._state == OPENING
 
-    def _openingLost(self, reason: Failure) -> None:
-        """The transport is lost: whoever the opening handshake waits for is let go."""
-        raise NotImplementedError
+    @property
+    def outbox(self) -> Outgoing:
+        """The way out, which an opening handshake uses, too."""
+        return self._outbox
 
-    def _ended(self, aborted: bool) -> None:
-        """The transport is lost, and all is said but to those who wait for just that; ``aborted`` if by our will."""
+    def openingRequests(self, request: Request) -> None:
+        """The request for the WebSocket is there."""
+        self.request = request
 
-    def _stop(self, code: int) -> None:
-        """The factory stops."""
-        raise NotImplementedError
+    def openingResponds(self, response: Response) -> None:
+        """The server's answer is there."""
+        self.response = response
 
-    # The application's transport
+    def openingMakesCore(self) -> Inbox:
+        """Makes the core: a server at the agreement, a client at once, since it may send before there is an answer."""
+        settings = self._settings
+        self._core = core = Connection(
+            self.factory.role,
+            max_message_size=settings.maxMessageSize,
+            max_empty_fragments=settings.maxEmptyFragments,
+            receive_queue=settings.receiveQueue,
+        )
+        self._inbox = inbox = Inbox(self, core, self._outbox, self._reactor, settings)
+        return inbox
+
+    def openingDone(
+        self,
+        callbacks: Mapping[str, Callable[[], object]],
+        first: Callable[[], None] | None = None,
+        pending: Deferred[Any] | None = None,
+        last: Callable[[bool], None] | None = None,
+        extensions: Sequence[Extension] = (),
+        subprotocol: str | None = None,
+        unread: bytes = b"",
+        reading: bool = True,
+    ) -> None:
+        """The opening handshake has ended well, and agreed on these.
+
+        ``last`` is told whether the connection is open still; all else is as in `Inbox.open`.
+        """
+        inbox = self._inbox
+        assert inbox is not None
+        self.subprotocol = subprotocol
+        if extensions:
+            self._core.agree(extensions)
+        self._opening = None
+        self._receiver = inbox
+        self._state = enter(self._state, OPEN)
+        if self.factory.role is Role.SERVER:
+            # Once it is open, the keepalive looks.
+            self._leaveGuard()
+        self.factory.connectionOpened(self)
+        if self._settings.pingInterval is not None:
+            self._makeKeepalive().start(self)
+
+        def begin() -> None:
+            if first is not None:
+                first()
+            # From the end of the opening handshake on: with a producer registered, TLS never closes.
+            self._outbox.register()
+            tls = tlsBelow(self._transport)
+            if tls is not None:
+                tellTLSEnd(tls, self._tlsEnded)
+
+        def opened() -> None:
+            if last is not None:
+                last(self._state in (OPEN, CLOSING))
+            if self._openers is not None and self._state == OPEN:
+                self._openers.fire(self)
+            if self._state == OPEN and self._core.close_sent is not None:
+                # It was closed before it was open.
+                self._closeSent()
+
+        inbox.open(self._transport, begin, callbacks, pending, opened, unread, reading)
+        # Messages that waited for the end of the opening handshake have left, as far as the transport takes them.
+        self.outboxWritable()
+
+    def openingEnded(
+        self, message: list[bytes] | None = None, gently: bool = True, within: float | None = None
+    ) -> None:
+        """The opening handshake has ended in another way: sends an answer, if there is one, and ends the connection.
+
+        Args:
+            message: the answer.
+            gently: whether the peer may still be sending, see `Closing.leave`.
+            within: seconds in which the transport has to be lost, where that is less than ``closeTimeout``.
+        """
+        self._opening = None
+        self._state = enter(self._state, ENDING)
+        self._leaveGuard()
+        self._core.lose()
+        self._stopProducer()
+        closing = self._beginClosing()
+        self._receiver = closing
+        if message is not None:
+            self._outbox.writeControl(message)
+        if gently:
+            closing.leave()
+        else:
+            closing.loseTransport()
+        if within is not None and self._state == ENDING:
+            closing.hurry(within)
+
+    def openingHandedOn(self, protocol: Any, data: bytes) -> None:
+        """Hands the connection to another protocol; we stay between as a pipe.
+
+        Swapping the transport's protocol would do nothing under TLS, where the transport is a protocol itself.
+        """
+        self._opening = None
+        self._state = enter(self._state, HANDED_ON)
+        self._leaveGuard()
+        self._receiver = protocol
+        protocol.makeConnection(self._transport)
+        protocol.dataReceived(data)
+
+    def openingNotes(self, note: Any) -> None:
+        """Keeps what the factory is to be given when the connection is lost; None for nothing."""
+        self._note = note
+
+    def openingFailed(self, error: BaseException) -> None:
+        """Notes why a client was never open; `lossReason` says the same from now on."""
+        self._failure = error
+
+    # Messages
+
+    def sendTextMessage(self, text: str) -> None:
+        """Sends a text message; does nothing once the connection is closing.
+
+        Args:
+            text: any text without lone surrogates.
+
+        Raises:
+            LocalProtocolError: not a str, or one that has no UTF-8.
+        """
+        buffers = self._core.send_text(text)
+        if buffers:
+            if not self._outbox.write(buffers):
+                self._overflow()
+            elif self._producer is not None:
+                self._producer.regulate()
+        else:
+            self._sendsIgnored += 1
+
+    def sendBytesMessage(self, data: bytes | bytearray | memoryview) -> None:
+        """Sends a binary message; does nothing once the connection is closing.
+
+        Args:
+            data: any bytes; changing them afterwards does not change what is sent.
+
+        Raises:
+            LocalProtocolError: of another type.
+        """
+        buffers = self._core.send_binary(data)
+        if buffers:
+            if not self._outbox.write(buffers):
+                self._overflow()
+            elif self._producer is not None:
+                self._producer.regulate()
+        else:
+            self._sendsIgnored += 1
+
+    def groupSends(self, frame: list[bytes]) -> int | None:
+        """Sends a frame that was made once for many connections; for `Group`.
+
+        Returns:
+            how many older messages were dropped for it; -1 if the connection was closed in its place, and None if it
+            can't be sent any more.
+        """
+        core = self._core
+        if not core.is_open:
+            self._sendsIgnored += 1
+            return None
+        core.messages_sent += 1
+        outbox = self._outbox
+        before = outbox.dropped
+        if not outbox.write(frame):
+            self._overflow()
+            return -1
+        if self._producer is not None:
+            self._producer.regulate()
+        return outbox.dropped - before
+
+    def sendFromThread(self, message: str | bytes | bytearray | memoryview) -> None:
+        """Sends a message from another thread than the reactor's, after waiting while the connection is not writable.
+
+        Several threads take their turns, so that no more than ``highWaterMark`` and one message wait for all of them.
+
+        Args:
+            message: a str makes a text message, bytes a binary one.
+
+        Raises:
+            LocalProtocolError: what can't be sent; or this is the reactor's own thread, which would wait for itself.
+            WebSocketEnded: the connection is closing or lost, and the message was not sent. As for `whenWritable`, a
+                client that was never open may raise another `WebSocketError`.
+        """
+        if isInIOThread():
+            raise LocalProtocolError("sendFromThread() is for other threads than the reactor's: send...Message() here")
+        if not isinstance(message, (str, bytes, bytearray, memoryview)):
+            # It raises, now and not when the connection is writable.
+            binary_payload(message)
+        outcome: SimpleQueue[object] = SimpleQueue()
+        IReactorFromThreads(self._reactor).callFromThread(self._sendForThread, message, outcome)
+        while True:
+            try:
+                result = outcome.get(timeout=_POLL_SECONDS)
+            except Empty:
+                if not self._reactor.running:  # type: ignore[attr-defined]
+                    raise WebSocketEnded("the reactor has stopped") from None
+            else:
+                break
+        if isinstance(result, Failure):
+            result.raiseException()
+
+    def _sendForThread(self, message: str | bytes | bytearray | memoryview, outcome: SimpleQueue[object]) -> None:
+        writable = maybeDeferred(self._sendWhenWritable, message)
+        writable.addBoth(outcome.put)
+
+    def _sendWhenWritable(self, message: str | bytes | bytearray | memoryview) -> Deferred[None]:
+        return self.whenWritable().addCallback(self._sendNow, message)
+
+    def _sendNow(self, _: None, message: str | bytes | bytearray | memoryview) -> None:
+        if not self._core.is_open:
+            raise WebSocketEnded("the connection is closing")
+        if isinstance(message, str):
+            self.sendTextMessage(message)
+        else:
+            self.sendBytesMessage(message)
+
+    def ping(self, payload: bytes = b"") -> None:
+        """Sends a Ping; `WebSocketProtocol.pongReceived` is called when its answer comes.
+
+        Does nothing once the connection is closing.
+
+        Args:
+            payload: at most 125 bytes.
+
+        Raises:
+            LocalProtocolError: a longer payload.
+        """
+        buffers = self._core.send_ping(payload)
+        if not buffers:
+            self._sendsIgnored += 1
+        elif not self._outbox.write(buffers):
+            self._overflow(messages=0)
+
+    def measureLatency(self) -> Deferred[float]:
+        """Sends a Ping and waits for its answer.
+
+        Returns:
+            a Deferred that fires with the seconds between the two. A Pong answers its Ping and all earlier ones
+            (RFC 6455 section 5.5.3). It fails with ``twisted.internet.error.TimeoutError`` after ``pingTimeout``, and
+            with what tells why, as `whenWritable` does, when the connection is lost, or is closing already. Cancelling
+            it only stops it from waiting.
+        """
+        ended = self._whyEnded()
+        return self._makeKeepalive().measure() if ended is None else failed(ended)
+
+    @property
+    def latency(self) -> float | None:
+        """How long the last answer to a Ping of ours took, in seconds; None before there was one."""
+        return None if self._keepalive is None else self._keepalive.latency
+
+    @property
+    def counters(self) -> Counters:
+        """Messages that are known not to have reached their end, so far."""
+        discarded = self._discarded if self._inbox is None else self._inbox.discarded
+        return Counters(self._sendsIgnored, self._outbox.dropped, discarded)
+
+    def streamDiscards(self) -> None:
+        """A message was delivered to a stream that nobody receives from; for `WebSocketStream`."""
+        if self._inbox is None:
+            self._discarded += 1
+        else:
+            self._inbox.discarded += 1
+
+    # Backpressure
+
+    def whenWritable(self) -> Deferred[None]:
+        """Waits until no more than ``highWaterMark`` bytes are unsent.
+
+        Returns:
+            a Deferred that fires with None, perhaps at once. It fails with the `WebSocketEnded` that tells why, when
+            the connection is lost or is closing already; on a client that was never open, with what its opening
+            handshake failed with. Several fire in the order of their calls, each only if what the one before did left
+            room. Cancelling one only stops it from waiting.
+        """
+        ended = self._whyEnded()
+        if ended is not None:
+            return failed(ended)
+        if self._writers is None:
+            if self._outbox.writable:
+                return succeed(None)
+            self._writers = Waiters()
+        elif not self._writers and self._outbox.writable:
+            return succeed(None)
+        return self._writers.add()
+
+    def _whyEnded(self) -> BaseException | None:
+        """Why nothing can be sent any more; None while it can."""
+        if self._state >= LOST:
+            return self.lossReason()
+        return None if self._core.is_open else WebSocketEnded("the connection is closing")
+
+    def attachProducer(self, producer: Any, streaming: bool = True) -> None:
+        """Has a producer send at the pace of the peer (Twisted's ``registerProducer``).
+
+        A push producer is told to pause while more than ``highWaterMark`` bytes are unsent. A pull producer is told
+        to resume once a turn of the reactor, while the connection is writable. When nothing can be sent any more
+        (`loseConnection`, the peer's Close, a loss) it is told to stop, and is detached.
+
+        Args:
+            producer: an ``IPushProducer``, such as another connection; an ``IPullProducer`` if not ``streaming``.
+            streaming: whether it sends without being asked for each message.
+
+        Raises:
+            LocalProtocolError: another producer is attached; or it has not the methods of one.
+        """
+        attached = Producer(producer, streaming, self._reactor, self._outbox, self.inboxFailed)
+        if self._producer is not None:
+            raise LocalProtocolError("another producer is attached: detachProducer() first")
+        if self._state >= LOST or not self._core.is_open:
+            attached.stop()
+        else:
+            self._producer = attached
+            attached.regulate()
+
+    def detachProducer(self) -> None:
+        """Leaves the producer to itself; does nothing where there is none."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.detach()
+
+    def _stopProducer(self) -> None:
+        """Nothing can be sent any more."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.stop()
+
+    def outboxBlocked(self) -> None:
+        """The transport takes no more for now."""
+        if self._producer is not None:
+            self._producer.regulate()
+        if self._inbox is not None:
+            self._inbox.outboxBlocked()
+
+    def outboxWritable(self) -> None:
+        """The transport has taken what it had, and the connection is writable."""
+        writers = self._writers
+        if writers is not None:
+            while writers and self._outbox.writable and self._state < ABORTED:
+                writers.fireFirst()
+            if not writers and self._writers is writers:
+                self._writers = None
+        if self._producer is not None:
+            self._producer.regulate()
+        if self._inbox is not None:
+            self._inbox.proceed()
+
+    def pauseProducing(self) -> None:
+        """Delivers no more messages and reads no more bytes until `resumeProducing`."""
+        if self._inbox is not None:
+            self._inbox.pause()
+
+    def resumeProducing(self) -> None:
+        """Delivers messages again, from the reactor's next turn on."""
+        if self._inbox is not None:
+            self._inbox.resume()
+
+    def stopProducing(self) -> None:
+        """Closes the connection; for those who hold us for a producer."""
+        self.loseConnection()
+
+    # The end
 
     def loseConnection(self, code: int | None = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
         """Closes the connection, after all that was sent; does nothing once it is closing.
 
         The peer's messages are delivered until its own Close. While they can't be, those for which ``receiveQueue``
         has no room are discarded, and counted in `counters`. `Settings.closeTimeout` after ours has left, the
-        connection is aborted.
+        connection is aborted. In a server's opening handshake it ends that, with an HTTP answer.
 
         Args:
             code: a close code that may travel; None for none.
@@ -250,22 +790,44 @@ class WireProtocol(Keepalive):
         Raises:
             LocalProtocolError: a code or a reason that can't travel.
         """
-        buffers = self._connection.close(code, reason)
+        if self._core is _NOT_OPEN:
+            if self._opening is not None and self._state == OPENING:
+                self._opening.lose(code, reason)
+            return
+        buffers = self._core.close(code, reason)
         if buffers:
-            self._outgoing.writeControl(buffers)
-            self._closeSent()
+            self._outbox.writeControl(buffers)
+            if self._state == OPEN:
+                self._closeSent()
+            else:
+                # A client's leaves when the connection is open, if it ever is; until then the opening timer runs.
+                self._stopProducer()
+
+    def _closeSent(self) -> None:
+        """Our Close is queued, the peer's is awaited."""
+        self._state = enter(self._state, CLOSING)
+        self._stopProducer()
+        closing, inbox = self._beginClosing(), self._inbox
+        assert inbox is not None
+        inbox.updateReading()
+        closing.whenSent(closing.startTimer)
+        inbox.closeSent()
 
     def abortConnection(self) -> None:
         """Drops the connection at once, and all that was not sent or not delivered."""
-        if self._phase >= ABORTED:
+        if self._state >= ABORTED:
             return
-        self._phase = ABORTED
-        self._discard()
-        self._held = None
-        self._connection.eof = True
-        self._stopTimer()
-        self._stopEnding()
-        self._outgoing.abort()
+        if self._state != HANDED_ON:
+            self._receiver = None
+        self._state = enter(self._state, ABORTED)
+        self._core.lose()
+        if self._opening is not None:
+            self._opening.aborted()
+        if self._inbox is not None:
+            self._inbox.drop()
+        if self._closing is not None:
+            self._closing.stop()
+        self._outbox.abort()
         self._stopProducer()
         below = lowest(self._transport)
         if hasattr(below, "abortConnection"):
@@ -273,18 +835,61 @@ class WireProtocol(Keepalive):
             return
         # An ITransport has no such thing: the pipes of a process, standard input and output. It is told to close, and
         # may wait for good until it has written what it has.
-        self._outgoing.unregister()
+        self._outbox.unregister()
         below.loseConnection()
-        if self._phase != LOST:
-            self._startTimer(0, self._takenForLost)
+        if self._state == ABORTED:
+            self._beginClosing().timer.start(0, self._countAsLost)
 
-    def _takenForLost(self) -> None:
-        self._timer = None
+    def _countAsLost(self) -> None:
         self.connectionLost(Failure(ConnectionAborted()))
 
-    def stopProducing(self) -> None:
-        """Closes the connection; for those who hold us for a producer."""
-        self.loseConnection()
+    def _beginClosing(self) -> Closing:
+        closing = self._closing
+        if closing is None:
+            self._closing = closing = Closing(
+                self._transport, self._outbox, self._reactor, self._settings, self.abortConnection
+            )
+        return closing
+
+    def _overflow(self, messages: int = 1) -> None:
+        """More is unsent than may be: messages that have not begun to leave are dropped, and the peer is told why."""
+        self._outbox.dropped += messages + self._outbox.dropQueue()
+        self.loseConnection(CloseCode.TRY_AGAIN_LATER, "too much unsent")
+
+    def _tlsEnded(self) -> None:
+        if self._state < ABORTED:
+            self._core.lose()
+            self._beginClosing().tlsEnded()
+
+    def factoryStops(self, code: int) -> None:
+        """The factory stops."""
+        if self._opening is not None and self._state == OPENING:
+            self._opening.stop()
+        elif self._state == HANDED_ON:
+            self._transport.loseConnection()
+        else:
+            self.loseConnection(code)
+
+    def whenOpen(self) -> Deferred[WebSocketTransport]:
+        """Waits for the end of the opening handshake.
+
+        Returns:
+            a Deferred that fires with this transport when the connection is open, at once if it is. It fails with the
+            reason of the loss if it is lost before that, or was open and is lost already. Cancelling it only stops it
+            from waiting.
+        """
+        if self._state >= LOST:
+            return failed(self.lossReason())
+        if self._state in (OPEN, CLOSING):
+            return succeed(self)
+        if self._openers is None:
+            self._openers = Waiters()
+        return self._openers.add()
+
+    @property
+    def isOpen(self) -> bool:
+        """Whether messages go both ways: from the end of the opening handshake to a Close of either side, or a loss."""
+        return self._state == OPEN
 
     def whenClosed(self) -> Deferred[None]:
         """Waits for the loss of the transport, and for no callback of the application's.
@@ -292,17 +897,60 @@ class WireProtocol(Keepalive):
         Returns:
             a Deferred that fires with None. It never fails; cancelling it only stops it from waiting.
         """
-        if self._phase == LOST:
+        if self._state >= LOST:
             return succeed(None)
-        closer: Deferred[None] = Deferred(self._forgetCloser)
         if self._closers is None:
-            self._closers = []
-        self._closers.append(closer)
-        return closer
+            self._closers = Waiters()
+        return self._closers.add()
 
-    def _forgetCloser(self, closer: Deferred[None]) -> None:
-        if self._closers is not None and closer in self._closers:
-            self._closers.remove(closer)
+    def lossReason(self) -> BaseException:
+        """Makes the exception that says how the connection ended."""
+        if self._failure is not None:
+            return again(self._failure)
+        core, closing = self._core, self._closing
+        received, fault = core.close_received, core.failed
+        flushed = closing is not None and closing.flushed
+        if received is not None and flushed:
+            told = f"closed with {received[0]} {printable(received[1])}".rstrip()
+            return WebSocketClosed(told, received, core.close_sent)
+        # What we had to say but did not get out was not sent.
+        sent = core.close_sent if flushed else None
+        if fault is not None:
+            return WebSocketDropped(str(fault), received, sent, fault.code)
+        if closing is not None and closing.abortReason is not None:
+            # A Close written before an abort would not arrive: the code is for our own side.
+            return WebSocketDropped(closing.abortReason, received, sent, CloseCode.INTERNAL_ERROR)
+        side = "the peer's" if received is None else "our"
+        return WebSocketDropped(f"the connection was lost before {side} Close", received, sent)
+
+    # Facts
+
+    @property
+    def extension(self) -> Extension | None:
+        """The extension that was agreed on, or None."""
+        return next(iter(self._core.extensions), None)
+
+    @property
+    def closeSent(self) -> tuple[int, str] | None:
+        """(code, reason) of our Close, or None; the code is 1005 where it had none."""
+        return self._core.close_sent
+
+    @property
+    def closeReceived(self) -> tuple[int, str] | None:
+        """(code, reason) of the peer's Close, or None; the code is 1005 where it had none."""
+        return self._core.close_received
+
+    @property
+    def closedByPeer(self) -> bool:
+        """Whether the peer's Close was read before there was one of ours."""
+        return self._core.peer_closed_first
+
+    @property
+    def traffic(self) -> Traffic:
+        """How much it has carried so far."""
+        core, outbox = self._core, self._outbox
+        sent = core.messages_sent - outbox.dropped
+        return Traffic(core.messages_received, sent, self._bytesReceived, outbox.handed)
 
     def getPeer(self) -> IAddress:
         """Returns the peer's address."""
@@ -318,292 +966,163 @@ class WireProtocol(Keepalive):
         """Returns the peer's X.509 certificate over TLS, if it sent one; else None."""
         return getPeerCertificate(self._transport)
 
-    @property
-    def extension(self) -> Extension | None:
-        """The extension that was agreed on, or None."""
-        return next(iter(self._connection.extensions), None)
-
-    @property
-    def closeSent(self) -> tuple[int, str] | None:
-        """(code, reason) of our Close, or None; the code is 1005 where it had none."""
-        return self._connection.close_sent
-
-    @property
-    def closeReceived(self) -> tuple[int, str] | None:
-        """(code, reason) of the peer's Close, or None; the code is 1005 where it had none."""
-        return self._connection.close_received
-
-    def _negotiate(
-        self, callbacks: Mapping[str, Callable[[], object]], pending: tuple[str, Deferred[Any]] | None = None
-    ) -> None:
-        """Tells the application that the connection is open; its first message comes when it is done with that.
-
-        Args:
-            callbacks: what is called, by its name; none after one that fails, or that ends the connection.
-            pending: the name of an earlier callback, and what it gave to be waited for.
-        """
-        waiting = [] if pending is None else [pending]
-        name = ""
-        try:
-            for name, callback in callbacks.items():
-                deferred = asDeferred(callback())
-                if deferred is not None:
-                    waiting.append((name, deferred))
-                    if isinstance(deferred.result if deferred.called else None, Failure):
-                        break
-                if self._phase != OPEN:
-                    break
-        except CAUGHT:
-            self._applicationFailed(Failure(), name)
-        if len(waiting) == 1:
-            self._serve(waiting[0][1], waiting[0][0])
-        elif waiting:
-            failed: list[str] = []
-            self._serve(_all(waiting, failed), failed)
-
-    def _applicationFailed(self, failure: Failure, callback: str) -> None:
-        """An exception of the application's: logged once, and answered with 1011."""
-        self._logFailure(failure, callback)
-        self._discard()
-        self.loseConnection(CloseCode.INTERNAL_ERROR)
-
-    def _logFailure(self, failure: Failure, callback: str) -> None:
-        """Logs an exception of the application's with what its author looks for: which callback, and whose."""
-        self._log.failure(
-            "the application failed in {callback} ({path}, peer {peer})",
-            failure,
-            callback=callback,
-            path=excerpt(self._requestPath()),
-            peer=self._peerForLog(),
-        )
-
-    def _joined(self, group: Group) -> None:
-        if self._groups is None:
-            self._groups = []
-        if group not in self._groups:
-            self._groups.append(group)
-
-    def _left(self, group: Group) -> None:
-        if self._groups is not None:
-            self._groups.remove(group)
-            self._groups = self._groups or None
-
-    def _register(self) -> None:
-        """Becomes the transport's producer, from the end of the opening handshake on."""
-        self._outgoing.register()
-        tls = tlsBelow(self._transport)
-        if tls is not None:
-            tellTLSEnd(tls, self._tlsEnded)
-
-    # The end
-
-    def _tlsEnded(self) -> None:
-        """TLS has ended, by the peer or by an error: what is unsent can't be sent any more, and nothing will come.
-
-        It has the transport below close, which waits for its producer: that is us. This is called in the middle of
-        TLS's own work, so that all but the facts waits for the reactor's next turn.
-        """
-        if self._phase >= ABORTED:
-            return
-        self._connection.eof = True
-        self._outgoing.end()
-        if self._lastSent:
-            # Nothing waits here for the transport: it may close as soon as it has written what it holds.
-            self._outgoing.unregister()
-        self._ending = self._reactor.callLater(0, self._loseEnded)
-
-    def _loseEnded(self) -> None:
-        self._ending = None
-        self._outgoing.abort()
-        # The transport below closes now, once it has written what it holds.
-        self._outgoing.unregister()
-        seconds = self._settings.closeTimeout
-        below = stockBelowTLS(tlsBelow(self._transport))
-        if below is None:
-            if seconds is not None:
-                self._ending = self._reactor.callLater(seconds, self._endTimedOut)
-        else:
-            self._drainEnded(below, None, None if seconds is None else self._reactor.seconds() + seconds)
-
-    def _drainEnded(self, below: Any, before: int | None, deadline: float | None) -> None:
-        """Gives a peer that still reads the last whole messages, and waits for no other."""
-        self._ending = None
-        left = push(below)
-        late = deadline is not None and self._reactor.seconds() >= deadline
-        if left and not late and (before is None or left < before):
-            self._ending = self._reactor.callLater(_DRAIN_SECONDS, self._drainEnded, below, left, deadline)
-        else:
-            lose(below)
-
-    def _endTimedOut(self) -> None:
-        self._ending = None
-        self.abortConnection()
-
-    def _stopEnding(self) -> None:
-        if self._ending is not None:
-            self._ending.cancel()
-            self._ending = None
-
-    def _peerGone(self, seconds: float) -> None:
-        self._gone = f"no sign of life for {seconds} s after it was asked"
-        self.abortConnection()
-
-    def _overflow(self, messages: int = 1) -> None:
-        """More is unsent than may be: what has not begun to leave is dropped, and the peer told why."""
-        self._outgoing.dropped += messages + self._outgoing.dropQueue()
-        self.loseConnection(CloseCode.TRY_AGAIN_LATER, "too much unsent")
-
-    def _closeSent(self) -> None:
-        """Our Close is queued, the peer's is awaited."""
-        self._stopProducer()
-        self._whenSent(self._startCloseTimer)
-        if self._delivering:
-            return
-        if self._isHeldUp():
-            self._readAhead()
-        elif self._events is not None or self._hasUnread():
-            # What waited because the peer did not read is delivered now.
-            self._continueSoon()
-
-    def _protocolEnded(self) -> None:
-        self._stopProducer()
-        if self._connection.failed is not None:
-            self._leave()
-        else:
-            self._bothClosed()
-
-    def _bothClosed(self) -> None:
-        """Both sides sent a Close."""
-        raise NotImplementedError
-
-    def _leave(self) -> None:
-        """Ends a connection whose peer may still be sending, so that our last bytes reach it.
-
-        Closing a socket that has unread input makes the system send a reset, upon which the peer throws away what it
-        has not read: it would see 1006 in place of our code. So we close our half, and discard what comes until the
-        peer's. A TLS connection discards by itself until the peer's farewell.
-        """
-        self._whenSent(self._halfClose if canHalfClose(self._transport) else self._loseTransport)
-
-    def _whenSent(self, then: Callable[[], None]) -> None:
-        """Calls ``then`` when our last bytes have left the queue; a peer that takes none of them is aborted."""
-        self._updateReading()
-        if not self._lastSent and not self._outgoing.ended:
-            # Where TLS has ended nothing more is taken, and `_ending` loses the transport.
-            self._watchQueue()
-        self._outgoing.whenDrained(then)
-
-    def _watchQueue(self) -> None:
-        seconds = self._settings.pingTimeout
-        if seconds is None:
-            # Nobody is dropped for its silence; but a closing handshake has its time.
-            seconds = self._settings.closeTimeout
-        if seconds is not None:
-            self._startTimer(seconds, self._queueWatched, self._outgoing.untaken)
-
-    def _queueWatched(self, untaken: int) -> None:
-        self._timer = None
-        if self._outgoing.untaken < untaken:
-            self._watchQueue()
-        else:
-            self.abortConnection()
-
-    def _halfClose(self) -> None:
-        self._startCloseTimer()
-        self._outgoing.unregister()
-        self._transport.loseWriteConnection()
-
-    def _loseTransport(self) -> None:
-        self._startCloseTimer()
-        self._outgoing.unregister()
-        self._transport.loseConnection()
-        if isTLS(self._transport):
-            # What TLS says last is to leave before the peer's end is read.
-            below = stockBelowTLS(self._transport)
-            if below is not None:
-                push(below)
-
-    def _startCloseTimer(self) -> None:
-        """From here on the connection has ``closeTimeout`` to be lost, whatever the peer and TLS wait for."""
-        if self._lastSent:
-            return
-        self._lastSent = True
-        self._stopTimer()
-        if self._settings.closeTimeout is not None:
-            self._startTimer(self._settings.closeTimeout, self._closeTimedOut)
-
-    def _closeTimedOut(self) -> None:
-        self._timer = None
-        self.abortConnection()
-
-    def _startTimer(self, seconds: float, call: Any, *arguments: object) -> None:
-        self._stopTimer()
-        self._timer = self._reactor.callLater(seconds, call, *arguments)
-
-    def _stopTimer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _giveUp(self) -> None:
-        """The transport is lost, and the application has not come to an end with what it got before."""
-        self._timer = None
-        self._discard()
-        serving, self._serving = self._serving, None
-        if serving is not None:
-            self._cancel(serving)
-        if not self._delivering:
-            self._tell()
-
-    def _cancel(self, deferred: Deferred[Any]) -> None:
-        """Cancels what the application gave us to wait for; its canceller is not ours to trust."""
-        try:
-            deferred.cancel()
-        except Exception:
-            self._logFailure(Failure(), "a canceller")
-
-    def _tell(self) -> None:
-        """Tells the application that it is over."""
-        application, self._application = self._application, None
-        if application is None:
-            return
-        self._stopTimer()
-        self._held = None
-        if self._continuation is not None:
-            self._continuation.cancel()
-            self._continuation = None
-        try:
-            ended = asDeferred(application.connectionLost(Failure(self._reason())))
-        except CAUGHT:
-            self._logFailure(Failure(), "connectionLost")
-            return
-        if ended is not None:
-            ended.addErrback(self._logFailure, "connectionLost")
-
-    def _peerForLog(self) -> str:
-        """The peer's address; a transport that is lost may not know it any more, as that of a process."""
+    def peerForLog(self) -> str:
+        """Returns the peer's address; a transport that is lost may not know it any more, as that of a process."""
         try:
             return formatAddress(self.getPeer())
         except Exception:
             return "unknown"
 
-    def _requestPath(self) -> str:
-        """The request's path, without the query, where people put secrets; empty where no request was read."""
+    def pathForLog(self) -> str:
+        """Returns the request's path without the query, where people put secrets; empty where no request was read."""
         request: Request | None = getattr(self, "request", None)
         return "" if request is None else plainPath(request.rawPath)
 
-    def _reason(self) -> BaseException:
-        connection = self._connection
-        received, failed = connection.close_received, connection.failed
-        if received is not None and self._lastSent:
-            told = f"closed with {received[0]} {printable(received[1])}".rstrip()
-            return WebSocketClosed(told, received, connection.close_sent)
-        # What we had to say but did not get out was not sent.
-        sent = connection.close_sent if self._lastSent else None
-        if failed is not None:
-            return WebSocketDropped(str(failed), received, sent, failed.code)
-        if self._gone is not None:
-            # A Close written before an abort would not arrive: the code is for our own side.
-            return WebSocketDropped(self._gone, received, sent, CloseCode.INTERNAL_ERROR)
-        side = "the peer's" if received is None else "our"
-        return WebSocketDropped(f"the connection was lost before {side} Close", received, sent)
+    # What the parts tell
+
+    def inboxEnded(self) -> None:
+        """The peer's Close came, or its fault."""
+        if self._state not in (OPEN, CLOSING):
+            # The transport is lost already.
+            return
+        self._state = enter(self._state, ENDING)
+        self._stopProducer()
+        closing, inbox = self._beginClosing(), self._inbox
+        assert inbox is not None
+        self._receiver = closing
+        inbox.updateReading()
+        if self._core.failed is not None:
+            closing.leave()
+        elif self.factory.role is Role.SERVER:
+            # The transport has done its work, and the server drops it first (RFC 6455 §7.1.1).
+            closing.whenSent(closing.loseTransport)
+        else:
+            # So that the server's side does not wait for old segments.
+            closing.whenSent(closing.startTimer)
+
+    def inboxFailed(self, failure: Failure, callback: str) -> None:
+        """An exception of the application's: logged once, and answered with 1011."""
+        if self._opening is not None and self._state == OPENING:
+            self._opening.failed(failure, callback)
+            return
+        self.logFailure(failure, callback)
+        if self._inbox is not None:
+            self._inbox.discard()
+        self.loseConnection(CloseCode.INTERNAL_ERROR)
+        self.factory.applicationFailed(failure)
+
+    def inboxPong(self, payload: bytes) -> None:
+        """A Ping of the keepalive's was answered."""
+        if self._keepalive is not None:
+            self._keepalive.answered(payload)
+
+    def inboxExempt(self, isExempt: bool) -> None:
+        """The time in which the application wants nothing to be read begins or ends."""
+        if self._keepalive is not None and self._inbox is not None:
+            self._keepalive.exempt(isExempt, self._inbox.lastReceived, self)
+
+    def inboxDiscards(self, size: int) -> None:
+        """So many bytes came behind our Close that nobody gets."""
+        if self._closing is not None:
+            self._closing.discard(size)
+
+    def inboxDelivers(self) -> None:
+        """A message came behind our Close that the application gets."""
+        if self._closing is not None:
+            self._closing.delivered()
+
+    def inboxEmpty(self) -> None:
+        """The transport is lost, and the application has had all: it hears of the loss."""
+        inbox, self._inbox = self._inbox, None
+        if inbox is None:
+            return
+        self._state = enter(self._state, OVER)
+        application = inbox.finish()
+        self._discarded = inbox.discarded
+        if application is None:
+            return
+        if self._closing is not None:
+            self._closing.stop()
+        try:
+            ended = asDeferred(application.connectionLost(Failure(self.lossReason())))
+        except CAUGHT:
+            self.logFailure(Failure(), "connectionLost")
+            return
+        if ended is not None:
+            ended.addErrback(self.logFailure, "connectionLost")
+
+    def _makeKeepalive(self) -> Keepalive:
+        keepalive, settings = self._keepalive, self._settings
+        if keepalive is None:
+            self._keepalive = keepalive = Keepalive(
+                self, self._reactor, self._outbox, settings.pingInterval, settings.pingTimeout
+            )
+        return keepalive
+
+    def checkLiveness(self, now: float) -> float | None:
+        """Looks for a sign of life; the watch calls this."""
+        keepalive, inbox = self._keepalive, self._inbox
+        if self._state != OPEN or keepalive is None or inbox is None:
+            # From its Close on a connection is watched by other means.
+            return None
+        if ISSLTransport.providedBy(self._transport) and getattr(self._transport, "disconnecting", False):
+            # A policy around us, such as `TimeoutFactory`, has closed it: TLS waits for its producer, which we are.
+            self.loseConnection(CloseCode.GOING_AWAY)
+            return None
+        # Recompute first: a receive queue that filled up raises no event.
+        inbox.updateReading()
+        return keepalive.check(now, inbox.lastReceived)
+
+    def keepaliveTimedOut(self, seconds: float) -> None:
+        """The peer gave no sign of life."""
+        self._beginClosing().abortReason = f"no sign of life for {seconds} s after it was asked"
+        self.abortConnection()
+
+    def guardActive(self) -> bool:
+        """Whether another hand's closing of the transport would be noticed by nobody else."""
+        return self._state in (OPENING, OPEN)
+
+    def guardClosed(self) -> None:
+        """Another hand closed the transport."""
+        if self._opening is not None:
+            self._opening.closedPastUs()
+        else:
+            self.loseConnection(CloseCode.GOING_AWAY)
+
+    def _leaveGuard(self) -> None:
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.leave()
+
+    def logFailure(self, failure: Failure, callback: str) -> None:
+        """Logs an exception of the application's with what its author looks for: which callback, and whose."""
+        self.factory.log.failure(
+            "the application failed in {callback} ({path}, peer {peer})",
+            failure,
+            callback=callback,
+            path=excerpt(self.pathForLog()),
+            peer=self.peerForLog(),
+        )
+
+    def cancel(self, deferred: Deferred[Any]) -> None:
+        """Cancels what the application gave us to wait for; its canceller is not ours to trust."""
+        try:
+            deferred.cancel()
+        except Exception:
+            self.logFailure(Failure(), "a canceller")
+
+    def groupJoined(self, group: Member) -> bool:
+        """It is in a group from now on, and leaves that when it is lost; returns whether it is not lost yet."""
+        if self._state >= LOST:
+            return False
+        if self._groups is None:
+            self._groups = []
+        if group not in self._groups:
+            self._groups.append(group)
+        return True
+
+    def groupLeft(self, group: Member) -> None:
+        """It is in a group no more."""
+        if self._groups is not None:
+            self._groups.remove(group)
+            self._groups = self._groups or None

@@ -33,6 +33,7 @@ _CALLS: Final = (
     "stopProducing",
     "whenWritable",
     "whenClosed",
+    "whenOpen",
 )
 
 

@@ -10,19 +10,19 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ..log import CAUGHT, ClassLogger
 
-#: Two looks are at least this far apart, in seconds, however many there are to look at.
-_STEP: Final = 0.05
-#: When it is looked again at what failed to be looked at, in seconds.
-_AGAIN: Final = 60
-#: How many entries of those that are gone are of no concern.
-_SPARE: Final = 64
+#: Seconds between two checks, at least, however many connections there are.
+_MIN_SECONDS: Final = 0.05
+#: Seconds until a connection is checked again whose check failed.
+_RETRY_SECONDS: Final = 60
+#: Dead heap entries that are tolerated before the heap is rebuilt.
+_MAX_DEAD: Final = 64
 
 
 class Watched(Protocol):
     """What is looked at."""
 
-    def _look(self, now: float) -> float | None:
-        """Looks; returns when to look again, None for not until `Watch.again`."""
+    def checkLiveness(self, now: float) -> float | None:
+        """Looks; returns when to look again, None for not until `Watch.reschedule`."""
 
 
 class Watch:
@@ -40,20 +40,20 @@ class Watch:
         self._number = 0
         self._members = 0
         #: With more entries than that it is looked for those that are gone.
-        self._most = _SPARE
+        self._most = _MAX_DEAD
 
     def add(self, watched: Watched, when: float) -> None:
-        """Looks at it at a time; `leave` has to be called in the end."""
+        """Looks at it at a time; `remove` has to be called in the end."""
         self._members += 1
         self._push(when, ref(watched))
         self._schedule(0)
 
-    def again(self, watched: Watched, when: float) -> None:
+    def reschedule(self, watched: Watched, when: float) -> None:
         """Looks at a time at one that was added, and that no look is to come for."""
         self._push(when, ref(watched))
         self._schedule(0)
 
-    def leave(self) -> None:
+    def remove(self) -> None:
         """One of those that were added needs no look any more."""
         self._members -= 1
         if not self._members:
@@ -65,7 +65,7 @@ class Watch:
             # Those of a long interval may be gone long before they are due.
             self._due = [entry for entry in self._due if entry[2]() is not None]
             heapify(self._due)
-            self._most = 2 * len(self._due) + _SPARE
+            self._most = 2 * len(self._due) + _MAX_DEAD
 
     def _push(self, when: float, reference: ref[Watched]) -> None:
         self._number += 1
@@ -90,17 +90,17 @@ class Watch:
             if watched is None:
                 continue
             try:
-                again = watched._look(now)
+                again = watched.checkLiveness(now)
             except CAUGHT:
                 # The others have no part in it.
                 self._log.failure("a connection failed to be looked at")
-                again = now + _AGAIN
+                again = now + _RETRY_SECONDS
             if again is not None:
-                self._push(max(again, now + _STEP), reference)
-        self._schedule(_STEP)
+                self._push(max(again, now + _MIN_SECONDS), reference)
+        self._schedule(_MIN_SECONDS)
 
 
-#: By the reactor's id: as long as a watch is here it holds its reactor, so that the id is nobody else's.
+#: Keyed by id(reactor). Each value references its reactor, so an id can't be reused while its entry exists.
 _watches: WeakValueDictionary[int, Watch] = WeakValueDictionary()
 
 

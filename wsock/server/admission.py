@@ -1,0 +1,184 @@
+"""A server's decision on one request for a WebSocket, whoever has read it.
+
+`wsock.server.opening` reads a request from a transport, and answers it there. Another reader, such as a web server that
+has parsed the request already, decides by the same class and answers in its own way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+from ..application import Accept, Application, BuildApplication, Refuse, describeMistake, isApplication
+from ..log import CAUGHT, letGo, release
+from ..request import Request
+from ..sansio import handshake
+from ..sansio.errors import InvalidRequest
+from ..sansio.handshake import Opening
+from ..sansio.http import Request as RequestHead
+from ..sansio.http import Response as ResponseHead
+from ..wire.factory import SOFTWARE, withDefault
+from ..wire.inbox import asDecision
+from . import refusal
+
+
+class Policy(Protocol):
+    """What a server decides by; the factory is one."""
+
+    buildApplication: BuildApplication
+
+    @property
+    def subprotocols(self) -> Sequence[str]:
+        """Those to choose from, the preferred first."""
+
+    @property
+    def allowedOrigins(self) -> Sequence[str] | None:
+        """The pages that may connect."""
+
+    @property
+    def headers(self) -> Sequence[tuple[str, str]]:
+        """More fields for each answer that accepts."""
+
+    @property
+    def answerHeaders(self) -> Sequence[tuple[str, str]]:
+        """The same, with those that are always there."""
+
+    def whyFull(self) -> str | None:
+        """Why no connection is accepted now, or None."""
+
+
+class AdmissionOwner(Protocol):
+    """Who asks for a decision."""
+
+    def admitted(self, application: Application, subprotocol: str | None, answer: ResponseHead) -> None:
+        """The connection is accepted, and to be answered with this 101.
+
+        What this raises is taken for a failure of ``buildApplication``.
+        """
+
+    def refused(self, answer: ResponseHead, why: str, isForHead: bool, isLogged: bool) -> None:
+        """The connection is refused.
+
+        Args:
+            answer: the HTTP answer.
+            why: the reason, for a log.
+            isForHead: whether the request was for HEAD, and the answer is without its body.
+            isLogged: whether the log has the reason already.
+        """
+
+    def logFailure(self, failure: Failure, callback: str) -> None:
+        """Logs an exception of the application's."""
+
+
+class Admission:
+    """The decision on one request. It is told to the owner once, unless `cancel` comes before."""
+
+    __slots__ = ("_deciding", "_opening", "_owner", "_policy", "_told")
+
+    def __init__(self, policy: Policy, owner: AdmissionOwner) -> None:
+        self._policy = policy
+        self._owner = owner
+        #: The owner has heard of the decision, or wants to hear of none.
+        self._told = False
+        self._deciding: Deferred[Any] | None = None
+        self._opening: Opening | None = None
+
+    def decide(self, head: RequestHead, request: Request) -> None:
+        """Checks a request, and asks ``buildApplication``."""
+        policy = self._policy
+        try:
+            self._opening = handshake.handle_open(head, allowed_origins=policy.allowedOrigins)
+        except InvalidRequest as error:
+            if error.status == 403:
+                self._refuse(*refusal.wrongOrigin(error, request, policy.allowedOrigins))
+            else:
+                self._refuse(*refusal.invalid(error), isForHead=head.method == "HEAD")
+            return
+        if self._isRefusedForRoom():
+            return
+        try:
+            decision = policy.buildApplication(request)
+        except CAUGHT:
+            self._failed(Failure())
+            return
+        deciding = asDecision(decision)
+        if deciding is None:
+            self._decided(decision)
+        else:
+            self._deciding = deciding
+            deciding.addCallbacks(self._decided, self._failed)
+
+    def ignore(self) -> None:
+        """Tells nobody of the decision."""
+        self._told = True
+
+    def cancel(self) -> Deferred[Any] | None:
+        """Tells nobody of the decision; returns what ``buildApplication`` gave to be waited for, to be cancelled."""
+        self.ignore()
+        deciding, self._deciding = self._deciding, None
+        return deciding
+
+    def _isRefusedForRoom(self) -> bool:
+        why = self._policy.whyFull()
+        if why is not None:
+            self._refuse(refusal.unavailable(why), why)
+        return why is not None
+
+    def _decided(self, decision: object) -> None:
+        self._deciding = None
+        # Others may have been faster.
+        if self._told or self._isRefusedForRoom():
+            return
+        try:
+            accepted = self._accept(decision)
+        except Exception:
+            self._failed(Failure())
+            return
+        self._told = True
+        self._owner.admitted(*accepted)
+
+    def _accept(self, decision: object) -> tuple[Application, str | None, ResponseHead]:
+        opening, policy = self._opening, self._policy
+        assert opening is not None
+        application: Any = decision
+        subprotocol: str | None = None
+        more: Sequence[tuple[str, str]] = ()
+        if isinstance(decision, Accept):
+            application, subprotocol, more = decision.application, decision.subprotocol, decision.headers
+        if not isApplication(application):
+            raise TypeError(describeMistake("buildApplication returned", application))
+        if subprotocol is None:
+            subprotocol = next((name for name in policy.subprotocols if name in opening.subprotocols), None)
+        headers = policy.answerHeaders
+        if more != ():
+            headers = withDefault((*policy.headers, *more), "Server", SOFTWARE)
+        return application, subprotocol, handshake.response(opening, subprotocol=subprotocol, headers=headers)
+
+    def _failed(self, failure: Failure) -> None:
+        self._deciding = None
+        if self._told:
+            if not failure.check(CancelledError, Refuse):
+                self._owner.logFailure(failure, "buildApplication")
+            letGo(failure)
+            return
+        refuse = failure.value
+        if isinstance(refuse, Refuse):
+            try:
+                answer = handshake.refuse(refuse.status, refuse.headers, refuse.body)
+                answer.encode()
+            except Exception:
+                failure = Failure()
+            else:
+                # The application may raise the same one for all.
+                release(refuse)
+                self._refuse(answer, refusal.whyRefused(refuse))
+                return
+        self._owner.logFailure(failure, "buildApplication")
+        self._refuse(handshake.refuse(500), "the application failed (buildApplication)", isLogged=True)
+
+    def _refuse(self, answer: ResponseHead, why: str, isForHead: bool = False, isLogged: bool = False) -> None:
+        self._told = True
+        self._owner.refused(answer, why, isForHead, isLogged)
