@@ -396,9 +396,9 @@ class NoProtocol(Factory):
         return None
 
 
-@pytest.mark.parametrize("otherwise", [Factory.forProtocol(Protocol), NoProtocol()])
-def test_connections_of_others(otherwise: Factory) -> None:
-    served = Recorded(otherwise=otherwise)
+@pytest.mark.parametrize("fallback", [Factory.forProtocol(Protocol), NoProtocol()])
+def test_connections_of_others(fallback: Factory) -> None:
+    served = Recorded(fallback=fallback)
     served.feed(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     served.lose()
     assert served.records == []

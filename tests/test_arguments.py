@@ -141,9 +141,9 @@ FACTORY: list[tuple[Callable[[], object], str]] = [
     (lambda: server(allowedOrigins=True), "not bool"),
     (lambda: server(allowedOrigins=[b"http://localhost"]), "an origin is a str .* not bytes"),
     (lambda: server(allowedOrigins=iter(["http://localhost", "localhost"])), "not an origin"),
-    (lambda: server(otherwise=Resource()), r"otherwise .* not Resource: write twisted.web.server.Site\("),
-    (lambda: server(otherwise=Site), "otherwise is a factory of protocols, not type"),
-    (lambda: server(otherwise=lambda: None), "otherwise is a factory of protocols, not function"),
+    (lambda: server(fallback=Resource()), r"fallback .* not Resource: write twisted.web.server.Site\("),
+    (lambda: server(fallback=Site), "fallback is a factory of protocols, not type"),
+    (lambda: server(fallback=lambda: None), "fallback is a factory of protocols, not function"),
     (lambda: client(subprotocols=["a", "a"]), "offered once"),
 ]
 CONNECTS: list[tuple[Callable[[], object], str]] = [

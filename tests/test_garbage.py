@@ -579,7 +579,7 @@ SERVER: dict[str, tuple[Callable[[Any], Any], Act, dict[str, Any]]] = {
     "a bad request": (PLAIN, first(b"nonsense\r\n\r\n"), {}),
     "a bad Origin": (PLAIN, first(REQUEST[:-2] + b"Origin: http://other.example\r\n\r\n"), {}),
     "not for a WebSocket": (PLAIN, first(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"), {}),
-    "otherwise": (PLAIN, first(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"more"), {"otherwise": site}),
+    "fallback": (PLAIN, first(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"more"), {"fallback": site}),
     "refused": (refuses, first(REQUEST, HELLO), {}),
     "refused again and again": (refusesAgain, first(REQUEST), {}),
     "refused later": (refusesLater, first(REQUEST), {}),

@@ -796,7 +796,7 @@ def test_one_head_without_limits_has_the_bound_of_all(monkeypatch: pytest.Monkey
     assert served.factory._unfinished == 0
 
 
-@pytest.mark.parametrize("otherwise", [False, True])
+@pytest.mark.parametrize("fallback", [False, True])
 @pytest.mark.parametrize(
     "end",
     [
@@ -813,8 +813,8 @@ def test_one_head_without_limits_has_the_bound_of_all(monkeypatch: pytest.Monkey
     ],
     ids=["open", "no WebSocket", "others", "malformed", "large", "late", "stop", "lose", "lost", "abort"],
 )
-def test_each_end_of_an_opening_gives_its_head_back(end: Callable[[Served], object], otherwise: bool) -> None:
-    served = Served(otherwise=Others() if otherwise else None)
+def test_each_end_of_an_opening_gives_its_head_back(end: Callable[[Served], object], fallback: bool) -> None:
+    served = Served(fallback=Others() if fallback else None)
     for place in range(50):
         served.feed(REQUEST[place : place + 1])
         assert served.factory._unfinished == place + 1
@@ -1071,16 +1071,16 @@ def test_stopping_within_a_callback(callback: str) -> None:
     assert served.application.told == ["started", "finished", "Hello", "lost"]
 
 
-@pytest.mark.parametrize("otherwise", [None, Factory.forProtocol(Protocol)])
-def test_those_that_come_after_stop_are_refused_and_not_waited_for(otherwise: Any) -> None:
-    served = Served(otherwise=otherwise)
+@pytest.mark.parametrize("fallback", [None, Factory.forProtocol(Protocol)])
+def test_those_that_come_after_stop_are_refused_and_not_waited_for(fallback: Any) -> None:
+    served = Served(fallback=fallback)
     served.lose()
     served.factory.stop()
     late = Served(factory=served.factory)
     stopped: list[object] = []
     served.factory.stop().addCallback(stopped.append)
     assert stopped == [None]
-    request = REQUEST if otherwise is None else b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    request = REQUEST if fallback is None else b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
     answer = late.feed(request)
     assert b"\r\nRetry-After: 5\r\n" in answer
     check_refused(late, answer, 503)
@@ -1126,7 +1126,7 @@ GET = b"POST /page?q=1 HTTP/1.1\r\nhost:  x\r\nX-Odd:\tvalue \r\nContent-Length:
 @pytest.mark.parametrize("size", [1, 1000])
 def test_others_get_every_byte_as_it_came(size: int) -> None:
     others = Others()
-    served = Served(otherwise=others)
+    served = Served(fallback=others)
     for place in range(0, len(GET), size):
         served.feed(GET[place : place + size])
     served.feed(b"dy")
@@ -1145,7 +1145,7 @@ def test_others_that_fail_when_they_lose_their_connection() -> None:
         raise RuntimeError("others")
 
     others = Others()
-    served = Served(otherwise=others)
+    served = Served(fallback=others)
     served.feed(GET)
     others.made[0].connectionLost = fail
     stopped: list[object] = []
@@ -1159,7 +1159,7 @@ def test_others_that_fail_when_they_lose_their_connection() -> None:
 
 
 def test_there_may_be_no_protocol_for_others() -> None:
-    served = Served(otherwise=Others(none=True), settings={"closeTimeout": 3})
+    served = Served(fallback=Others(none=True), settings={"closeTimeout": 3})
     assert served.feed(GET) == b""
     assert served.transport.told == ["lose"]
     served.feed(b"dy")
@@ -1180,14 +1180,14 @@ def test_there_may_be_no_protocol_for_others() -> None:
 )
 def test_what_is_ours_stays_ours(request_: bytes, expected: int) -> None:
     others = Others()
-    served = Served(otherwise=others)
+    served = Served(fallback=others)
     assert status(served.feed(request_)) == expected
     assert others.made == []
 
 
 def test_stopping_closes_the_connections_of_others() -> None:
     others = Others()
-    served = Served(otherwise=others)
+    served = Served(fallback=others)
     served.feed(GET)
     stopped: list[object] = []
     served.factory.stop().addCallback(stopped.append)
@@ -1203,7 +1203,7 @@ def test_stopping_closes_the_connections_of_others() -> None:
 
 def test_others_are_started_and_stopped_with_us() -> None:
     others = Others()
-    factory = WebSocketServerFactory(lambda request: Application(), otherwise=others)
+    factory = WebSocketServerFactory(lambda request: Application(), fallback=others)
     factory.doStart()
     factory.doStop()
     assert others.told == ["start", "stop"]

@@ -861,7 +861,7 @@ def test_the_service_that_stops_says_so() -> None:
     reactor = MemoryReactorClock()
     service = makeService(options, reactor)
     service.startService()
-    site = reactor.tcpServers[0][1].otherwise
+    site = reactor.tcpServers[0][1].fallback
     protocol, transport = site.buildProtocol(None), StringTransport()
     protocol.makeConnection(transport)
     service.stopService()

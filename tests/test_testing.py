@@ -1125,7 +1125,7 @@ def test_a_page_beside_the_server() -> None:
             return b"a page"
 
     clock = Clock()
-    factory = WebSocketServerFactory(lambda request: Echo(), reactor=clock, otherwise=Site(Page(), reactor=clock))
+    factory = WebSocketServerFactory(lambda request: Echo(), reactor=clock, fallback=Site(Page(), reactor=clock))
     pair = Pair(factory, ScriptedPeer())
     pair.client.send(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     pair.flush()

@@ -116,7 +116,7 @@ def checkEndpoint(endpoint: object) -> None:
         raise wrong_type("endpoint", "a client endpoint", endpoint, advice)
 
 
-def checkOtherwise(factory: object) -> None:
+def checkFallback(factory: object) -> None:
     """Refuses what builds no protocols.
 
     Raises:
@@ -124,4 +124,4 @@ def checkOtherwise(factory: object) -> None:
     """
     if isinstance(factory, type) or not callable(getattr(factory, "buildProtocol", None)):
         advice = "write twisted.web.server.Site(resource)" if hasattr(factory, "putChild") else ""
-        raise wrong_type("otherwise", "a factory of protocols", factory, advice)
+        raise wrong_type("fallback", "a factory of protocols", factory, advice)

@@ -173,8 +173,8 @@ def servers(reactor: IReactorTime) -> list[wsock.WebSocketServerFactory]:
     return [
         wsock.WebSocketServerFactory(by_stream),
         wsock.WebSocketServerFactory(by_coroutine, reactor=reactor),
-        wsock.WebSocketServerFactory(wrapped(at_once), otherwise=site),
-        wsock.WebSocketServerFactory(lambda request: Plain(), otherwise=Site(Resource()), subprotocols=["chat"]),
+        wsock.WebSocketServerFactory(wrapped(at_once), fallback=site),
+        wsock.WebSocketServerFactory(lambda request: Plain(), fallback=Site(Resource()), subprotocols=["chat"]),
         wsock.WebSocketServerFactory(
             wsock.streamApplication(partial(handle, "Ann")), settings=wsock.Settings(maxConnections=2)
         ),

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import (
 from zope.interface import implementer
 
 from ..application import BuildApplication
-from ..arguments import checkCallback, checkOtherwise
+from ..arguments import checkCallback, checkFallback
 from ..sansio import handshake
 from ..sansio.http import check_fields
 from ..settings import Settings
@@ -20,7 +20,7 @@ from ..summary import Summary
 from ..wire.factory import SOFTWARE, ConnectionFactory, Reactor, withDefault
 from ..wire.threads import checkingThreads, checksThreads
 from .access import AccessRecord
-from .opening import _ANYONE, _REFUSED, _REFUSED_MORE, _TLS_FAILED, _TLS_FAILED_MORE, Otherwise, WebSocketServerProtocol
+from .opening import _ANYONE, _REFUSED, _REFUSED_MORE, _TLS_FAILED, _TLS_FAILED_MORE, Fallback, WebSocketServerProtocol
 
 
 @implementer(IProtocolFactory, IProtocolNegotiationFactory)
@@ -40,7 +40,7 @@ class WebSocketServerFactory(ConnectionFactory[WebSocketServerProtocol]):
         subprotocols: Sequence[str] = (),
         allowedOrigins: Sequence[str] | None = None,
         headers: Sequence[tuple[str, str]] = (),
-        otherwise: Otherwise | None = None,
+        fallback: Fallback | None = None,
         accessLog: Callable[[AccessRecord], object] | None = None,
     ) -> None:
         """Args:
@@ -54,10 +54,10 @@ class WebSocketServerFactory(ConnectionFactory[WebSocketServerProtocol]):
             of the host that they ask for. ``"null"`` and ``"file://"`` let sandboxed frames and pages from disk in,
             whoever made them. Clients that are no browsers send no Origin, and are not held up.
         headers: more fields for each 101 answer, a ``Server`` in place of ours among them.
-        otherwise: a factory for the connections whose request is not for a WebSocket, HTTP/1.0 included, such as a
+        fallback: a factory for the connections whose request is not for a WebSocket, HTTP/1.0 included, such as a
             ``twisted.web.server.Site``; by default they are answered with 426, or 505 where it is HTTP/1.0.
         accessLog: called with an `AccessRecord` of each connection, once, when its transport is lost: after the
-            application's ``connectionLost``, unless that still waits for a callback. Connections of ``otherwise``, and
+            application's ``connectionLost``, unless that still waits for a callback. Connections of ``fallback``, and
             those that never sent a byte, have no record. It has to return at once; what it raises is logged. Where it
             is given, refusals are not written to the log: their records say the same.
 
@@ -74,9 +74,9 @@ class WebSocketServerFactory(ConnectionFactory[WebSocketServerProtocol]):
         handshake.response(_ANYONE, headers=self._answerHeaders)
         self.subprotocols = tuple(handshake.check_subprotocols(subprotocols))
         self.allowedOrigins = allowedOrigins
-        if otherwise is not None:
-            checkOtherwise(otherwise)
-        self.otherwise = otherwise
+        if fallback is not None:
+            checkFallback(fallback)
+        self.fallback = fallback
         #: How many bytes all connections hold of heads that have not ended.
         self._unfinished = 0
         if accessLog is not None:
@@ -98,16 +98,16 @@ class WebSocketServerFactory(ConnectionFactory[WebSocketServerProtocol]):
 
     def doStart(self) -> None:
         """A port begins to listen."""
-        if self.otherwise is not None:
-            self.otherwise.doStart()
+        if self.fallback is not None:
+            self.fallback.doStart()
 
     def doStop(self) -> None:
         """A port has stopped to listen; the connections go on until `stop`."""
         for summary in (self._refusals, self._tlsFailures):
             if summary is not None:
                 summary.flush()
-        if self.otherwise is not None:
-            self.otherwise.doStop()
+        if self.fallback is not None:
+            self.fallback.doStop()
 
     def _logRefusal(self, request: str, peer: str, status: int, why: str) -> None:
         if self._refusals is None:

@@ -67,7 +67,7 @@ class _BuildsProtocols(Protocol):
 
 #: An ``IProtocolFactory``, also for type checkers that do not know what implements one: those without mypy-zope.
 #: In quotes: before zope.interface 6.2 an interface had no ``|``.
-Otherwise: TypeAlias = "IProtocolFactory | _BuildsProtocols"
+Fallback: TypeAlias = "IProtocolFactory | _BuildsProtocols"
 
 
 class WebSocketServerProtocol(WireProtocol):
@@ -149,8 +149,8 @@ class WebSocketServerProtocol(WireProtocol):
         if self.factory._stopping:
             self.request = Request(head, self._transport)
             self._refuse(refusal.unavailable(refusal.STOPS), refusal.STOPS, head.method == "HEAD")
-        elif self.factory.otherwise is not None and not handshake.wants_websocket(head):
-            self._forward(self.factory.otherwise, head.raw + decoder.unread)
+        elif self.factory.fallback is not None and not handshake.wants_websocket(head):
+            self._forward(self.factory.fallback, head.raw + decoder.unread)
         else:
             if decoder.unread:
                 self._hold(decoder.unread)
@@ -329,8 +329,8 @@ class WebSocketServerProtocol(WireProtocol):
 
     # Those who do not want a WebSocket
 
-    def _forward(self, factory: Otherwise, data: bytes) -> None:
-        """Hands the connection to ``otherwise``; we stay between as a pipe.
+    def _forward(self, factory: Fallback, data: bytes) -> None:
+        """Hands the connection to ``fallback``; we stay between as a pipe.
 
         Swapping the transport's protocol would do nothing under TLS, where the transport is a protocol itself.
         """
@@ -370,7 +370,9 @@ class WebSocketServerProtocol(WireProtocol):
                 forwarded.connectionLost(reason)
             except CAUGHT:
                 self._log.failure(
-                    "what otherwise made failed in connectionLost (peer {peer})", Failure(), peer=self._peerForLog()
+                    "the protocol of the fallback failed in connectionLost (peer {peer})",
+                    Failure(),
+                    peer=self._peerForLog(),
                 )
 
     def _ended(self, aborted: bool) -> None:

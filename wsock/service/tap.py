@@ -424,7 +424,7 @@ def makeService(options: Options, reactor: Any = None) -> WebSocketService:
         reactor=reactor,
         settings=Settings(**options.settings),
         allowedOrigins=options.allowedOrigins,
-        otherwise=site,
+        fallback=site,
         accessLog=accessLog,
     )
     start = Start(options.parent)

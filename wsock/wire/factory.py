@@ -32,7 +32,7 @@ GRACE_SECONDS: Final = 4
 
 _NO_RESOURCE: Final = (
     "a factory of WebSockets is no resource of twisted.web: listen with it, and give it the tree as "
-    "otherwise=Site(root); buildApplication finds the path in request.path"
+    "fallback=Site(root); buildApplication finds the path in request.path"
 )
 
 Wire = TypeVar("Wire", bound=WireProtocol)
