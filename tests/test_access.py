@@ -324,7 +324,7 @@ def test_an_application_that_fails() -> None:
 
 
 def test_too_many() -> None:
-    served = Recorded(settings={"maxConnections": 1})
+    served = Recorded(maxConnections=1)
     Recorded(factory=served.factory).open()
     record = refused(served, REQUEST, 503)
     assert (record.path, record.reason) == ("/chat", "as many connections are open as may be, 1 (maxConnections)")

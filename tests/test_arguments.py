@@ -144,6 +144,10 @@ FACTORY: list[tuple[Callable[[], object], str]] = [
     (lambda: server(fallback=Resource()), r"fallback .* not Resource: write twisted.web.server.Site\("),
     (lambda: server(fallback=Site), "fallback is a factory of protocols, not type"),
     (lambda: server(fallback=lambda: None), "fallback is a factory of protocols, not function"),
+    (lambda: server(maxConnections="2"), "maxConnections is a number above 0.* or None for no limit, not str"),
+    (lambda: server(maxConnections=0), "maxConnections is a number above 0"),
+    (lambda: server(maxConnections=True), "maxConnections .* not bool"),
+    (lambda: server(maxConnections=1.5), "maxConnections is a whole number"),
     (lambda: client(subprotocols=["a", "a"]), "offered once"),
 ]
 CONNECTS: list[tuple[Callable[[], object], str]] = [

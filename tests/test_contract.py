@@ -34,7 +34,6 @@ def test_the_defaults() -> None:
         "highWaterMark": 65536,
         "sendLimit": 2**20,
         "slowConsumer": "wait",
-        "maxConnections": None,
         "maxHeaderLine": 16384,
         "maxHeaderSize": 32768,
         "maxHeaders": 256,

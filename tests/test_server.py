@@ -890,7 +890,7 @@ def test_a_loss_before_the_connection_is_open(when: str) -> None:
 
 
 def test_as_many_as_may_be() -> None:
-    first = opened(settings={"maxConnections": 1})
+    first = opened(maxConnections=1)
     second = Served(factory=first.factory)
     answer = second.feed(REQUEST)
     assert b"\r\nRetry-After: 5\r\n" in answer
@@ -920,7 +920,7 @@ def test_as_many_as_may_be_when_several_are_undecided() -> None:
     undecided = [Undecided(), Undecided()]
     applications = [Application(), Application()]
     waiting = list(undecided)
-    first = Served(buildApplication=lambda request: waiting.pop(0)(request), settings={"maxConnections": 1})
+    first = Served(buildApplication=lambda request: waiting.pop(0)(request), maxConnections=1)
     second = Served(factory=first.factory)
     first.feed(REQUEST)
     second.feed(REQUEST)

@@ -175,9 +175,7 @@ def servers(reactor: IReactorTime) -> list[wsock.WebSocketServerFactory]:
         wsock.WebSocketServerFactory(by_coroutine, reactor=reactor),
         wsock.WebSocketServerFactory(wrapped(at_once), fallback=site),
         wsock.WebSocketServerFactory(lambda request: Plain(), fallback=Site(Resource()), subprotocols=["chat"]),
-        wsock.WebSocketServerFactory(
-            wsock.streamApplication(partial(handle, "Ann")), settings=wsock.Settings(maxConnections=2)
-        ),
+        wsock.WebSocketServerFactory(wsock.streamApplication(partial(handle, "Ann")), maxConnections=2),
         *(wsock.WebSocketServerFactory(build, allowedOrigins=["https://example.org"]) for build in builders),
     ]
 

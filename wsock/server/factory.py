@@ -15,7 +15,7 @@ from ..application import BuildApplication
 from ..arguments import checkCallback, checkFallback
 from ..sansio import handshake
 from ..sansio.http import check_fields
-from ..settings import Settings
+from ..settings import Settings, checkNumber
 from ..summary import Summary
 from ..wire.factory import SOFTWARE, ConnectionFactory, Reactor, withDefault
 from ..wire.threads import checkingThreads, checksThreads
@@ -41,6 +41,7 @@ class WebSocketServerFactory(ConnectionFactory[WebSocketServerProtocol]):
         allowedOrigins: Sequence[str] | None = None,
         headers: Sequence[tuple[str, str]] = (),
         fallback: Fallback | None = None,
+        maxConnections: int | None = None,
         accessLog: Callable[[AccessRecord], object] | None = None,
     ) -> None:
         """Args:
@@ -56,6 +57,7 @@ class WebSocketServerFactory(ConnectionFactory[WebSocketServerProtocol]):
         headers: more fields for each 101 answer, a ``Server`` in place of ours among them.
         fallback: a factory for the connections whose request is not for a WebSocket, HTTP/1.0 included, such as a
             ``twisted.web.server.Site``; by default they are answered with 426, or 505 where it is HTTP/1.0.
+        maxConnections: how many connections may be open; one more is answered with 503. None for no limit.
         accessLog: called with an `AccessRecord` of each connection, once, when its transport is lost: after the
             application's ``connectionLost``, unless that still waits for a callback. Connections of ``fallback``, and
             those that never sent a byte, have no record. It has to return at once; what it raises is logged. Where it
@@ -77,6 +79,8 @@ class WebSocketServerFactory(ConnectionFactory[WebSocketServerProtocol]):
         if fallback is not None:
             checkFallback(fallback)
         self.fallback = fallback
+        checkNumber("maxConnections", maxConnections)
+        self.maxConnections = maxConnections
         #: How many bytes all connections hold of heads that have not ended.
         self._unfinished = 0
         if accessLog is not None:
@@ -127,5 +131,5 @@ class WebSocketServerFactory(ConnectionFactory[WebSocketServerProtocol]):
         super()._checkStopped()
 
     def _isFull(self) -> bool:
-        limit = self.settings.maxConnections
+        limit = self.maxConnections
         return self._stopping or (limit is not None and len(self._open) >= limit)

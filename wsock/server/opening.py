@@ -283,7 +283,7 @@ class WebSocketServerProtocol(WireProtocol):
         self._answer(handshake.refuse(500), "the application failed (buildApplication)")
 
     def _refuseFull(self) -> None:
-        why = f"as many connections are open as may be, {self._settings.maxConnections} (maxConnections)"
+        why = f"as many connections are open as may be, {self.factory.maxConnections} (maxConnections)"
         if self.factory._stopping:
             why = refusal.STOPS
         self._refuse(refusal.unavailable(why), why)
