@@ -112,6 +112,7 @@ VALUES: dict[type, list[Any]] = {
     wsock.InvalidResponse: [wsock.InvalidResponse("m")],
     wsock.ConnectionRejected: [wsock.ConnectionRejected("the server answered 403", REJECTION)],
     wsock.InvalidURL: [wsock.InvalidURL("no host in the URL")],
+    wsock.Close: [wsock.Close(1000, "bye")],
     wsock.WebSocketEnded: [wsock.WebSocketEnded("m"), wsock.WebSocketEnded("m", (1000, ""), (1000, "bye"))],
     wsock.WebSocketClosed: [wsock.WebSocketClosed("m", (1000, "a"), (1001, "b"))],
     wsock.WebSocketDropped: [wsock.WebSocketDropped("m"), wsock.WebSocketDropped("m", None, (1002, ""), 1002)],
@@ -394,6 +395,6 @@ def test_errors_come_out_of_a_process_pool(tmp_path: Path) -> None:
     assert done.stderr == ""
     assert done.stdout.split("\n") == [
         "ConnectionRejected the server answered 403 403 b'no'",
-        "WebSocketDropped frame masked 1002 (1002, '')",
+        "WebSocketDropped frame masked 1002 Close(code=1002, reason='')",
         "",
     ]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
     from .client.agent import connectProtocol as connectProtocol
     from .client.factory import WebSocketClientFactory as WebSocketClientFactory
     from .client.opening import WebSocketClientProtocol as WebSocketClientProtocol
+    from .errors import Close as Close
     from .errors import WebSocketClosed as WebSocketClosed
     from .errors import WebSocketDropped as WebSocketDropped
     from .errors import WebSocketEnded as WebSocketEnded
@@ -60,6 +61,7 @@ _HOMES = {
     "AccessRecord": "wsock.server.access",
     "Application": "wsock.application",
     "BuildApplication": "wsock.application",
+    "Close": "wsock.errors",
     "CloseCode": "wsock.sansio.constants",
     "ConnectionRejected": "wsock.sansio.errors",
     "Counters": "wsock.wire.sending",

@@ -145,7 +145,7 @@ class WebSocketStream(SelfRegulating):
         try:
             return await self.receive()
         except WebSocketClosed as closed:
-            if closed.closeReceived is not None and closed.closeReceived[0] in _USUAL:
+            if closed.closeReceived is not None and closed.closeReceived.code in _USUAL:
                 raise StopAsyncIteration from None
             raise
 

@@ -32,7 +32,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..application import Application, SelfRegulating
-from ..errors import WebSocketClosed, WebSocketDropped
+from ..errors import Close, WebSocketClosed, WebSocketDropped
 from ..log import CAUGHT, ClassLogger, excerpt, formatAddress, printable
 from ..request import Request, Response, getPeerCertificate, plainPath
 from ..sansio.connection import Connection
@@ -324,14 +324,14 @@ class WireProtocol(Keepalive):
         return next(iter(self._connection.extensions), None)
 
     @property
-    def closeSent(self) -> tuple[int, str] | None:
-        """(code, reason) of our Close, or None; the code is 1005 where it had none."""
-        return self._connection.close_sent
+    def closeSent(self) -> Close | None:
+        """Our `Close`, or None; its code is 1005 where it had none."""
+        return Close.of(self._connection.close_sent)
 
     @property
-    def closeReceived(self) -> tuple[int, str] | None:
-        """(code, reason) of the peer's Close, or None; the code is 1005 where it had none."""
-        return self._connection.close_received
+    def closeReceived(self) -> Close | None:
+        """The peer's `Close`, or None; its code is 1005 where it had none."""
+        return Close.of(self._connection.close_received)
 
     def _negotiate(
         self, callbacks: Mapping[str, Callable[[], object]], pending: tuple[str, Deferred[Any]] | None = None
@@ -597,7 +597,8 @@ class WireProtocol(Keepalive):
         received, failed = connection.close_received, connection.failed
         if received is not None and self._lastSent:
             told = f"closed with {received[0]} {printable(received[1])}".rstrip()
-            return WebSocketClosed(told, received, connection.close_sent)
+            first = received if connection.peer_closed_first else connection.close_sent
+            return WebSocketClosed(told, received, connection.close_sent, *(first or ()))
         # What we had to say but did not get out was not sent.
         sent = connection.close_sent if self._lastSent else None
         if failed is not None:
