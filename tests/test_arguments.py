@@ -244,7 +244,13 @@ ASKS: list[tuple[Callable[[Any], object], str]] = [
     (lambda transport: transport.request.headers.get(b"Host"), "name is a str, not bytes"),
     (lambda transport: transport.request.headers.getAll(b"Host"), "name is a str, not bytes"),
     (lambda transport: transport.factory.stop("1001"), "a close code is an int such as 1001, not str"),
-    (lambda transport: transport.factory.stop(1006), "never travels"),
+    (lambda transport: transport.factory.stop(None), "a close code is an int such as 1001, not None"),
+    (lambda transport: transport.factory.stop(1006), "a close code is one of"),
+    (lambda transport: transport.factory.stop(1001, b"bye"), "a close reason is a str, not bytes"),
+    (lambda transport: transport.factory.stop(1001, "x" * 124), "at most 123 bytes"),
+    (lambda transport: transport.factory.stop(timeout=None), "timeout is a number of seconds above 0, .* not None"),
+    (lambda transport: transport.factory.stop(timeout=0), "timeout is a number of seconds above 0"),
+    (lambda transport: transport.factory.stop(timeout="4"), "timeout is a number of seconds .* not str"),
 ]
 
 

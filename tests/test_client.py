@@ -660,8 +660,8 @@ def test_stopping() -> None:
     transport = Transport()
     waiting.makeConnection(transport)
     stopped: list[None] = []
-    asked.factory.stop().addCallback(stopped.append)
-    assert asked.sent() == GOING_AWAY_SENT
+    asked.factory.stop(1001, "bye").addCallback(stopped.append)
+    assert asked.sent() == b"\x88\x05\x03\xe9bye"
     assert transport.told == ["abort"]
     waiting.connectionLost(Failure(ConnectionDone()))
     late = asked.factory.buildProtocol(None)

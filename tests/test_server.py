@@ -972,6 +972,12 @@ def test_stopping_with_another_code() -> None:
     assert served.transport.taken() == b"\x88\x02\x03\xf4"
 
 
+def test_stopping_with_a_reason() -> None:
+    served = opened()
+    served.factory.stop(1012, "back soon")
+    assert served.transport.taken() == b"\x88\x0b\x03\xf4back soon"
+
+
 @pytest.mark.parametrize("code", [1005, 0, "1001", None])
 def test_stopping_with_a_code_that_can_not_be(code: Any) -> None:
     served = opened()
@@ -993,6 +999,18 @@ def test_those_that_do_not_go_are_dropped_after_four_seconds(close_timeout: int 
     assert stopped == []
     served.lose()
     assert stopped == [None]
+
+
+@pytest.mark.parametrize(("seconds", "more"), [((60,), 60), ((0.5,), 0.5), ((60, 2), 2), ((2, 60), 2), ((3, 3), 3)])
+def test_the_earliest_end_counts(seconds: tuple[float, ...], more: float) -> None:
+    served = opened(settings={"closeTimeout": None})
+    for one in seconds:
+        served.factory.stop(timeout=one)
+    served.advance(more - 0.1)
+    assert served.transport.told == []
+    served.advance(0.1)
+    assert served.transport.told == ["abort"]
+    served.lose()
 
 
 def test_stopping_with_no_connections() -> None:

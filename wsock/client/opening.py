@@ -313,9 +313,9 @@ class WebSocketClientProtocol(WireProtocol):
         # The server drops the connection first, so that its side does not wait for old segments (RFC 6455 §7.1.1).
         self._whenSent(self._startCloseTimer)
 
-    def _stop(self, code: int) -> None:
+    def _stop(self, code: int, reason: str) -> None:
         if self._phase == OPEN:
-            self.loseConnection(code)
+            self.loseConnection(code, reason)
         elif self._phase == OPENING:
             self._fail(WebSocketDropped("closed before it was open"))
 

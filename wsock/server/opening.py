@@ -403,9 +403,9 @@ class WebSocketServerProtocol(WireProtocol):
         else:
             super().loseConnection(code, reason)
 
-    def _stop(self, code: int) -> None:
+    def _stop(self, code: int, reason: str) -> None:
         if self._phase == OPEN:
-            self.loseConnection(code)
+            self.loseConnection(code, reason)
         elif self._phase == OPENING:
             self._endOpening(refusal.STOPS, stopping=True)
         elif self._forwarded is not None:

@@ -25,7 +25,7 @@ from ..sansio.handshake import check_origins
 from ..sansio.http import split_target
 from ..server.factory import WebSocketServerFactory
 from ..settings import Settings
-from ..wire.factory import GRACE_SECONDS
+from ..wire.factory import STOP_SECONDS
 from .accesslog import AccessLog
 from .console import consoleResource
 from .health import HEALTH_PATH, Health
@@ -333,7 +333,7 @@ class WebSocketService(MultiService):
                 "closing {count} connection{plural}, at most {grace} s; a second signal ends at once",
                 count=count,
                 plural="" if count == 1 else "s",
-                grace=GRACE_SECONDS,
+                grace=STOP_SECONDS,
             )
         stopped: Deferred[None] = Deferred()
         self._stopped = stopped

@@ -10,11 +10,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from .. import __version__
-from ..arguments import checkBuildApplication, checkReactor, checkSettings
+from ..arguments import checkBuildApplication, checkReactor, checkSettings, checkStop
 from ..log import ClassLogger
 from ..request import Request
-from ..sansio.constants import DEFAULT_MAX_MESSAGE_SIZE, CloseCode, is_sendable_close_code
-from ..sansio.errors import LocalProtocolError, wrong_type
+from ..sansio.constants import DEFAULT_MAX_MESSAGE_SIZE, CloseCode
+from ..sansio.errors import LocalProtocolError
 from ..sansio.http import check_fields
 from ..settings import Settings
 from .protocol import WireProtocol
@@ -27,8 +27,8 @@ _HEAP_MESSAGES: Final = 4
 _HEAP_MOST: Final = 2**24
 #: What this process has done of it.
 _heapKept = 0
-#: How long `stop` waits for the peers' Close, in seconds.
-GRACE_SECONDS: Final = 4
+#: How long `stop` waits for the peers' Close unless it is told, in seconds.
+STOP_SECONDS: Final = 4
 
 _NO_RESOURCE: Final = (
     "a factory of WebSockets is no resource of twisted.web: listen with it, and give it the tree as "
@@ -135,36 +135,46 @@ class ConnectionFactory(Generic[Wire]):
         """The open connections, as they are now."""
         return frozenset(self._open)
 
-    def stop(self, code: int = CloseCode.GOING_AWAY) -> Deferred[None]:
+    def stop(self, code: int = CloseCode.GOING_AWAY, reason: str = "", timeout: float = STOP_SECONDS) -> Deferred[None]:
         """Ends all connections: open ones with a Close, those in their opening handshake without a WebSocket.
 
-        Those that are still there after 4 seconds are aborted; then the handlers of streams that have not returned are
-        cancelled. New connections are refused, for good: a factory is stopped once. Stop listening first.
+        New connections are refused, for good: a factory is stopped once. Stop listening first. A second call changes
+        the end only where its timeout is over earlier.
 
         Args:
             code: the close code.
+            reason: the Close's reason, at most 123 bytes of UTF-8.
+            timeout: seconds until the connections that are still there are aborted; then the handlers of streams that
+                have not returned are cancelled.
 
         Returns:
             a Deferred that fires when all connections are lost. It never fails; cancelling it has no effect on them.
 
         Raises:
-            LocalProtocolError: a close code that can't travel; another thread, see `Settings.checkThreads`.
+            LocalProtocolError: a code or a reason that can't travel; a timeout that is no number above 0; another
+                thread, see `Settings.checkThreads`.
         """
-        if not isinstance(code, int):
-            raise wrong_type("a close code", "an int such as 1001", code)
-        if not is_sendable_close_code(code):
-            raise LocalProtocolError("this close code never travels: 1001 says that the server goes away")
+        checkStop(code, reason, timeout)
         if self._wires:
             checkThread(threadOf(next(iter(self._wires))), "factory.stop")
         self._stopping = True
         stopped: Deferred[None] = Deferred()
         self._stopped.append(stopped)
         for wire in list(self._wires):
-            wire._stop(code)
-        if self._graceEnd is None and self._wires:
-            self._graceEnd = self._clock().callLater(GRACE_SECONDS, self._abortAll)
+            wire._stop(code, reason)
+        if self._wires:
+            self._abortIn(timeout)
         self._checkStopped()
         return stopped
+
+    def _abortIn(self, seconds: float) -> None:
+        """Sees to it that what is left is aborted then, or earlier."""
+        clock = self._clock()
+        if self._graceEnd is not None:
+            if self._graceEnd.getTime() <= clock.seconds() + seconds:
+                return
+            self._graceEnd.cancel()
+        self._graceEnd = clock.callLater(seconds, self._abortAll)
 
     def _abortAll(self) -> None:
         self._graceEnd = None

@@ -230,7 +230,7 @@ class WireProtocol(Keepalive):
     def _ended(self, aborted: bool) -> None:
         """The transport is lost, and all is said but to those who wait for just that; ``aborted`` if by our will."""
 
-    def _stop(self, code: int) -> None:
+    def _stop(self, code: int, reason: str) -> None:
         """The factory stops."""
         raise NotImplementedError
 
