@@ -2,7 +2,7 @@ import gc
 import re
 import time
 from asyncio import CancelledError as AsyncioCancelled
-from collections.abc import Callable
+from collections.abc import Callable, MutableSet, Set
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -941,6 +941,33 @@ def test_the_connections_can_be_told_something_while_some_go() -> None:
         wire.connectionLost(Failure(ConnectionError()))
     assert first.transport.taken() == second.transport.taken() == HELLO_SENT
     assert list(first.factory.connections) == []
+
+
+def test_the_connections_are_those_of_each_moment() -> None:
+    first = Served()
+    connections = first.factory.connections
+    assert len(connections) == 0
+    first.open()
+    assert (len(connections), first.wire in connections, connections) == (1, True, {first.wire})
+    second = Served(factory=first.factory)
+    assert second.wire not in connections
+    second.open()
+    assert connections == {first.wire, second.wire}
+    assert connections is first.factory.connections
+    assert repr(connections) == "<the open connections: 2>"
+    first.lose(clean=False)
+    assert list(connections) == [second.wire]
+
+
+def test_the_connections_are_a_set_for_looking_at_alone() -> None:
+    served = opened()
+    connections = served.factory.connections
+    assert isinstance(connections, Set)
+    assert not isinstance(connections, MutableSet)
+    kept = connections | set()
+    assert kept == connections - set() == {served.wire}
+    served.lose()
+    assert (len(kept), len(connections)) == (1, 0)
 
 
 def test_a_lost_connection_is_not_among_them_when_its_application_hears_of_it() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from typing import Any, Final, Generic, NoReturn, Protocol, TypeAlias, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -90,6 +91,33 @@ class _NoResource:
         factory.__dict__["server"] = value
 
 
+class _Open(AbstractSet[Wire]):
+    """A look at the open connections: a set that only the factory changes."""
+
+    __slots__ = ("_connections",)
+
+    def __init__(self, connections: set[Wire]) -> None:
+        self._connections = connections
+
+    @classmethod
+    def _from_iterable(cls, connections: Iterable[Any]) -> AbstractSet[Any]:
+        # The result of a set operation, such as a union, stays as it is.
+        return frozenset(connections)
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def __contains__(self, connection: object) -> bool:
+        return connection in self._connections
+
+    def __iter__(self) -> Iterator[Wire]:
+        # A copy: they may be closed meanwhile.
+        return iter(list(self._connections))
+
+    def __repr__(self) -> str:
+        return f"<the open connections: {len(self)}>"
+
+
 class ConnectionFactory(Generic[Wire]):
     """Holds the connections that it made.
 
@@ -113,6 +141,7 @@ class ConnectionFactory(Generic[Wire]):
         self._reactor: Any = reactor
         self._wires: set[WireProtocol] = set()
         self._open: set[Wire] = set()
+        self._connections = _Open(self._open)
         #: Handlers of streams: one may outlive its connection, but not the factory's end.
         self._handlers: set[Deferred[Any]] = set()
         self._stopping = False
@@ -131,9 +160,13 @@ class ConnectionFactory(Generic[Wire]):
         raise AttributeError(_NO_RESOURCE)
 
     @property
-    def connections(self) -> Collection[Wire]:
-        """The open connections, as they are now."""
-        return frozenset(self._open)
+    def connections(self) -> AbstractSet[Wire]:
+        """The open connections: a set that can't be changed, and always has those that are open now.
+
+        ``len`` says how many they are. Iterating gives those that are open when it begins, so they may be closed
+        meanwhile.
+        """
+        return self._connections
 
     def stop(self, code: int = CloseCode.GOING_AWAY, reason: str = "", timeout: float = STOP_SECONDS) -> Deferred[None]:
         """Ends all connections: open ones with a Close, those in their opening handshake without a WebSocket.
