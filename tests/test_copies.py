@@ -17,7 +17,6 @@ from twisted.internet.task import Clock
 import wsock
 import wsock.sansio
 import wsock.testing
-from wsock.broadcast import Outcome
 from wsock.sansio import events
 from wsock.sansio.body import BodyDecoder
 from wsock.sansio.connection import Connection
@@ -29,7 +28,6 @@ from wsock.sansio.http import Headers, Request, RequestDecoder, Response, Respon
 from wsock.sansio.masking import PayloadBuffer
 from wsock.sansio.messages import Assembler, MessageReader
 from wsock.sansio.url import URL, parse
-from wsock.wire.sending import Counters
 
 WAYS: dict[str, Callable[[Any], Any]] = {"copy": copy.copy, "deepcopy": copy.deepcopy}
 
@@ -128,8 +126,8 @@ VALUES: dict[type, list[Any]] = {
             "[::1]:80", "/chat", 101, "a.b", None, 1000, "bye", "peer", 1.5, *range(len(wsock.AccessRecord._fields) - 9)
         )
     ],
-    Counters: [Counters(*range(len(Counters._fields)))],
-    Outcome: [Outcome(*range(len(Outcome._fields)))],
+    wsock.ConnectionCounters: [wsock.ConnectionCounters(*range(len(wsock.ConnectionCounters._fields)))],
+    wsock.BroadcastResult: [wsock.BroadcastResult(*range(len(wsock.BroadcastResult._fields)))],
     # The core
     URL: [parse("ws://localhost"), parse("wss://[::1]:81/a?b=c")],
     Headers: [Headers(HEAD), Headers(ANSWER), Headers(b"GET / HTTP/1.1\r\n\r\n")],

@@ -20,8 +20,8 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
     from .application import Decision as Decision
     from .application import Refuse as Refuse
     from .application import WebSocketProtocol as WebSocketProtocol
+    from .broadcast import BroadcastResult as BroadcastResult
     from .broadcast import Group as Group
-    from .broadcast import Outcome as Outcome
     from .client.agent import connect as connect
     from .client.agent import connectProtocol as connectProtocol
     from .client.factory import WebSocketClientFactory as WebSocketClientFactory
@@ -51,7 +51,7 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
     from .stream import WebSocketStream as WebSocketStream
     from .stream import streamApplication as streamApplication
     from .wire.protocol import WireProtocol as WireProtocol
-    from .wire.sending import Counters as Counters
+    from .wire.sending import ConnectionCounters as ConnectionCounters
 
     implementation: str
     maskImplementation: str
@@ -60,11 +60,12 @@ _HOMES = {
     "Accept": "wsock.application",
     "AccessRecord": "wsock.server.access",
     "Application": "wsock.application",
+    "BroadcastResult": "wsock.broadcast",
     "BuildApplication": "wsock.application",
     "Close": "wsock.errors",
     "CloseCode": "wsock.sansio.constants",
+    "ConnectionCounters": "wsock.wire.sending",
     "ConnectionRejected": "wsock.sansio.errors",
-    "Counters": "wsock.wire.sending",
     "Decision": "wsock.application",
     "Group": "wsock.broadcast",
     "HandshakeError": "wsock.sansio.errors",
@@ -75,7 +76,6 @@ _HOMES = {
     "InvalidURL": "wsock.sansio.errors",
     "LocalProtocolError": "wsock.sansio.errors",
     "MessageTooBig": "wsock.sansio.errors",
-    "Outcome": "wsock.broadcast",
     "Refuse": "wsock.application",
     "RemoteProtocolError": "wsock.sansio.errors",
     "Request": "wsock.request",

@@ -106,14 +106,14 @@ class WebSocketProtocol:
         """
 
 
-class SelfRegulating:
-    """An application whose sends wait by themselves, and whose memory has a bound of its own: `WebSocketStream`.
+def appliesBackpressure(application: object) -> bool:
+    """Whether an application's sends wait by themselves, and its memory has a bound of its own, as a stream's.
 
-    It goes on receiving while its connection is not writable: two that wait in a send to each other would else not
-    even hear of each other's Close.
+    An application says so by the attribute ``appliesBackpressure = True``. It goes on receiving while its connection is
+    not writable: two that wait in a send to each other would else not even hear of each other's Close. After the loss
+    it is given what is left as long as somebody holds it, however long that takes.
     """
-
-    __slots__ = ()
+    return getattr(application, "appliesBackpressure", False) is True
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from .wire.protocol import WireProtocol
 from .wire.threads import checkThread, threadOf
 
 
-class Outcome(NamedTuple):
+class BroadcastResult(NamedTuple):
     """What became of one message to a group.
 
     Attributes:
@@ -86,7 +86,7 @@ class Group:
         if self._members.pop(transport, self) is None:
             transport._left(self)
 
-    def sendTextMessage(self, text: str) -> Outcome:
+    def sendTextMessage(self, text: str) -> BroadcastResult:
         """Sends a text message to all.
 
         Args:
@@ -100,7 +100,7 @@ class Group:
         """
         return self._send(encode(TEXT, encode_text(text)))
 
-    def sendBytesMessage(self, data: bytes | bytearray | memoryview) -> Outcome:
+    def sendBytesMessage(self, data: bytes | bytearray | memoryview) -> BroadcastResult:
         """Sends a binary message to all; as `sendTextMessage`.
 
         Args:
@@ -111,7 +111,7 @@ class Group:
         """
         return self._send(encode(BINARY, binary_payload(data)))
 
-    def _send(self, frame: list[bytes]) -> Outcome:
+    def _send(self, frame: list[bytes]) -> BroadcastResult:
         if self._thread is not None:
             checkThread(self._thread, "group.send...Message")
         sent = closed = dropped = 0
@@ -133,7 +133,7 @@ class Group:
             else:
                 transport._overflow()
                 closed += 1
-        return Outcome(sent, dropped, closed)
+        return BroadcastResult(sent, dropped, closed)
 
     def __iter__(self) -> Iterator[WireProtocol]:
         return iter(list(self._members))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.python.failure import Failure
 
-from .application import Accept, SelfRegulating
+from .application import Accept
 from .arguments import checkCallback
 from .errors import WebSocketClosed, WebSocketEnded
 from .log import ClassLogger, excerpt, letGo
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _USUAL: Final = (CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STATUS_RECEIVED)
 
 
-class WebSocketStream(SelfRegulating):
+class WebSocketStream:
     """A WebSocket to send and receive on.
 
     ``async for message in stream`` ends when the connection was closed with 1000, 1001 or without a code, and raises
@@ -47,6 +47,9 @@ class WebSocketStream(SelfRegulating):
     __slots__ = ("__weakref__", "_ended", "_message", "_receiver", "_taken", "transport")
 
     transport: WireProtocol
+
+    #: Its sends wait, and it takes in no more than its connection's queue has room for.
+    appliesBackpressure: Final = True
 
     def __init__(self) -> None:
         #: Who waits for the next message.

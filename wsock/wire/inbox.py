@@ -23,7 +23,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from ..application import Application, SelfRegulating
+from ..application import Application, appliesBackpressure
 from ..log import CAUGHT, letGo
 from ..sansio.connection import Connection
 from ..sansio.constants import DEFAULT_MAX_MESSAGE_SIZE
@@ -319,7 +319,7 @@ class Delivery:
             and self._settings.slowConsumer == "wait"
             and not self._isClosing()
             and not self._outgoing.writable
-            and not isinstance(self._application, SelfRegulating)
+            and not appliesBackpressure(self._application)
         )
 
     def _isClosing(self) -> bool:

@@ -31,7 +31,7 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..application import Application, SelfRegulating
+from ..application import Application, appliesBackpressure
 from ..errors import Close, WebSocketClosed, WebSocketDropped
 from ..log import CAUGHT, ClassLogger, excerpt, formatAddress, printable
 from ..request import Request, Response, getPeerCertificate, plainPath
@@ -194,7 +194,7 @@ class WireProtocol(Keepalive):
         else:
             self._continue()
         seconds = self._settings.closeTimeout
-        if isinstance(self._application, SelfRegulating):
+        if appliesBackpressure(self._application):
             self._holdWeakly(self._application)
         elif self._application is not None and seconds is not None:
             self._startTimer(seconds, self._giveUp)

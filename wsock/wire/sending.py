@@ -33,7 +33,7 @@ _PRODUCER: Final = ("pauseProducing", "resumeProducing", "stopProducing")
 _PATIENCE: Final = 1
 
 
-class Counters(NamedTuple):
+class ConnectionCounters(NamedTuple):
     """What is known not to have reached its end, as numbers of messages.
 
     A message that has left, and was lost with the connection, is counted nowhere.
@@ -187,9 +187,9 @@ class Sending(Delivery):
             self._overflow(messages=0)
 
     @property
-    def counters(self) -> Counters:
+    def counters(self) -> ConnectionCounters:
         """What is known not to have reached its end, so far."""
-        return Counters(self._sendsIgnored, self._outgoing.dropped, self._receivedDiscarded)
+        return ConnectionCounters(self._sendsIgnored, self._outgoing.dropped, self._receivedDiscarded)
 
     # Backpressure
 
