@@ -280,6 +280,28 @@ def test_it_receives_while_it_is_not_writable() -> None:
     assert asked.transport.told == []
 
 
+def test_what_a_stream_knows_of_its_connection() -> None:
+    asked = streaming()
+    stream = asked.application
+    assert stream.request is asked.wire.request
+    assert (stream.response, stream.response.status) == (asked.wire.response, 101)
+    assert (stream.subprotocol, stream.closeSent, stream.closeReceived) == (None, None, None)
+    stream.close(3000, "done")
+    asked.feed(SERVER_CLOSE)
+    assert (stream.closeSent.code, stream.closeSent.reason) == (3000, "done")
+    assert stream.closeReceived == (1000, "")
+
+
+def test_a_servers_stream_has_no_response() -> None:
+    seen: list[Any] = []
+
+    async def look(stream: WebSocketStream) -> None:
+        seen.append((stream.request.path, stream.response))
+
+    handled(look)
+    assert seen == [("/chat", None)]
+
+
 # Handlers
 
 

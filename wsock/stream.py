@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from .application import Accept
 from .arguments import checkCallback
-from .errors import WebSocketClosed, WebSocketEnded
+from .errors import Close, WebSocketClosed, WebSocketEnded
 from .log import ClassLogger, excerpt, letGo
 from .reasons import Result, again, failed
 from .sansio.constants import CloseCode
@@ -27,7 +27,7 @@ from .sansio.errors import LocalProtocolError
 from .wire.inbox import asDecision, asDeferred
 
 if TYPE_CHECKING:
-    from .request import Request
+    from .request import Request, Response
     from .wire.protocol import WireProtocol
 
 #: The codes of an end as it should be: done, going away, and a browser's `close()` without a code.
@@ -41,7 +41,7 @@ class WebSocketStream:
     what `receive` does at any other end. ``async with stream`` closes it: with 1011 when it is left by an exception.
 
     Attributes:
-        transport: the connection: its request, subprotocol, close codes, addresses, and all else that can be asked.
+        transport: the connection: for addresses, Pings, counters, and all else that can be asked.
     """
 
     __slots__ = ("__weakref__", "_ended", "_message", "_receiver", "_taken", "transport")
@@ -137,9 +137,29 @@ class WebSocketStream:
         return self.transport.whenClosed()
 
     @property
+    def request(self) -> Request:
+        """The request that opened the connection."""
+        return self.transport.request
+
+    @property
+    def response(self) -> Response | None:
+        """A client's: the answer to the request; None on a server."""
+        return self.transport.response
+
+    @property
     def subprotocol(self) -> str | None:
         """The subprotocol that was agreed on, or None."""
         return self.transport.subprotocol
+
+    @property
+    def closeSent(self) -> Close | None:
+        """Our `Close`, or None."""
+        return self.transport.closeSent
+
+    @property
+    def closeReceived(self) -> Close | None:
+        """The peer's `Close`, or None."""
+        return self.transport.closeReceived
 
     def __aiter__(self) -> WebSocketStream:
         return self
