@@ -18,6 +18,7 @@ from wsock import (
     LocalProtocolError,
     Refuse,
     Settings,
+    StreamHandler,
     WebSocketClientFactory,
     WebSocketProtocol,
     WebSocketServerFactory,
@@ -91,17 +92,17 @@ REFUSALS: list[tuple[Callable[[], object], str]] = [
 ACCEPTS: list[tuple[Callable[[], object], str]] = [
     (lambda: Accept(Refuse(403)), "Accept was given a Refuse: raise it"),  # type: ignore[arg-type]
     (lambda: Accept(Echo), r"the class Echo: return an instance, Echo\("),  # type: ignore[arg-type]
-    (lambda: Accept(handler), "streamApplication"),  # type: ignore[arg-type]
+    (lambda: Accept(handler), r"StreamHandler\(handler\)"),  # type: ignore[arg-type]
     (lambda: Accept({}), "a dict, and no application"),  # type: ignore[arg-type]
-    (lambda: Accept(None, b"chat"), "subprotocol is a str or None, not bytes"),  # type: ignore[arg-type]
-    (lambda: Accept(None, ["chat"]), "subprotocol .* not list"),  # type: ignore[arg-type]
-    (lambda: Accept(None, ""), "token"),
-    (lambda: Accept(None, "a, b"), "token"),
-    (lambda: Accept(None, None, {"a": "b"}), "headers .* not dict"),  # type: ignore[arg-type]
-    (lambda: Accept(None, None, [("a", b"b")]), "value of a is a str, not bytes"),  # type: ignore[list-item]
-    (lambda: Accept(None, None, [("a", "b\nc")]), "control character"),
-    (lambda: Accept(None, None, [("Upgrade", "h2c")]), "the handshake's own"),
-    (lambda: Accept(None, None, None), "headers .* not None"),  # type: ignore[arg-type]
+    (lambda: Accept(Echo(), b"chat"), "subprotocol is a str or None, not bytes"),  # type: ignore[arg-type]
+    (lambda: Accept(Echo(), ["chat"]), "subprotocol .* not list"),  # type: ignore[arg-type]
+    (lambda: Accept(Echo(), ""), "token"),
+    (lambda: Accept(Echo(), "a, b"), "token"),
+    (lambda: Accept(Echo(), None, {"a": "b"}), "headers .* not dict"),  # type: ignore[arg-type]
+    (lambda: Accept(Echo(), None, [("a", b"b")]), "value of a is a str, not bytes"),  # type: ignore[list-item]
+    (lambda: Accept(Echo(), None, [("a", "b\nc")]), "control character"),
+    (lambda: Accept(Echo(), None, [("Upgrade", "h2c")]), "the handshake's own"),
+    (lambda: Accept(Echo(), None, None), "headers .* not None"),  # type: ignore[arg-type]
 ]
 SETTINGS: list[tuple[Callable[[], object], str]] = [
     (lambda: Settings(maxMessageSize="16M"), r"not str: write 16 \* 2\*\*20"),  # type: ignore[arg-type]
@@ -165,8 +166,11 @@ STREAMS: list[tuple[Callable[[], object], str]] = [
     (lambda: streamApplication(lambda: None), "handler is called with each stream"),  # type: ignore[arg-type,misc]
     (lambda: streamApplication(generator), "a yield in it"),
     (lambda: streamApplication(old_generator), "inlineCallbacks"),
-    (lambda: streamApplication(handler, Accept(None)), "accept .* not Accept"),  # type: ignore[arg-type]
-    (lambda: streamApplication(handler, lambda: None), "accept is called with each request"),  # type: ignore[arg-type,misc]
+    (lambda: StreamHandler(None), "handler .* not None"),  # type: ignore[arg-type]
+    (lambda: StreamHandler(lambda: None), "handler is called with each stream"),  # type: ignore[arg-type,misc]
+    (lambda: StreamHandler(generator), "a yield in it"),
+    (lambda: StreamHandler(old_generator), "inlineCallbacks"),
+    (lambda: Accept(None), "Accept was given None"),  # type: ignore[arg-type]
 ]
 TESTING: list[tuple[Callable[[], object], str]] = [
     (lambda: MemoryAgent(build), r"server is .* not function: write WebSocketServerFactory\(server\)"),  # type: ignore[arg-type]

@@ -116,7 +116,7 @@ VALUES: dict[type, list[Any]] = {
     wsock.WebSocketDropped: [wsock.WebSocketDropped("m"), wsock.WebSocketDropped("m", None, (1002, ""), 1002)],
     wsock.Refuse: [wsock.Refuse(403), wsock.Refuse(401, [("WWW-Authenticate", "Basic")], b"who are you?")],
     # What applications give and get
-    wsock.Accept: [wsock.Accept(None), wsock.Accept(wsock.WebSocketProtocol(), "chat", [("Set-Cookie", "a=b")])],
+    wsock.Accept: [wsock.Accept(wsock.WebSocketProtocol(), "chat", [("Set-Cookie", "a=b")])],
     wsock.Settings: [wsock.Settings(), wsock.Settings(maxMessageSize=None, slowConsumer="drop", openTimeout=2.5)],
     wsock.Response: [REJECTION],
     wsock.Headers: [REJECTION.headers],
@@ -194,6 +194,11 @@ VALUES: dict[type, list[Any]] = {
     Opcode: list(Opcode),
 }
 
+
+async def noHandler(stream: Any) -> None:
+    raise AssertionError("it is not called")
+
+
 #: Classes whose objects belong to a connection, with an object of each and what its error speaks of.
 REFUSED: dict[type, tuple[Callable[[], Any], str]] = {
     wsock.Request: (lambda: wsock.Request(Request(HEAD), None), "its headers"),
@@ -203,6 +208,7 @@ REFUSED: dict[type, tuple[Callable[[], Any], str]] = {
     wsock.WebSocketServerFactory: (lambda: server(), "in each process"),
     wsock.WebSocketClientFactory: (lambda: client(), "in each process"),
     wsock.WebSocketStream: (wsock.WebSocketStream, "pass on the messages"),
+    wsock.StreamHandler: (lambda: wsock.StreamHandler(noHandler), "make one for each connection"),
     wsock.Group: (wsock.Group, "make another one"),
 }
 

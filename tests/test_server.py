@@ -45,7 +45,6 @@ from wsock import (
     Settings,
     WebSocketServerFactory,
     WebSocketServerProtocol,
-    streamApplication,
 )
 from wsock.wire.inbox import LOST
 
@@ -287,7 +286,6 @@ def test_a_refusal_that_can_not_be_sent(refuse: Any, when: str) -> None:
         Refuse(403),
         Application,
         Application.negotiationStarted,
-        Accept(None),
         Accept(Application(), "not-offered"),
     ],
     ids=repr,
@@ -1419,24 +1417,13 @@ def test_the_handler_of_a_stream_in_place_of_build_application(handler: Any) -> 
 
 def test_a_handler_that_is_returned() -> None:
     (told,) = raised(lambda request: iterating)
-    assert "streamApplication(handler)" in told
+    assert "StreamHandler(handler)" in told
 
 
 def test_a_request_has_no_other_attributes() -> None:
     served = opened()
     with pytest.raises(AttributeError, match="'Request' object has no attribute 'url'"):
         served.wire.request.url  # noqa: B018
-
-
-@pytest.mark.parametrize("decision", [True, False, Application(), Refuse(403), Refuse])
-def test_what_a_stream_s_accept_can_not_return(decision: Any) -> None:
-    """It would be taken for nothing, which accepts."""
-
-    async def handler(stream: Any) -> None:
-        raise AssertionError("it is not accepted")
-
-    (told,) = raised(streamApplication(handler, lambda request: decision))
-    assert told.endswith("it returns an Accept or nothing, and raises Refuse")
 
 
 # A transport that somebody else closes

@@ -48,6 +48,7 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
     from .server.factory import WebSocketServerFactory as WebSocketServerFactory
     from .server.opening import WebSocketServerProtocol as WebSocketServerProtocol
     from .settings import Settings as Settings
+    from .stream import StreamHandler as StreamHandler
     from .stream import WebSocketStream as WebSocketStream
     from .stream import streamApplication as streamApplication
     from .wire.protocol import WireProtocol as WireProtocol
@@ -81,6 +82,7 @@ _HOMES = {
     "Request": "wsock.request",
     "Response": "wsock.request",
     "Settings": "wsock.settings",
+    "StreamHandler": "wsock.stream",
     "WebSocketClientFactory": "wsock.client.factory",
     "WebSocketClientProtocol": "wsock.client.opening",
     "WebSocketClosed": "wsock.errors",

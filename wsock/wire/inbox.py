@@ -64,7 +64,7 @@ def asDeferred(result: object) -> Deferred[Any] | None:
 def asDecision(result: object) -> Deferred[Any] | None:
     """As `asDeferred`; of a decision, which may be one that is to be waited for itself.
 
-    A coroutine may return what `streamApplication`'s function did, and that is a Deferred where it asks somebody.
+    A coroutine may return what another function did, and that is a Deferred where it asks somebody.
     """
     if isinstance(result, Coroutine):
         return Deferred.fromCoroutine(_settled(result))
