@@ -13,6 +13,7 @@ from wire import ANSWER, REQUEST, Application, Asked, Served, failures, logged, 
 
 from wsock import (
     Accept,
+    Agent,
     Group,
     InvalidURL,
     LocalProtocolError,
@@ -155,6 +156,14 @@ CONNECTS: list[tuple[Callable[[], object], str]] = [
     (lambda: connecting("ws://localhost/", MemoryReactorClock()), "reactor is a reactor, not str"),
     (lambda: connectProtocol(MemoryReactorClock(), "ws://localhost/", Echo()), "not Echo"),  # type: ignore[arg-type]
     (lambda: connecting(settings={}), "settings"),
+    (lambda: Agent("epoll"), "reactor is a reactor, not str"),
+    (lambda: Agent(Clock(), settings={}), "settings is a Settings, not dict"),  # type: ignore[arg-type]
+    (lambda: Agent(Clock(), headers={"a": "b"}), "headers .* not dict"),  # type: ignore[arg-type]
+    (lambda: Agent(Clock(), headers=[("Upgrade", "x")]), "the handshake's own"),
+    (lambda: Agent(Clock(), subprotocols=["a", "a"]), "offered once"),
+    (lambda: Agent(Clock()).connect("ws://localhost/", headers=[("a", b"b")]), "not bytes"),  # type: ignore[list-item]
+    (lambda: Agent(Clock()).connect("ws://localhost/", endpoint="tcp:a:80"), "clientFromString"),  # type: ignore[arg-type]
+    (lambda: Agent(MemoryReactorClock(), trustRoot=object()).connect("ws://localhost/"), "trustRoot .* wss://"),
     (lambda: connecting(headers={"a": "b"}), "headers"),
     (lambda: connecting(subprotocols="chat"), "subprotocols"),
     (lambda: connecting(endpoint="tcp:localhost:80"), "endpoint is a client endpoint, not str: .*clientFromString"),

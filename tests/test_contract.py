@@ -209,7 +209,7 @@ def test_both_closes_do_not_mean_that_every_message_was_delivered(
 ) -> None:
     settings = Settings(maxMessageSize=10, highWaterMark=10, sendLimit=10)
     agent = MemoryAgent(WebSocketServerFactory(lambda request: server, settings=settings), capacity=10)
-    agent.connectProtocol(lambda request: client)
+    agent.connectProtocol("ws://localhost/", lambda request: client)
     agent.flush()
     (reason,) = client.reasons
     assert isinstance(reason, WebSocketClosed)

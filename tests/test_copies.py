@@ -205,6 +205,7 @@ REFUSED: dict[type, tuple[Callable[[], Any], str]] = {
     wsock.WireProtocol: (lambda: server().buildProtocol(None), "sendFromThread"),
     wsock.WebSocketServerProtocol: (lambda: server().buildProtocol(None), "sendFromThread"),
     wsock.WebSocketClientProtocol: (lambda: client().buildProtocol(None), "sendFromThread"),
+    wsock.Agent: (lambda: wsock.Agent(Clock()), "in each process"),
     wsock.WebSocketServerFactory: (lambda: server(), "in each process"),
     wsock.WebSocketClientFactory: (lambda: client(), "in each process"),
     wsock.WebSocketStream: (wsock.WebSocketStream, "pass on the messages"),

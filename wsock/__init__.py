@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
     from .application import WebSocketProtocol as WebSocketProtocol
     from .broadcast import BroadcastResult as BroadcastResult
     from .broadcast import Group as Group
+    from .client.agent import Agent as Agent
     from .client.agent import connect as connect
     from .client.agent import connectProtocol as connectProtocol
     from .client.factory import WebSocketClientFactory as WebSocketClientFactory
@@ -60,6 +61,7 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
 _HOMES = {
     "Accept": "wsock.application",
     "AccessRecord": "wsock.server.access",
+    "Agent": "wsock.client.agent",
     "Application": "wsock.application",
     "BroadcastResult": "wsock.broadcast",
     "BuildApplication": "wsock.application",

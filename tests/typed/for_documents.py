@@ -207,6 +207,11 @@ async def by_endpoint(reactor: Any) -> None:
 async def callbacks(reactor: Any) -> None:
     plain: Plain = await wsock.connectProtocol(reactor, "ws://localhost/", lambda request: Plain())
     waiting: Waiting = await wsock.connectProtocol(reactor, "ws://localhost/", later)
+    agent = wsock.Agent(reactor, settings=wsock.Settings(openTimeout=3), headers=[("Cookie", "a=b")])
+    plain = await agent.connectProtocol("ws://localhost/", lambda request: Plain())
+    waiting = await agent.connectProtocol("ws://localhost/", later, subprotocols=["chat"])
+    stream: WebSocketStream = await agent.connect("ws://localhost/", headers=[("Cookie", "c=d")])
+    await stream.close()
     plain.transport.loseConnection()
     waiting.transport.loseConnection(1000, "bye")
 
