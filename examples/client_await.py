@@ -16,7 +16,7 @@ async def main(reactor: Any, url: str = "ws://127.0.0.1:8080/echo") -> None:
             print("received:", message)
             if message == "three":
                 break
-    print("closed:", stream.transport.closeReceived)
+    print("closed:", stream.closeReceived)
 
 
 react(main, sys.argv[1:])

@@ -28,4 +28,4 @@ class EchoTests(SynchronousTestCase):
         closing = self.stream.close(1000, "Bye")
         self.agent.flush()
         self.successResultOf(closing)
-        assert self.stream.transport.closeReceived == (1000, "")
+        assert self.stream.closeReceived == (1000, "")

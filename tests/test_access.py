@@ -324,7 +324,7 @@ def test_an_application_that_fails() -> None:
 
 
 def test_too_many() -> None:
-    served = Recorded(settings={"maxConnections": 1})
+    served = Recorded(maxConnections=1)
     Recorded(factory=served.factory).open()
     record = refused(served, REQUEST, 503)
     assert (record.path, record.reason) == ("/chat", "as many connections are open as may be, 1 (maxConnections)")
@@ -396,9 +396,9 @@ class NoProtocol(Factory):
         return None
 
 
-@pytest.mark.parametrize("otherwise", [Factory.forProtocol(Protocol), NoProtocol()])
-def test_connections_of_others(otherwise: Factory) -> None:
-    served = Recorded(otherwise=otherwise)
+@pytest.mark.parametrize("fallback", [Factory.forProtocol(Protocol), NoProtocol()])
+def test_connections_of_others(fallback: Factory) -> None:
+    served = Recorded(fallback=fallback)
     served.feed(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     served.lose()
     assert served.records == []

@@ -13,11 +13,13 @@ from wire import ANSWER, REQUEST, Application, Asked, Served, failures, logged, 
 
 from wsock import (
     Accept,
+    Agent,
     Group,
     InvalidURL,
     LocalProtocolError,
     Refuse,
     Settings,
+    StreamHandler,
     WebSocketClientFactory,
     WebSocketProtocol,
     WebSocketServerFactory,
@@ -91,17 +93,17 @@ REFUSALS: list[tuple[Callable[[], object], str]] = [
 ACCEPTS: list[tuple[Callable[[], object], str]] = [
     (lambda: Accept(Refuse(403)), "Accept was given a Refuse: raise it"),  # type: ignore[arg-type]
     (lambda: Accept(Echo), r"the class Echo: return an instance, Echo\("),  # type: ignore[arg-type]
-    (lambda: Accept(handler), "streamApplication"),  # type: ignore[arg-type]
+    (lambda: Accept(handler), r"StreamHandler\(handler\)"),  # type: ignore[arg-type]
     (lambda: Accept({}), "a dict, and no application"),  # type: ignore[arg-type]
-    (lambda: Accept(None, b"chat"), "subprotocol is a str or None, not bytes"),  # type: ignore[arg-type]
-    (lambda: Accept(None, ["chat"]), "subprotocol .* not list"),  # type: ignore[arg-type]
-    (lambda: Accept(None, ""), "token"),
-    (lambda: Accept(None, "a, b"), "token"),
-    (lambda: Accept(None, None, {"a": "b"}), "headers .* not dict"),  # type: ignore[arg-type]
-    (lambda: Accept(None, None, [("a", b"b")]), "value of a is a str, not bytes"),  # type: ignore[list-item]
-    (lambda: Accept(None, None, [("a", "b\nc")]), "control character"),
-    (lambda: Accept(None, None, [("Upgrade", "h2c")]), "the handshake's own"),
-    (lambda: Accept(None, None, None), "headers .* not None"),  # type: ignore[arg-type]
+    (lambda: Accept(Echo(), b"chat"), "subprotocol is a str or None, not bytes"),  # type: ignore[arg-type]
+    (lambda: Accept(Echo(), ["chat"]), "subprotocol .* not list"),  # type: ignore[arg-type]
+    (lambda: Accept(Echo(), ""), "token"),
+    (lambda: Accept(Echo(), "a, b"), "token"),
+    (lambda: Accept(Echo(), None, {"a": "b"}), "headers .* not dict"),  # type: ignore[arg-type]
+    (lambda: Accept(Echo(), None, [("a", b"b")]), "value of a is a str, not bytes"),  # type: ignore[list-item]
+    (lambda: Accept(Echo(), None, [("a", "b\nc")]), "control character"),
+    (lambda: Accept(Echo(), None, [("Upgrade", "h2c")]), "the handshake's own"),
+    (lambda: Accept(Echo(), None, None), "headers .* not None"),  # type: ignore[arg-type]
 ]
 SETTINGS: list[tuple[Callable[[], object], str]] = [
     (lambda: Settings(maxMessageSize="16M"), r"not str: write 16 \* 2\*\*20"),  # type: ignore[arg-type]
@@ -141,15 +143,27 @@ FACTORY: list[tuple[Callable[[], object], str]] = [
     (lambda: server(allowedOrigins=True), "not bool"),
     (lambda: server(allowedOrigins=[b"http://localhost"]), "an origin is a str .* not bytes"),
     (lambda: server(allowedOrigins=iter(["http://localhost", "localhost"])), "not an origin"),
-    (lambda: server(otherwise=Resource()), r"otherwise .* not Resource: write twisted.web.server.Site\("),
-    (lambda: server(otherwise=Site), "otherwise is a factory of protocols, not type"),
-    (lambda: server(otherwise=lambda: None), "otherwise is a factory of protocols, not function"),
+    (lambda: server(fallback=Resource()), r"fallback .* not Resource: write twisted.web.server.Site\("),
+    (lambda: server(fallback=Site), "fallback is a factory of protocols, not type"),
+    (lambda: server(fallback=lambda: None), "fallback is a factory of protocols, not function"),
+    (lambda: server(maxConnections="2"), "maxConnections is a number above 0.* or None for no limit, not str"),
+    (lambda: server(maxConnections=0), "maxConnections is a number above 0"),
+    (lambda: server(maxConnections=True), "maxConnections .* not bool"),
+    (lambda: server(maxConnections=1.5), "maxConnections is a whole number"),
     (lambda: client(subprotocols=["a", "a"]), "offered once"),
 ]
 CONNECTS: list[tuple[Callable[[], object], str]] = [
     (lambda: connecting("ws://localhost/", MemoryReactorClock()), "reactor is a reactor, not str"),
     (lambda: connectProtocol(MemoryReactorClock(), "ws://localhost/", Echo()), "not Echo"),  # type: ignore[arg-type]
     (lambda: connecting(settings={}), "settings"),
+    (lambda: Agent("epoll"), "reactor is a reactor, not str"),
+    (lambda: Agent(Clock(), settings={}), "settings is a Settings, not dict"),  # type: ignore[arg-type]
+    (lambda: Agent(Clock(), headers={"a": "b"}), "headers .* not dict"),  # type: ignore[arg-type]
+    (lambda: Agent(Clock(), headers=[("Upgrade", "x")]), "the handshake's own"),
+    (lambda: Agent(Clock(), subprotocols=["a", "a"]), "offered once"),
+    (lambda: Agent(Clock()).connect("ws://localhost/", headers=[("a", b"b")]), "not bytes"),  # type: ignore[list-item]
+    (lambda: Agent(Clock()).connect("ws://localhost/", endpoint="tcp:a:80"), "clientFromString"),  # type: ignore[arg-type]
+    (lambda: Agent(MemoryReactorClock(), trustRoot=object()).connect("ws://localhost/"), "trustRoot .* wss://"),
     (lambda: connecting(headers={"a": "b"}), "headers"),
     (lambda: connecting(subprotocols="chat"), "subprotocols"),
     (lambda: connecting(endpoint="tcp:localhost:80"), "endpoint is a client endpoint, not str: .*clientFromString"),
@@ -161,8 +175,11 @@ STREAMS: list[tuple[Callable[[], object], str]] = [
     (lambda: streamApplication(lambda: None), "handler is called with each stream"),  # type: ignore[arg-type,misc]
     (lambda: streamApplication(generator), "a yield in it"),
     (lambda: streamApplication(old_generator), "inlineCallbacks"),
-    (lambda: streamApplication(handler, Accept(None)), "accept .* not Accept"),  # type: ignore[arg-type]
-    (lambda: streamApplication(handler, lambda: None), "accept is called with each request"),  # type: ignore[arg-type,misc]
+    (lambda: StreamHandler(None), "handler .* not None"),  # type: ignore[arg-type]
+    (lambda: StreamHandler(lambda: None), "handler is called with each stream"),  # type: ignore[arg-type,misc]
+    (lambda: StreamHandler(generator), "a yield in it"),
+    (lambda: StreamHandler(old_generator), "inlineCallbacks"),
+    (lambda: Accept(None), "Accept was given None"),  # type: ignore[arg-type]
 ]
 TESTING: list[tuple[Callable[[], object], str]] = [
     (lambda: MemoryAgent(build), r"server is .* not function: write WebSocketServerFactory\(server\)"),  # type: ignore[arg-type]
@@ -240,7 +257,13 @@ ASKS: list[tuple[Callable[[Any], object], str]] = [
     (lambda transport: transport.request.headers.get(b"Host"), "name is a str, not bytes"),
     (lambda transport: transport.request.headers.getAll(b"Host"), "name is a str, not bytes"),
     (lambda transport: transport.factory.stop("1001"), "a close code is an int such as 1001, not str"),
-    (lambda transport: transport.factory.stop(1006), "never travels"),
+    (lambda transport: transport.factory.stop(None), "a close code is an int such as 1001, not None"),
+    (lambda transport: transport.factory.stop(1006), "a close code is one of"),
+    (lambda transport: transport.factory.stop(1001, b"bye"), "a close reason is a str, not bytes"),
+    (lambda transport: transport.factory.stop(1001, "x" * 124), "at most 123 bytes"),
+    (lambda transport: transport.factory.stop(timeout=None), "timeout is a number of seconds above 0, .* not None"),
+    (lambda transport: transport.factory.stop(timeout=0), "timeout is a number of seconds above 0"),
+    (lambda transport: transport.factory.stop(timeout="4"), "timeout is a number of seconds .* not str"),
 ]
 
 

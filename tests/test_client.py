@@ -34,10 +34,12 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from wsock import (
+    Agent,
     ConnectionRejected,
     InvalidResponse,
     InvalidURL,
     LocalProtocolError,
+    Settings,
     WebSocketClientFactory,
     WebSocketClosed,
     WebSocketDropped,
@@ -660,8 +662,8 @@ def test_stopping() -> None:
     transport = Transport()
     waiting.makeConnection(transport)
     stopped: list[None] = []
-    asked.factory.stop().addCallback(stopped.append)
-    assert asked.sent() == GOING_AWAY_SENT
+    asked.factory.stop(1001, "bye").addCallback(stopped.append)
+    assert asked.sent() == b"\x88\x05\x03\xe9bye"
     assert transport.told == ["abort"]
     waiting.connectionLost(Failure(ConnectionDone()))
     late = asked.factory.buildProtocol(None)
@@ -752,6 +754,58 @@ class Attempt(Asked):
         (failure,) = self.results
         assert isinstance(failure, Failure)
         return failure.value
+
+
+class Counting:
+    """An endpoint of which only the requests of its connections are of interest."""
+
+    def __init__(self) -> None:
+        self.heads: list[bytes] = []
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        transport = Transport()
+        wire = factory.buildProtocol(None)
+        wire.makeConnection(transport)
+        self.heads.append(transport.value())
+        wire.connectionLost(Failure(ConnectionDone()))
+        return succeed(wire)
+
+
+def test_an_agent_connects_more_than_once() -> None:
+    settings = quiet({"openTimeout": 3})
+    clock = Clock()
+    agent = Agent(clock, settings=settings, headers=iter([("X", "all")]), subprotocols=iter(["chat"]))  # type: ignore[arg-type]
+    endpoint = Counting()
+    streams = [
+        agent.connect("ws://example.com/a", endpoint=endpoint),
+        agent.connect("ws://example.org/b", endpoint=endpoint, headers=[("Y", "one")], subprotocols=()),
+        agent.connectProtocol("ws://example.com/c", lambda request: Application(), endpoint=endpoint),
+        agent.connectProtocol(
+            "ws://example.org/d", lambda request: Application(), endpoint=endpoint, headers=(), subprotocols=["sum"]
+        ),
+    ]
+    for stream in streams:
+        stream.addErrback(lambda failure: failure.trap(WebSocketDropped))
+    told = [(b"\r\nX: all\r\n", b"\r\nSec-WebSocket-Protocol: chat\r\n"), (b"\r\nY: one\r\n", b""), (b"", b"")]
+    told = [told[0], told[1], told[0], (b"", b"\r\nSec-WebSocket-Protocol: sum\r\n")]
+    for place, (head, (header, subprotocol)) in enumerate(zip(endpoint.heads, told, strict=True)):
+        assert head.startswith(b"GET /%c HTTP/1.1\r\n" % b"abcd"[place])
+        assert header in head
+        assert subprotocol in head
+        assert head.count(b"\r\nX: ") == (header == told[0][0])
+        assert head.count(b"Sec-WebSocket-Protocol") == bool(subprotocol)
+    assert clock.getDelayedCalls() == []
+
+
+def test_an_agent_has_its_settings() -> None:
+    clock = Clock()
+    connecting = Agent(clock, settings=Settings(openTimeout=3)).connect("ws://example.com/", endpoint=Endpoint())
+    failed: list[Any] = []
+    connecting.addErrback(failed.append)
+    clock.advance(2.9)
+    assert failed == []
+    clock.advance(0.1)
+    assert failed[0].check(WebSocketDropped)
 
 
 def test_connected() -> None:

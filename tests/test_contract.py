@@ -9,6 +9,7 @@ from wire import ANSWER, CLOSE, HELLO, HELLO_SENT, PONG, REQUEST, Application, A
 
 from wsock import (
     Accept,
+    Close,
     LocalProtocolError,
     Refuse,
     Settings,
@@ -34,7 +35,6 @@ def test_the_defaults() -> None:
         "highWaterMark": 65536,
         "sendLimit": 2**20,
         "slowConsumer": "wait",
-        "maxConnections": None,
         "maxHeaderLine": 16384,
         "maxHeaderSize": 32768,
         "maxHeaders": 256,
@@ -109,12 +109,35 @@ def test_how_a_connection_ended(kind: Any, base: Any, others: Any) -> None:
     assert str(reason) == "why"
     assert reason.args == ("why",)
     assert (reason.closeReceived, reason.closeSent) == ((1000, "bye"), (1001, ""))
+    assert (reason.closeReceived.code, reason.closeReceived.reason) == (1000, "bye")
+    assert (reason.closeSent.code, reason.closeSent.reason) == (1001, "")
+    assert isinstance(reason.closeSent, Close)
     assert (kind("why").closeReceived, kind("why").closeSent) == (None, None)
 
 
 def test_what_was_wrong() -> None:
     assert WebSocketDropped("why").code == 1006
     assert WebSocketDropped("why", code=1002).code == 1002
+
+
+def test_the_code_and_the_reason_of_an_end() -> None:
+    received, sent = (3000, "theirs"), (3001, "ours")
+    for kind in (WebSocketEnded, WebSocketClosed):
+        for closes in ((received, sent), (received, None)):
+            assert (kind("why", *closes).code, kind("why", *closes).reason) == received
+        assert (kind("why", None, sent).code, kind("why", None, sent).reason) == sent
+        assert (kind("why").code, kind("why").reason) == (1006, "")
+    first = WebSocketClosed("why", received, sent, *sent)
+    assert (first.code, first.reason) == (3001, "ours")
+    dropped = [WebSocketDropped("why", *closes) for closes in ((received, sent), (None, sent), (None, None))]
+    assert [(one.code, one.reason) for one in dropped] == [(1006, "theirs"), (1006, "ours"), (1006, "")]
+
+
+def test_a_close_is_a_tuple() -> None:
+    close = Close(1000, "bye")
+    code, reason = close
+    assert (code, reason) == (close.code, close.reason) == close == (1000, "bye")
+    assert repr(close) == "Close(code=1000, reason='bye')"
 
 
 def test_the_base_does_nothing() -> None:
@@ -186,7 +209,7 @@ def test_both_closes_do_not_mean_that_every_message_was_delivered(
 ) -> None:
     settings = Settings(maxMessageSize=10, highWaterMark=10, sendLimit=10)
     agent = MemoryAgent(WebSocketServerFactory(lambda request: server, settings=settings), capacity=10)
-    agent.connectProtocol(lambda request: client)
+    agent.connectProtocol("ws://localhost/", lambda request: client)
     agent.flush()
     (reason,) = client.reasons
     assert isinstance(reason, WebSocketClosed)

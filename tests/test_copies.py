@@ -13,12 +13,10 @@ from typing import Any
 
 import pytest
 from twisted.internet.task import Clock
-from wsock.wire.protocol import Counters
 
 import wsock
 import wsock.sansio
 import wsock.testing
-from wsock.broadcast import Outcome
 from wsock.sansio import events
 from wsock.sansio.body import BodyDecoder
 from wsock.sansio.connection import Connection
@@ -112,12 +110,13 @@ VALUES: dict[type, list[Any]] = {
     wsock.InvalidResponse: [wsock.InvalidResponse("m")],
     wsock.ConnectionRejected: [wsock.ConnectionRejected("the server answered 403", REJECTION)],
     wsock.InvalidURL: [wsock.InvalidURL("no host in the URL")],
+    wsock.Close: [wsock.Close(1000, "bye")],
     wsock.WebSocketEnded: [wsock.WebSocketEnded("m"), wsock.WebSocketEnded("m", (1000, ""), (1000, "bye"))],
     wsock.WebSocketClosed: [wsock.WebSocketClosed("m", (1000, "a"), (1001, "b"))],
     wsock.WebSocketDropped: [wsock.WebSocketDropped("m"), wsock.WebSocketDropped("m", None, (1002, ""), 1002)],
     wsock.Refuse: [wsock.Refuse(403), wsock.Refuse(401, [("WWW-Authenticate", "Basic")], b"who are you?")],
     # What applications give and get
-    wsock.Accept: [wsock.Accept(None), wsock.Accept(wsock.WebSocketProtocol(), "chat", [("Set-Cookie", "a=b")])],
+    wsock.Accept: [wsock.Accept(wsock.WebSocketProtocol(), "chat", [("Set-Cookie", "a=b")])],
     wsock.Settings: [wsock.Settings(), wsock.Settings(maxMessageSize=None, slowConsumer="drop", openTimeout=2.5)],
     wsock.Response: [REJECTION],
     wsock.Headers: [REJECTION.headers],
@@ -127,8 +126,8 @@ VALUES: dict[type, list[Any]] = {
             "[::1]:80", "/chat", 101, "a.b", None, 1000, "bye", "peer", 1.5, *range(len(wsock.AccessRecord._fields) - 9)
         )
     ],
-    Counters: [Counters(*range(len(Counters._fields)))],
-    Outcome: [Outcome(*range(len(Outcome._fields)))],
+    wsock.ConnectionCounters: [wsock.ConnectionCounters(*range(len(wsock.ConnectionCounters._fields)))],
+    wsock.BroadcastResult: [wsock.BroadcastResult(*range(len(wsock.BroadcastResult._fields)))],
     # The core
     URL: [parse("ws://localhost"), parse("wss://[::1]:81/a?b=c")],
     Headers: [Headers(HEAD), Headers(ANSWER), Headers(b"GET / HTTP/1.1\r\n\r\n")],
@@ -195,14 +194,20 @@ VALUES: dict[type, list[Any]] = {
     Opcode: list(Opcode),
 }
 
+
+async def noHandler(stream: Any) -> None:
+    raise AssertionError("it is not called")
+
+
 #: Classes whose objects belong to a connection, with an object of each and what its error speaks of.
 REFUSED: dict[type, tuple[Callable[[], Any], str]] = {
     wsock.Request: (lambda: wsock.Request(Request(HEAD), None), "its headers"),
     wsock.WebSocketTransport: (lambda: server().buildProtocol(None), "sendFromThread"),
-    wsock.WebSocketTransport: (lambda: server().buildProtocol(None), "sendFromThread"),
+    wsock.Agent: (lambda: wsock.Agent(Clock()), "in each process"),
     wsock.WebSocketServerFactory: (lambda: server(), "in each process"),
     wsock.WebSocketClientFactory: (lambda: client(), "in each process"),
     wsock.WebSocketStream: (wsock.WebSocketStream, "pass on the messages"),
+    wsock.StreamHandler: (lambda: wsock.StreamHandler(noHandler), "make one for each connection"),
     wsock.Group: (wsock.Group, "make another one"),
 }
 
@@ -393,6 +398,6 @@ def test_errors_come_out_of_a_process_pool(tmp_path: Path) -> None:
     assert done.stderr == ""
     assert done.stdout.split("\n") == [
         "ConnectionRejected the server answered 403 403 b'no'",
-        "WebSocketDropped frame masked 1002 (1002, '')",
+        "WebSocketDropped frame masked 1002 Close(code=1002, reason='')",
         "",
     ]

@@ -391,6 +391,16 @@ def test_a_peer_that_does_not_read_is_not_read() -> None:
     assert served.transport.told == ["pause", "resume"]
 
 
+@pytest.mark.parametrize(("says", "delivered"), [(True, ["Hello"]), (False, []), (1, [])])
+def test_an_application_that_applies_backpressure_itself_is_read(says: object, delivered: list[str]) -> None:
+    application = Application()
+    application.appliesBackpressure = says  # type: ignore[attr-defined]
+    served = opened(application, settings={"highWaterMark": 1000})
+    stall(served)
+    served.feed(HELLO)
+    assert application.messages == delivered
+
+
 def test_delivery_stops_within_a_segment_when_the_peer_does_not_read() -> None:
     served = opened(settings={"highWaterMark": 1000})
     served.application.does["message"] = lambda application: stall(served)

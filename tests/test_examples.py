@@ -193,7 +193,7 @@ def test_echo_server_on_a_given_host(start: Start) -> None:
 
 def test_client_await(start: Start) -> None:
     server = start("echo_server.py", 0)
-    output = "received: one\nreceived: two\nreceived: three\nclosed: (1000, '')\n"
+    output = "received: one\nreceived: two\nreceived: three\nclosed: Close(code=1000, reason='')\n"
     assert run(EXAMPLES / "client_await.py", server.url) == (output, "", 0)
 
 

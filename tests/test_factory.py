@@ -69,7 +69,7 @@ FACTORIES = [
 def test_a_factory_is_no_resource(factory: Any) -> None:
     """It is told when it is put into a tree, and not by a 500 for each who asks."""
     for resource in (Resource(), NameVirtualHost()):
-        with pytest.raises(LocalProtocolError, match=r"is no resource of twisted.web: .*otherwise=Site\(root\)"):
+        with pytest.raises(LocalProtocolError, match=r"is no resource of twisted.web: .*fallback=Site\(root\)"):
             resource.putChild(b"ws", factory)
 
 

@@ -1,6 +1,7 @@
 """What the log says of an application that fails: which callback, for whom, and on which path."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.logger import LogEvent, formatEvent
 from wire import HELLO, HELLO_SENT, PONG, REQUEST, Application, Asked, Producer, Served, failures, logged, opened
 
-from wsock import Accept, streamApplication
+from wsock import Accept, StreamHandler, streamApplication
 
 FAULT = ValueError("not me")
 SERVER = "(/chat, peer 192.168.1.1:54321)"
@@ -71,9 +72,8 @@ def test_one_of_two_that_were_waited_for(failing: str) -> None:
 
 
 @hows
-@pytest.mark.parametrize("accept", [False, True])
-def test_who_decides(how: Callable[..., Any], accept: bool) -> None:
-    served = Served(buildApplication=streamApplication(lambda stream: Deferred(), how) if accept else how)
+def test_who_decides(how: Callable[..., Any]) -> None:
+    served = Served(buildApplication=how)
     with logged() as events:
         served.feed(REQUEST)
     assert line(events) == f"the application failed in buildApplication {SERVER}"
@@ -92,7 +92,7 @@ def test_who_decides_for_one_that_has_gone() -> None:
 
 
 def test_an_application_that_is_none() -> None:
-    served = Served(buildApplication=lambda request: Accept(None))
+    served = Served(buildApplication=lambda request: Accept(None))  # type: ignore[arg-type]
     with logged() as events:
         served.feed(REQUEST)
     [event] = events
@@ -123,6 +123,16 @@ def test_a_handler_of_a_stream(how: Callable[..., Any]) -> None:
         served.feed(REQUEST)
         served.lose()
     assert line(events) == f"the stream handler {how.__name__} failed {SERVER}"
+
+
+@hows
+def test_a_handler_of_a_stream_with_a_secret(how: Callable[..., Any]) -> None:
+    handler = StreamHandler(partial(partial(lambda secret, more, stream: how(stream), "secret"), "more"))
+    served = Served(buildApplication=lambda request: handler)
+    with logged() as events:
+        served.feed(REQUEST)
+        served.lose()
+    assert line(events) == f"the stream handler <lambda> failed {SERVER}"
 
 
 def test_a_handler_without_a_name() -> None:

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import ISSLTransport
 from wire import CLOSE, HELLO, PONG, Application, Asked, Producer, Served, Slow, Transport, text
 from zope.interface import directlyProvides
 
-from wsock import WebSocketDropped, WebSocketEnded, WebSocketStream, streamApplication
+from wsock import StreamHandler, WebSocketDropped, WebSocketEnded, WebSocketStream
 from wsock.wire import keepalive
 
 
@@ -565,7 +565,7 @@ def test_who_waits_for_a_peer_that_takes_nothing_is_let_go(how: str, policy: str
         return Deferred()
 
     does = {"callback": callback, "producer": producer}
-    application = streamApplication(handler)(None).application if how == "stream" else Application(message=does[how])
+    application = StreamHandler(handler) if how == "stream" else Application(message=does[how])
     served = alive(application, Slow(), slowConsumer=policy)
     served.feed(b"".join(text("x") for _ in range(100)))
     assert not served.wire._outbox.writable

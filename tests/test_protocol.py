@@ -38,7 +38,7 @@ from wire import (
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from wsock import LocalProtocolError, WebSocketClosed, WebSocketDropped, WebSocketProtocol
+from wsock import Close, LocalProtocolError, WebSocketClosed, WebSocketDropped, WebSocketProtocol
 
 # What an application sends
 
@@ -217,10 +217,12 @@ def test_we_close_first() -> None:
     served = opened(settings={"closeTimeout": 5})
     served.wire.loseConnection(4000, "bye")
     assert served.transport.taken() == b"\x88\x05\x0f\xa0bye"
-    assert (served.wire.closeSent, served.wire.closeReceived) == ((4000, "bye"), None)
+    assert (served.wire.closeSent, served.wire.closeReceived) == (Close(4000, "bye"), None)
+    assert isinstance(served.wire.closeSent, Close)
     assert served.transport.told == []
     assert served.feed(bytes.fromhex("88820000000003e9")) == b""
     assert served.wire.closeReceived == (1001, "")
+    assert isinstance(served.wire.closeReceived, Close)
     assert served.transport.told == ["lose"]
     assert served.transport.producer is None
     assert served.application.reasons == []
@@ -229,6 +231,8 @@ def test_we_close_first() -> None:
     assert type(reason) is WebSocketClosed
     assert isinstance(reason, ConnectionDone)
     assert (reason.closeSent, reason.closeReceived) == ((4000, "bye"), (1001, ""))
+    # The first says why; the other one answers it.
+    assert (reason.code, reason.reason) == (4000, "bye")
     assert str(reason) == "closed with 1001"
 
 
@@ -263,6 +267,7 @@ def test_the_peer_closes_first(frame: bytes, answer: bytes, received: tuple[int,
     assert type(reason) is WebSocketClosed
     assert reason.closeReceived == received
     assert reason.closeSent == (received[0], "")
+    assert (reason.code, reason.reason) == received
     assert served.application.messages == []
 
 
@@ -285,7 +290,8 @@ def test_a_peer_that_does_not_answer_our_close_is_dropped() -> None:
     [reason] = served.application.reasons
     assert type(reason) is WebSocketDropped
     assert isinstance(reason, ConnectionLost)
-    assert (reason.code, reason.closeSent, reason.closeReceived) == (1006, (1000, ""), None)
+    assert (reason.code, reason.reason) == (1006, "")
+    assert (reason.closeSent, reason.closeReceived) == ((1000, ""), None)
     assert str(reason) == "the connection was lost before the peer's Close"
 
 

@@ -2,7 +2,7 @@ import gc
 import re
 import time
 from asyncio import CancelledError as AsyncioCancelled
-from collections.abc import Callable
+from collections.abc import Callable, MutableSet, Set
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -45,7 +45,6 @@ from wsock import (
     Settings,
     WebSocketServerFactory,
     WebSocketTransport,
-    streamApplication,
 )
 from wsock.wire.state import LOST
 
@@ -287,7 +286,6 @@ def test_a_refusal_that_can_not_be_sent(refuse: Any, when: str) -> None:
         Refuse(403),
         Application,
         Application.negotiationStarted,
-        Accept(None),
         Accept(Application(), "not-offered"),
     ],
     ids=repr,
@@ -796,7 +794,7 @@ def test_one_head_without_limits_has_the_bound_of_all(monkeypatch: pytest.Monkey
     assert served.factory._unfinished == 0
 
 
-@pytest.mark.parametrize("otherwise", [False, True])
+@pytest.mark.parametrize("fallback", [False, True])
 @pytest.mark.parametrize(
     "end",
     [
@@ -813,8 +811,8 @@ def test_one_head_without_limits_has_the_bound_of_all(monkeypatch: pytest.Monkey
     ],
     ids=["open", "no WebSocket", "others", "malformed", "large", "late", "stop", "lose", "lost", "abort"],
 )
-def test_each_end_of_an_opening_gives_its_head_back(end: Callable[[Served], object], otherwise: bool) -> None:
-    served = Served(otherwise=Others() if otherwise else None)
+def test_each_end_of_an_opening_gives_its_head_back(end: Callable[[Served], object], fallback: bool) -> None:
+    served = Served(fallback=Others() if fallback else None)
     for place in range(50):
         served.feed(REQUEST[place : place + 1])
         assert served.factory._unfinished == place + 1
@@ -890,7 +888,7 @@ def test_a_loss_before_the_connection_is_open(when: str) -> None:
 
 
 def test_as_many_as_may_be() -> None:
-    first = opened(settings={"maxConnections": 1})
+    first = opened(maxConnections=1)
     second = Served(factory=first.factory)
     answer = second.feed(REQUEST)
     assert b"\r\nRetry-After: 5\r\n" in answer
@@ -920,7 +918,7 @@ def test_as_many_as_may_be_when_several_are_undecided() -> None:
     undecided = [Undecided(), Undecided()]
     applications = [Application(), Application()]
     waiting = list(undecided)
-    first = Served(buildApplication=lambda request: waiting.pop(0)(request), settings={"maxConnections": 1})
+    first = Served(buildApplication=lambda request: waiting.pop(0)(request), maxConnections=1)
     second = Served(factory=first.factory)
     first.feed(REQUEST)
     second.feed(REQUEST)
@@ -941,6 +939,33 @@ def test_the_connections_can_be_told_something_while_some_go() -> None:
         wire.connectionLost(Failure(ConnectionError()))
     assert first.transport.taken() == second.transport.taken() == HELLO_SENT
     assert list(first.factory.connections) == []
+
+
+def test_the_connections_are_those_of_each_moment() -> None:
+    first = Served()
+    connections = first.factory.connections
+    assert len(connections) == 0
+    first.open()
+    assert (len(connections), first.wire in connections, connections) == (1, True, {first.wire})
+    second = Served(factory=first.factory)
+    assert second.wire not in connections
+    second.open()
+    assert connections == {first.wire, second.wire}
+    assert connections is first.factory.connections
+    assert repr(connections) == "<the open connections: 2>"
+    first.lose(clean=False)
+    assert list(connections) == [second.wire]
+
+
+def test_the_connections_are_a_set_for_looking_at_alone() -> None:
+    served = opened()
+    connections = served.factory.connections
+    assert isinstance(connections, Set)
+    assert not isinstance(connections, MutableSet)
+    kept = connections | set()
+    assert kept == connections - set() == {served.wire}
+    served.lose()
+    assert (len(kept), len(connections)) == (1, 0)
 
 
 def test_a_lost_connection_is_not_among_them_when_its_application_hears_of_it() -> None:
@@ -972,6 +997,12 @@ def test_stopping_with_another_code() -> None:
     assert served.transport.taken() == b"\x88\x02\x03\xf4"
 
 
+def test_stopping_with_a_reason() -> None:
+    served = opened()
+    served.factory.stop(1012, "back soon")
+    assert served.transport.taken() == b"\x88\x0b\x03\xf4back soon"
+
+
 @pytest.mark.parametrize("code", [1005, 0, "1001", None])
 def test_stopping_with_a_code_that_can_not_be(code: Any) -> None:
     served = opened()
@@ -993,6 +1024,18 @@ def test_those_that_do_not_go_are_dropped_after_four_seconds(close_timeout: int 
     assert stopped == []
     served.lose()
     assert stopped == [None]
+
+
+@pytest.mark.parametrize(("seconds", "more"), [((60,), 60), ((0.5,), 0.5), ((60, 2), 2), ((2, 60), 2), ((3, 3), 3)])
+def test_the_earliest_end_counts(seconds: tuple[float, ...], more: float) -> None:
+    served = opened(settings={"closeTimeout": None})
+    for one in seconds:
+        served.factory.stop(timeout=one)
+    served.advance(more - 0.1)
+    assert served.transport.told == []
+    served.advance(0.1)
+    assert served.transport.told == ["abort"]
+    served.lose()
 
 
 def test_stopping_with_no_connections() -> None:
@@ -1071,16 +1114,16 @@ def test_stopping_within_a_callback(callback: str) -> None:
     assert served.application.told == ["started", "finished", "Hello", "lost"]
 
 
-@pytest.mark.parametrize("otherwise", [None, Factory.forProtocol(Protocol)])
-def test_those_that_come_after_stop_are_refused_and_not_waited_for(otherwise: Any) -> None:
-    served = Served(otherwise=otherwise)
+@pytest.mark.parametrize("fallback", [None, Factory.forProtocol(Protocol)])
+def test_those_that_come_after_stop_are_refused_and_not_waited_for(fallback: Any) -> None:
+    served = Served(fallback=fallback)
     served.lose()
     served.factory.stop()
     late = Served(factory=served.factory)
     stopped: list[object] = []
     served.factory.stop().addCallback(stopped.append)
     assert stopped == [None]
-    request = REQUEST if otherwise is None else b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    request = REQUEST if fallback is None else b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
     answer = late.feed(request)
     assert b"\r\nRetry-After: 5\r\n" in answer
     check_refused(late, answer, 503)
@@ -1126,7 +1169,7 @@ GET = b"POST /page?q=1 HTTP/1.1\r\nhost:  x\r\nX-Odd:\tvalue \r\nContent-Length:
 @pytest.mark.parametrize("size", [1, 1000])
 def test_others_get_every_byte_as_it_came(size: int) -> None:
     others = Others()
-    served = Served(otherwise=others)
+    served = Served(fallback=others)
     for place in range(0, len(GET), size):
         served.feed(GET[place : place + size])
     served.feed(b"dy")
@@ -1145,7 +1188,7 @@ def test_others_that_fail_when_they_lose_their_connection() -> None:
         raise RuntimeError("others")
 
     others = Others()
-    served = Served(otherwise=others)
+    served = Served(fallback=others)
     served.feed(GET)
     others.made[0].connectionLost = fail
     stopped: list[object] = []
@@ -1159,7 +1202,7 @@ def test_others_that_fail_when_they_lose_their_connection() -> None:
 
 
 def test_there_may_be_no_protocol_for_others() -> None:
-    served = Served(otherwise=Others(none=True), settings={"closeTimeout": 3})
+    served = Served(fallback=Others(none=True), settings={"closeTimeout": 3})
     assert served.feed(GET) == b""
     assert served.transport.told == ["lose"]
     served.feed(b"dy")
@@ -1180,14 +1223,14 @@ def test_there_may_be_no_protocol_for_others() -> None:
 )
 def test_what_is_ours_stays_ours(request_: bytes, expected: int) -> None:
     others = Others()
-    served = Served(otherwise=others)
+    served = Served(fallback=others)
     assert status(served.feed(request_)) == expected
     assert others.made == []
 
 
 def test_stopping_closes_the_connections_of_others() -> None:
     others = Others()
-    served = Served(otherwise=others)
+    served = Served(fallback=others)
     served.feed(GET)
     stopped: list[object] = []
     served.factory.stop().addCallback(stopped.append)
@@ -1203,7 +1246,7 @@ def test_stopping_closes_the_connections_of_others() -> None:
 
 def test_others_are_started_and_stopped_with_us() -> None:
     others = Others()
-    factory = WebSocketServerFactory(lambda request: Application(), otherwise=others)
+    factory = WebSocketServerFactory(lambda request: Application(), fallback=others)
     factory.doStart()
     factory.doStop()
     assert others.told == ["start", "stop"]
@@ -1374,24 +1417,13 @@ def test_the_handler_of_a_stream_in_place_of_build_application(handler: Any) -> 
 
 def test_a_handler_that_is_returned() -> None:
     (told,) = raised(lambda request: iterating)
-    assert "streamApplication(handler)" in told
+    assert "StreamHandler(handler)" in told
 
 
 def test_a_request_has_no_other_attributes() -> None:
     served = opened()
     with pytest.raises(AttributeError, match="'Request' object has no attribute 'url'"):
         served.wire.request.url  # noqa: B018
-
-
-@pytest.mark.parametrize("decision", [True, False, Application(), Refuse(403), Refuse])
-def test_what_a_stream_s_accept_can_not_return(decision: Any) -> None:
-    """It would be taken for nothing, which accepts."""
-
-    async def handler(stream: Any) -> None:
-        raise AssertionError("it is not accepted")
-
-    (told,) = raised(streamApplication(handler, lambda request: decision))
-    assert told.endswith("it returns an Accept or nothing, and raises Refuse")
 
 
 # A transport that somebody else closes

@@ -84,6 +84,10 @@ def test_options() -> None:
     options = Options()
     options.parseOptions(["--allowed-origin", "*"])
     assert options.allowedOrigins == ["*"]
+    for given, number in (("17", 17), ("none", None)):
+        options = Options()
+        options.parseOptions(["--max-connections", given])
+        assert (options.maxConnections, options.settings) == (number, {})
 
 
 @pytest.mark.parametrize(
@@ -855,13 +859,19 @@ def test_health(version: str) -> None:
     assert transport.value().endswith(b"\r\n\r\nstopping\n")
 
 
+def test_the_server_has_as_many_connections_as_the_option_says() -> None:
+    options = Options()
+    options.parseOptions(["--port", LOOPBACK, "--max-connections", "17"])
+    assert makeService(options, MemoryReactorClock()).factory.maxConnections == 17
+
+
 def test_the_service_that_stops_says_so() -> None:
     options = Options()
     options.parseOptions(["--port", LOOPBACK])
     reactor = MemoryReactorClock()
     service = makeService(options, reactor)
     service.startService()
-    site = reactor.tcpServers[0][1].otherwise
+    site = reactor.tcpServers[0][1].fallback
     protocol, transport = site.buildProtocol(None), StringTransport()
     protocol.makeConnection(transport)
     service.stopService()

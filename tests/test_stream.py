@@ -1,6 +1,7 @@
 """Streams of both roles, in memory."""
 
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -12,6 +13,7 @@ from wire import (
     FAILED_SENT,
     HELLO,
     HELLO_SENT,
+    PONG,
     REQUEST,
     SERVER_CLOSE,
     SERVER_HELLO,
@@ -26,6 +28,7 @@ from wsock import (
     Accept,
     LocalProtocolError,
     Refuse,
+    StreamHandler,
     WebSocketClosed,
     WebSocketDropped,
     WebSocketEnded,
@@ -53,8 +56,8 @@ def streaming(**settings: Any) -> Asked:
     return Asked(WebSocketStream(), settings).open()
 
 
-def handled(handler: Callable[[Any], Any], accept: Any = None, settings: dict[str, Any] | None = None) -> Served:
-    return Served(settings=settings, buildApplication=streamApplication(handler, accept)).open()
+def handled(handler: Callable[[Any], Any], settings: dict[str, Any] | None = None) -> Served:
+    return Served(settings=settings, buildApplication=streamApplication(handler)).open()
 
 
 # receive
@@ -280,6 +283,28 @@ def test_it_receives_while_it_is_not_writable() -> None:
     assert asked.transport.told == []
 
 
+def test_what_a_stream_knows_of_its_connection() -> None:
+    asked = streaming()
+    stream = asked.application
+    assert stream.request is asked.wire.request
+    assert (stream.response, stream.response.status) == (asked.wire.response, 101)
+    assert (stream.subprotocol, stream.closeSent, stream.closeReceived) == (None, None, None)
+    stream.close(3000, "done")
+    asked.feed(SERVER_CLOSE)
+    assert (stream.closeSent.code, stream.closeSent.reason) == (3000, "done")
+    assert stream.closeReceived == (1000, "")
+
+
+def test_a_servers_stream_has_no_response() -> None:
+    seen: list[Any] = []
+
+    async def look(stream: WebSocketStream) -> None:
+        seen.append((stream.request.path, stream.response))
+
+    handled(look)
+    assert seen == [("/chat", None)]
+
+
 # Handlers
 
 
@@ -448,42 +473,73 @@ def test_stopping_waits_for_the_connection_before_it_cancels() -> None:
     assert stopped == [None]
 
 
-# accept
+# Deciding first
 
 
 @pytest.mark.parametrize("how", ["at once", "later", "coroutine"])
-def test_accepting(how: str) -> None:
-    async def coroutine() -> Any:
-        return decision
-
-    async def nothing(stream: Any) -> None:
+def test_a_handler_that_is_returned(how: str) -> None:
+    async def greet(user: str, stream: WebSocketStream) -> None:
+        await stream.send(user)
         await stream.receive()
 
-    decision = Accept(None, "chat", [("X", "y")])
-    asked: list[Any] = []
+    def build(request: Any) -> Any:
+        return {"at once": decide, "later": lambda: succeed(decide()), "coroutine": coroutine}[how]()
 
-    def accept(request: Any) -> Any:
-        asked.append(request)
-        return {"at once": lambda: decision, "later": lambda: succeed(decision), "coroutine": coroutine}[how]()
+    def decide() -> Accept:
+        return Accept(StreamHandler(partial(greet, "Hello")), "chat", [("X", "y")])
 
-    served = Served(buildApplication=streamApplication(nothing, accept))
+    async def coroutine() -> Any:
+        return decide()
+
+    served = Served(buildApplication=build)
     answer = served.feed(REQUEST[:-2] + b"Sec-WebSocket-Protocol: chat\r\n\r\n")
     assert b"\r\nSec-WebSocket-Protocol: chat\r\nX: y\r\n" in answer
-    assert asked == [served.wire.request]
+    assert answer.endswith(b"\r\n\r\n" + HELLO_SENT)
+    assert served.feed(HELLO) == CLOSE_SENT
 
 
-@pytest.mark.parametrize("how", ["at once", "later"])
-def test_refusing(how: str) -> None:
-    async def never(stream: Any) -> None:
-        raise AssertionError
+def test_a_handler_without_an_accept() -> None:
+    async def echo(stream: WebSocketStream) -> None:
+        async for message in stream:
+            await stream.send(message)
 
-    def accept(request: Any) -> Any:
-        if how == "later":
-            return fail(Refuse(403))
+    served = Served(buildApplication=lambda request: StreamHandler(echo)).open()
+    assert served.feed(HELLO) == HELLO_SENT
+    assert served.feed(bytes.fromhex("82810000000061")) == bytes.fromhex("820161")
+    assert served.feed(PONG) == b""
+    assert served.feed(CLOSE) == CLOSE_SENT
+    served.lose()
+
+
+def test_a_handler_is_for_one_connection() -> None:
+    async def wait(stream: WebSocketStream) -> None:
+        await stream.receive()
+
+    handler = StreamHandler(wait)
+    first = Served(buildApplication=lambda request: handler).open()
+    second = Served(factory=first.factory)
+    with logged() as events:
+        assert second.feed(REQUEST).endswith(FAILED_SENT)
+    assert failures(events) == ["a StreamHandler is for one connection: make one for each"]
+    second.lose(clean=False)
+    assert first.feed(HELLO) == CLOSE_SENT
+    first.lose()
+
+
+def test_a_client_may_have_a_handler_too() -> None:
+    async def greet(stream: WebSocketStream) -> None:
+        await stream.send("Hello")
+
+    asked = Asked(StreamHandler(greet))
+    asked.open()
+    assert asked.wire.closeSent == (1000, "")
+
+
+def test_refusing() -> None:
+    def build(request: Any) -> StreamHandler:
         raise Refuse(403)
 
-    served = Served(buildApplication=streamApplication(never, accept))
-    assert served.feed(REQUEST).startswith(b"HTTP/1.1 403 ")
+    assert Served(buildApplication=build).feed(REQUEST).startswith(b"HTTP/1.1 403 ")
 
 
 @pytest.mark.parametrize("how", ["at once", "later"])
@@ -495,12 +551,8 @@ def test_a_coroutine_that_returns_what_its_function_does(how: str, what: str) ->
         await stream.send("Hello")
         await stream.receive()
 
-    def accept(request: Any) -> Any:
-        if what == "refuses":
-            return built(how, Refuse(403))
-        return built(how, Accept(None, None, [("X", "y")]))
-
-    def built(how: str, result: Any) -> Any:
+    def accept() -> Any:
+        result = Refuse(403) if what == "refuses" else Accept(StreamHandler(greet), None, [("X", "y")])
         if how == "later":
             return fail(result) if isinstance(result, Exception) else succeed(result)
         if isinstance(result, Exception):
@@ -508,7 +560,7 @@ def test_a_coroutine_that_returns_what_its_function_does(how: str, what: str) ->
         return result
 
     async def build(request: Any) -> Any:
-        return streamApplication(greet, accept)(request)
+        return accept()
 
     served = Served(buildApplication=build)
     answer = served.feed(REQUEST)
@@ -517,14 +569,3 @@ def test_a_coroutine_that_returns_what_its_function_does(how: str, what: str) ->
     else:
         assert b"\r\nX: y\r\n" in answer
         assert answer.endswith(HELLO_SENT)
-
-
-def test_accepting_with_nothing_said() -> None:
-    async def nothing(stream: Any) -> None:
-        await stream.receive()
-
-    assert handled(nothing, lambda request: None).wire.subprotocol is None
-    with logged() as events:
-        served = Served(buildApplication=lambda request: Accept(None))
-        assert served.feed(REQUEST).startswith(b"HTTP/1.1 500 ")
-    assert len(failures(events)) == 1

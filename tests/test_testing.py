@@ -953,7 +953,7 @@ def test_a_client_with_await() -> None:
 def test_an_application_as_the_client() -> None:
     agent = agentOf()
     application = Application(finished=lambda self: self.transport.sendTextMessage("Hello"))
-    connecting = agent.connectProtocol(lambda request: application, "ws://localhost/chat")
+    connecting = agent.connectProtocol("ws://localhost/chat", lambda request: application)
     agent.flush()
     assert result(connecting) is application
     assert application.told == ["started", "finished", "Hello"]
@@ -1112,7 +1112,7 @@ def test_wss_is_refused() -> None:
         with pytest.raises(LocalProtocolError, match="TLS"):
             agent.connect(url)
         with pytest.raises(LocalProtocolError, match="TLS"):
-            agent.connectProtocol(lambda request: Echo(), url)
+            agent.connectProtocol(url, lambda request: Echo())
     with pytest.raises(InvalidURL):
         agent.connect("http://localhost/")
 
@@ -1125,7 +1125,7 @@ def test_a_page_beside_the_server() -> None:
             return b"a page"
 
     clock = Clock()
-    factory = WebSocketServerFactory(lambda request: Echo(), reactor=clock, otherwise=Site(Page(), reactor=clock))
+    factory = WebSocketServerFactory(lambda request: Echo(), reactor=clock, fallback=Site(Page(), reactor=clock))
     pair = Pair(factory, ScriptedPeer())
     pair.client.send(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     pair.flush()

@@ -20,11 +20,13 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
     from .application import Decision as Decision
     from .application import Refuse as Refuse
     from .application import WebSocketProtocol as WebSocketProtocol
+    from .broadcast import BroadcastResult as BroadcastResult
     from .broadcast import Group as Group
-    from .broadcast import Outcome as Outcome
+    from .client.agent import Agent as Agent
     from .client.agent import connect as connect
     from .client.agent import connectProtocol as connectProtocol
     from .client.factory import WebSocketClientFactory as WebSocketClientFactory
+    from .errors import Close as Close
     from .errors import WebSocketClosed as WebSocketClosed
     from .errors import WebSocketDropped as WebSocketDropped
     from .errors import WebSocketEnded as WebSocketEnded
@@ -45,9 +47,10 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
     from .server.access import AccessRecord as AccessRecord
     from .server.factory import WebSocketServerFactory as WebSocketServerFactory
     from .settings import Settings as Settings
+    from .stream import StreamHandler as StreamHandler
     from .stream import WebSocketStream as WebSocketStream
     from .stream import streamApplication as streamApplication
-    from .wire.protocol import Counters as Counters
+    from .wire.protocol import ConnectionCounters as ConnectionCounters
     from .wire.protocol import WebSocketTransport as WebSocketTransport
 
     implementation: str
@@ -56,11 +59,14 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
 _HOMES = {
     "Accept": "wsock.application",
     "AccessRecord": "wsock.server.access",
+    "Agent": "wsock.client.agent",
     "Application": "wsock.application",
+    "BroadcastResult": "wsock.broadcast",
     "BuildApplication": "wsock.application",
+    "Close": "wsock.errors",
     "CloseCode": "wsock.sansio.constants",
+    "ConnectionCounters": "wsock.wire.protocol",
     "ConnectionRejected": "wsock.sansio.errors",
-    "Counters": "wsock.wire.protocol",
     "Decision": "wsock.application",
     "Group": "wsock.broadcast",
     "HandshakeError": "wsock.sansio.errors",
@@ -71,12 +77,12 @@ _HOMES = {
     "InvalidURL": "wsock.sansio.errors",
     "LocalProtocolError": "wsock.sansio.errors",
     "MessageTooBig": "wsock.sansio.errors",
-    "Outcome": "wsock.broadcast",
     "Refuse": "wsock.application",
     "RemoteProtocolError": "wsock.sansio.errors",
     "Request": "wsock.request",
     "Response": "wsock.request",
     "Settings": "wsock.settings",
+    "StreamHandler": "wsock.stream",
     "WebSocketClientFactory": "wsock.client.factory",
     "WebSocketClosed": "wsock.errors",
     "WebSocketDropped": "wsock.errors",

@@ -106,14 +106,14 @@ class WebSocketProtocol:
         """
 
 
-class SelfRegulating:
-    """An application whose sends wait by themselves, and whose memory has a bound of its own: `WebSocketStream`.
+def appliesBackpressure(application: object) -> bool:
+    """Whether an application's sends wait by themselves, and its memory has a bound of its own, as a stream's.
 
-    It goes on receiving while its connection is not writable: two that wait in a send to each other would else not
-    even hear of each other's Close.
+    An application says so by the attribute ``appliesBackpressure = True``. It goes on receiving while its connection is
+    not writable: two that wait in a send to each other would else not even hear of each other's Close. After the loss
+    it is given what is left as long as somebody holds it, however long that takes.
     """
-
-    __slots__ = ()
+    return getattr(application, "appliesBackpressure", False) is True
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Accept:
     """What ``buildApplication`` returns to say more than which application it is to be.
 
     Attributes:
-        application: the application; None where `streamApplication` brings its own.
+        application: the application.
         subprotocol: one of those that the client offered, or None.
         headers: more fields for the 101 answer, such as ``Set-Cookie``.
 
@@ -129,12 +129,12 @@ class Accept:
         LocalProtocolError: no application, a subprotocol that is no token, or a header that can't be sent.
     """
 
-    application: Application | None
+    application: Application
     subprotocol: str | None = None
     headers: Sequence[tuple[str, str]] = ()
 
     def __post_init__(self) -> None:
-        if self.application is not None and not isApplication(self.application):
+        if not isApplication(self.application):
             raise LocalProtocolError(describeMistake("Accept was given", self.application))
         if self.subprotocol is not None:
             if not isinstance(self.subprotocol, str):
@@ -194,7 +194,7 @@ def describeMistake(told: str, value: object) -> str:
             "the handler of a stream is given as streamApplication(handler)"
         )
     if iscoroutinefunction(value):
-        return f"{told} a coroutine function: the handler of a stream is given as streamApplication(handler)"
+        return f"{told} a coroutine function: the handler of a stream is given as StreamHandler(handler)"
     kind = type(value).__name__
     return f"{told} a {kind}, and no application, which has negotiationStarted: inherit from WebSocketProtocol"
 
@@ -202,7 +202,7 @@ def describeMistake(told: str, value: object) -> str:
 #: A decision is an application, or an `Accept` to say more.
 Decision: TypeAlias = Application | Accept
 #: A ``buildApplication`` is called with each `Request`, and returns a `Decision`, or a Deferred or a coroutine of one.
-#: A coroutine may also return such a Deferred, as `streamApplication`'s function does.
+#: A coroutine may also return such a Deferred.
 BuildApplication: TypeAlias = Callable[
     [Request], Decision | Deferred[Any] | Coroutine[Any, Any, Decision | Deferred[Any]]
 ]

@@ -14,8 +14,10 @@ from types import FunctionType
 from typing import Any
 
 from .application import isApplication
+from .sansio.connection import Connection
+from .sansio.constants import Role
 from .sansio.errors import LocalProtocolError, wrong_type
-from .settings import Settings
+from .settings import Settings, checkNumber
 
 #: Annotations are never evaluated: from Python 3.14 on a name that is there for type checkers alone would raise.
 _ANNOTATIONS: dict[str, Any] = {}
@@ -35,6 +37,19 @@ def checkReactor(reactor: object) -> None:
         callable(getattr(reactor, name, None)) for name in ("callLater", "seconds")
     ):
         raise wrong_type("reactor", "a reactor", reactor, "from twisted.internet import reactor")
+
+
+def checkStop(code: object, reason: object, timeout: object) -> None:
+    """Refuses a Close that can't be sent to all, and a time that is none.
+
+    Raises:
+        LocalProtocolError: a code or a reason that can't travel, or a timeout that is no number of seconds above 0.
+    """
+    if not isinstance(code, int):
+        raise wrong_type("a close code", "an int such as 1001", code)
+    # The core knows which Closes can travel, and this one goes nowhere.
+    Connection(Role.SERVER).close(code, reason)
+    checkNumber("timeout", timeout, isTime=True, mayBeNone=False)
 
 
 def checkSettings(settings: object) -> None:
@@ -116,7 +131,7 @@ def checkEndpoint(endpoint: object) -> None:
         raise wrong_type("endpoint", "a client endpoint", endpoint, advice)
 
 
-def checkOtherwise(factory: object) -> None:
+def checkFallback(factory: object) -> None:
     """Refuses what builds no protocols.
 
     Raises:
@@ -124,4 +139,4 @@ def checkOtherwise(factory: object) -> None:
     """
     if isinstance(factory, type) or not callable(getattr(factory, "buildProtocol", None)):
         advice = "write twisted.web.server.Site(resource)" if hasattr(factory, "putChild") else ""
-        raise wrong_type("otherwise", "a factory of protocols", factory, advice)
+        raise wrong_type("fallback", "a factory of protocols", factory, advice)

@@ -21,7 +21,7 @@ from .wire.protocol import WebSocketTransport
 from .wire.threads import checkThread, threadOf
 
 
-class Outcome(NamedTuple):
+class BroadcastResult(NamedTuple):
     """What became of one message to a group.
 
     Attributes:
@@ -84,7 +84,7 @@ class Group:
         if self._members.pop(transport, self) is None:
             transport.groupLeft(self)
 
-    def sendTextMessage(self, text: str) -> Outcome:
+    def sendTextMessage(self, text: str) -> BroadcastResult:
         """Sends a text message to all.
 
         Args:
@@ -98,7 +98,7 @@ class Group:
         """
         return self._send(encode(TEXT, encode_text(text)))
 
-    def sendBytesMessage(self, data: bytes | bytearray | memoryview) -> Outcome:
+    def sendBytesMessage(self, data: bytes | bytearray | memoryview) -> BroadcastResult:
         """Sends a binary message to all; as `sendTextMessage`.
 
         Args:
@@ -109,7 +109,7 @@ class Group:
         """
         return self._send(encode(BINARY, binary_payload(data)))
 
-    def _send(self, frame: list[bytes]) -> Outcome:
+    def _send(self, frame: list[bytes]) -> BroadcastResult:
         if self._thread is not None:
             checkThread(self._thread, "group.send...Message")
         sent = closed = dropped = 0
@@ -123,7 +123,7 @@ class Group:
             else:
                 sent += 1
                 dropped += outcome
-        return Outcome(sent, dropped, closed)
+        return BroadcastResult(sent, dropped, closed)
 
     def __iter__(self) -> Iterator[WebSocketTransport]:
         return iter(list(self._members))

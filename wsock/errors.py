@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
 
-from .sansio.constants import (
-    CloseCode,
-)
+from .sansio.constants import CloseCode
 from .sansio.errors import WebSocketError
 
-if TYPE_CHECKING:
-    pass
+
+class Close(NamedTuple):
+    """A Close, of either side; also a tuple of its code and its reason.
+
+    Attributes:
+        code: the close code; 1005 where the Close had none.
+        reason: the text behind the code, often empty.
+    """
+
+    code: int
+    reason: str
+
+    @classmethod
+    def of(cls, pair: tuple[int, str] | None) -> Close | None:
+        """Makes one of what the core keeps of a Close; None where there was none."""
+        return None if pair is None else cls(*pair)
 
 
 class WebSocketEnded(WebSocketError):
     """The connection is over.
 
     Attributes:
-        closeReceived: (code, reason) of the peer's Close, or None.
-        closeSent: (code, reason) of ours, or None.
+        closeReceived: the peer's `Close`, or None.
+        closeSent: our own `Close`, or None.
+        code: the close code that the end is about, see `WebSocketClosed` and `WebSocketDropped`.
+        reason: the reason of a Close; empty where there was none. The text of the error is ``str(error)``.
     """
 
     def __init__(
@@ -28,10 +42,15 @@ class WebSocketEnded(WebSocketError):
         message: str,
         closeReceived: tuple[int, str] | None = None,
         closeSent: tuple[int, str] | None = None,
+        code: int | None = None,
+        reason: str | None = None,
     ) -> None:
         super().__init__(message)
-        self.closeReceived = closeReceived
-        self.closeSent = closeSent
+        self.closeReceived = Close.of(closeReceived)
+        self.closeSent = Close.of(closeSent)
+        close = self.closeReceived or self.closeSent or Close(CloseCode.ABNORMAL_CLOSURE, "")
+        self.code = int(close.code if code is None else code)
+        self.reason = close.reason if reason is None else reason
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -43,6 +62,11 @@ class WebSocketClosed(WebSocketEnded, ConnectionDone):
     It does not mean that every message was delivered. The codes tell more: with 1009 a message was too large, with 1011
     an application failed and what waited for it was discarded, with 1013 what was unsent was dropped. With any code, a
     message that was sent while the other side was closing may have been discarded there.
+
+    Attributes:
+        code: the close code of the first of the two, which says why the connection was closed: the second answers it,
+            mostly with the same code. 1005 where it had none.
+        reason: the reason of the first of the two.
     """
 
 
@@ -50,7 +74,8 @@ class WebSocketDropped(WebSocketEnded, ConnectionLost):
     """The connection ended in any other way (close code 1006, RFC 6455 section 7.1.5).
 
     Attributes:
-        code: what was wrong: the close code that we failed the connection with, or 1006.
+        code: the close code that we failed the connection with, or 1006.
+        reason: the reason of the peer's Close if one came, or else of our own; empty where there was neither.
     """
 
     def __init__(
@@ -59,6 +84,6 @@ class WebSocketDropped(WebSocketEnded, ConnectionLost):
         closeReceived: tuple[int, str] | None = None,
         closeSent: tuple[int, str] | None = None,
         code: int = CloseCode.ABNORMAL_CLOSURE,
+        reason: str | None = None,
     ) -> None:
-        super().__init__(message, closeReceived, closeSent)
-        self.code = int(code)
+        super().__init__(message, closeReceived, closeSent, code, reason)

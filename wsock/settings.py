@@ -49,7 +49,6 @@ class Settings:
             not writable it is not read either; past ``sendLimit`` it is closed with 1013. ``"close"``: it is read on;
             past ``sendLimit`` it is closed with 1013. ``"drop"``: it is read on; past ``sendLimit`` the oldest messages
             that have not begun to leave are dropped.
-        maxConnections: how many open connections a factory has; one more is answered with 503.
         maxHeaderLine: the longest line of a request's or an answer's head, in bytes with its end. A longer one is
             answered with 414 or 431, and fails a client.
         maxHeaderSize: the largest head, in bytes with its empty line; likewise.
@@ -69,7 +68,6 @@ class Settings:
     highWaterMark: int | None = 65536
     sendLimit: int | None = 2**20
     slowConsumer: Literal["wait", "close", "drop"] = "wait"
-    maxConnections: int | None = None
     maxHeaderLine: int | None = DEFAULT_MAX_HEADER_LINE
     maxHeaderSize: int | None = DEFAULT_MAX_HEADER_SIZE
     maxHeaders: int | None = DEFAULT_MAX_HEADERS
@@ -83,16 +81,34 @@ class Settings:
         for field in fields(self):
             if field.name in ("slowConsumer", "checkThreads"):
                 continue
-            value = getattr(self, field.name)
-            if value is None and field.name != "receiveQueue":
-                continue
-            isTime = field.name.endswith(("Timeout", "Interval"))
-            none = "" if field.name == "receiveQueue" else ", or None for no limit"
-            expected = f"a number{' of seconds' if isTime else ''} above 0, and below 2**63{none}"
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                advice = "write 16 * 2**20 for 16 MiB" if isinstance(value, str) and field.name in _BYTES else ""
-                raise wrong_type(field.name, expected, value, advice)
-            if not 0 < value <= _MOST:
-                raise LocalProtocolError(f"{field.name} is {expected}")
-            if isinstance(value, float) and not isTime:
-                raise LocalProtocolError(f"{field.name} is a whole number")
+            checkNumber(
+                field.name,
+                getattr(self, field.name),
+                isTime=field.name.endswith(("Timeout", "Interval")),
+                mayBeNone=field.name != "receiveQueue",
+            )
+
+
+def checkNumber(name: str, value: object, *, isTime: bool = False, mayBeNone: bool = True) -> None:
+    """Refuses a number that can be no limit and no time.
+
+    Args:
+        name: the number's name.
+        value: the number.
+        isTime: whether it is in seconds, and may have a fraction.
+        mayBeNone: whether None may stand for no limit.
+
+    Raises:
+        LocalProtocolError: of another type, not above 0, or not below 2**63.
+    """
+    if value is None and mayBeNone:
+        return
+    none = ", or None for no limit" if mayBeNone else ""
+    expected = f"a number{' of seconds' if isTime else ''} above 0, and below 2**63{none}"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        advice = "write 16 * 2**20 for 16 MiB" if isinstance(value, str) and name in _BYTES else ""
+        raise wrong_type(name, expected, value, advice)
+    if not 0 < value <= _MOST:
+        raise LocalProtocolError(f"{name} is {expected}")
+    if isinstance(value, float) and not isTime:
+        raise LocalProtocolError(f"{name} is a whole number")

@@ -10,43 +10,46 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from functools import partial
 from inspect import isasyncgenfunction, isgeneratorfunction
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.python.failure import Failure
 
-from .application import Accept, SelfRegulating
 from .arguments import checkCallback
-from .errors import WebSocketClosed, WebSocketEnded
+from .errors import Close, WebSocketClosed, WebSocketEnded
 from .log import ClassLogger, excerpt, letGo
 from .reasons import Result, again, failed
 from .sansio.constants import CloseCode
 from .sansio.errors import LocalProtocolError
-from .wire.inbox import asDecision, asDeferred
+from .wire.inbox import asDeferred
 
 if TYPE_CHECKING:
-    from .request import Request
+    from .request import Request, Response
     from .wire.protocol import WebSocketTransport
 
 #: The codes of an end as it should be: done, going away, and a browser's `close()` without a code.
 _USUAL: Final = (CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STATUS_RECEIVED)
 
 
-class WebSocketStream(SelfRegulating):
+class WebSocketStream:
     """A WebSocket to send and receive on.
 
     ``async for message in stream`` ends when the connection was closed with 1000, 1001 or without a code, and raises
     what `receive` does at any other end. ``async with stream`` closes it: with 1011 when it is left by an exception.
 
     Attributes:
-        transport: the connection: its request, subprotocol, close codes, addresses, and all else that can be asked.
+        transport: the connection: for addresses, Pings, counters, and all else that can be asked.
     """
 
     __slots__ = ("__weakref__", "_ended", "_message", "_receiver", "_taken", "transport")
 
     transport: WebSocketTransport
+
+    #: Its sends wait, and it takes in no more than its connection's queue has room for.
+    appliesBackpressure: Final = True
 
     def __init__(self) -> None:
         #: Who waits for the next message.
@@ -134,9 +137,29 @@ class WebSocketStream(SelfRegulating):
         return self.transport.whenClosed()
 
     @property
+    def request(self) -> Request:
+        """The request that opened the connection."""
+        return self.transport.request
+
+    @property
+    def response(self) -> Response | None:
+        """A client's: the answer to the request; None on a server."""
+        return self.transport.response
+
+    @property
     def subprotocol(self) -> str | None:
         """The subprotocol that was agreed on, or None."""
         return self.transport.subprotocol
+
+    @property
+    def closeSent(self) -> Close | None:
+        """Our `Close`, or None."""
+        return self.transport.closeSent
+
+    @property
+    def closeReceived(self) -> Close | None:
+        """The peer's `Close`, or None."""
+        return self.transport.closeReceived
 
     def __aiter__(self) -> WebSocketStream:
         return self
@@ -145,7 +168,7 @@ class WebSocketStream(SelfRegulating):
         try:
             return await self.receive()
         except WebSocketClosed as closed:
-            if closed.closeReceived is not None and closed.closeReceived[0] in _USUAL:
+            if closed.closeReceived is not None and closed.closeReceived.code in _USUAL:
                 raise StopAsyncIteration from None
             raise
 
@@ -209,94 +232,160 @@ class WebSocketStream(SelfRegulating):
             taken.callback(None)
 
 
-class _HandledStream(WebSocketStream):
-    """A server's stream, with its handler."""
+#: The handler of a stream: an async function, or what else returns a Deferred.
+Handler: TypeAlias = Callable[[WebSocketStream], Coroutine[Any, Any, object] | Deferred[Any]]
 
-    __slots__ = ("_handler", "_running")
+
+class StreamHandler:
+    """An application that is a coroutine: one function, called with the `WebSocketStream` of its connection.
+
+    It is what a ``buildApplication`` returns that finds out first who is there, for one connection each::
+
+        return Accept(StreamHandler(partial(greet, user)), subprotocol="chat")
+
+    Where there is nothing to find out, `streamApplication` makes the whole ``buildApplication``.
+    """
+
+    __slots__ = ("__weakref__", "_handler", "_isShared", "_stream")
+
+    #: As its stream does.
+    appliesBackpressure: Final = True
 
     _log = ClassLogger()
 
-    def __init__(self, handler: Callable[[WebSocketStream], Coroutine[Any, Any, object] | Deferred[Any]]) -> None:
-        super().__init__()
+    def __init__(self, handler: Handler) -> None:
+        """Args:
+        handler: called with the stream when the connection is open: an async function, or one that returns a Deferred,
+            as with ``inlineCallbacks``. Its return closes the connection with 1000; an exception closes it with 1011
+            and is logged, unless it is the `WebSocketEnded` of the connection's own end. A loss does not cancel it: its
+            next ``receive`` or ``send`` fails. Stopping the factory does, when its connections are lost.
+
+        Raises:
+            LocalProtocolError: no function that can be called with a stream; an async generator.
+        """
+        _checkHandler(handler)
+        self._take(handler)
+
+    def _take(self, handler: Handler) -> None:
         self._handler = handler
+        self._stream: WebSocketStream | None = None
+        #: Another connection has been given it, by mistake.
+        self._isShared = False
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a StreamHandler can't be copied or pickled: make one for each connection, with its function")
+
+    # For the connection: an application's callbacks
+
+    def negotiationStarted(self, transport: WebSocketTransport, /) -> None:
+        """Takes the connection.
+
+        Raises:
+            LocalProtocolError: it has one.
+        """
+        if self._stream is not None:
+            self._isShared = True
+            raise LocalProtocolError("a StreamHandler is for one connection: make one for each")
+        self._stream = WebSocketStream()
+        self._stream.negotiationStarted(transport)
 
     def negotiationFinished(self) -> None:
-        """Starts the handler."""
-        handlers = self.transport.factory.handlers
-        running = maybeDeferred(self._run)
+        """Calls the handler."""
+        stream = self._opened
+        handlers = stream.transport.factory.handlers
+        running = maybeDeferred(self._run, stream)
         handlers.add(running)
         running.addBoth(self._returned, handlers, running)
 
-    def _run(self) -> Deferred[Any]:
-        running = asDeferred(self._handler(self))
+    def textMessageReceived(self, message: str, /) -> Deferred[None] | None:
+        """Hands a message over, or keeps it; the next one waits until it is taken."""
+        return self._opened._received(message)
+
+    def bytesMessageReceived(self, data: bytes, /) -> Deferred[None] | None:
+        """As `textMessageReceived`."""
+        return self._opened._received(data)
+
+    def pongReceived(self, payload: bytes, /) -> None:
+        """Ignored."""
+
+    def connectionLost(self, reason: Failure, /) -> None:
+        """The last message was taken, and the connection is lost."""
+        if self._isShared:
+            closing = self._opened.transport.whenClosed()
+            if not closing.called:
+                # It is another connection that is lost.
+                closing.cancel()
+                return
+        self._opened.connectionLost(reason)
+
+    @property
+    def _opened(self) -> WebSocketStream:
+        stream = self._stream
+        assert stream is not None
+        return stream
+
+    def _run(self, stream: WebSocketStream) -> Deferred[Any]:
+        running = asDeferred(self._handler(stream))
         if running is None:
             raise TypeError("the handler of a stream returned no coroutine, nor a Deferred: write an async function")
         return running
 
     def _returned(self, result: object, handlers: set[Deferred[Any]], running: Deferred[Any]) -> None:
         handlers.discard(running)
+        stream = self._opened
+        transport = stream.transport
         code = CloseCode.NORMAL_CLOSURE
         # The end of another connection is no end of this one.
-        if isinstance(result, Failure) and (self.transport.isOpen or not result.check(WebSocketEnded)):
+        if isinstance(result, Failure) and (transport.isOpen or not result.check(WebSocketEnded)):
             code = CloseCode.INTERNAL_ERROR
             if not result.check(CancelledError):
-                transport = self.transport
                 self._log.failure(
                     "the stream handler {handler} failed ({path}, peer {peer})",
                     result,
-                    handler=getattr(self._handler, "__name__", repr(self._handler)),
+                    handler=_nameOf(self._handler),
                     path=excerpt(transport.pathForLog()),
                     peer=transport.peerForLog(),
                 )
         if isinstance(result, Failure):
             letGo(result)
-        self.transport.loseConnection(code)
-        self._abandon()
+        transport.loseConnection(code)
+        stream._abandon()
 
 
-def streamApplication(
-    handler: Callable[[WebSocketStream], Coroutine[Any, Any, object] | Deferred[Any]],
-    accept: Callable[[Request], object] | None = None,
-) -> Callable[[Request], Accept | Deferred[Accept]]:
-    """Makes a server's ``buildApplication`` of a coroutine function.
+def streamApplication(handler: Handler) -> Callable[[Request], StreamHandler]:
+    """Makes a server's ``buildApplication`` of a coroutine function, for all who connect.
 
     Args:
-        handler: called with the `WebSocketStream` of each connection, when that is open; what returns a Deferred, as
-            with ``inlineCallbacks``, will do as well. Its return closes the connection with 1000; an exception closes
-            it with 1011 and is logged, unless it is the `WebSocketEnded` of the connection's own end. A loss does not
-            cancel it: its next ``receive`` or ``send`` fails. Stopping the factory does, when its connections are lost.
-        accept: decides before that, with the `Request`: as a ``buildApplication`` it may raise `Refuse`, or return an
-            `Accept`, whose application is None; or nothing at all; or a Deferred or a coroutine.
+        handler: called with the `WebSocketStream` of each connection, when that is open; see `StreamHandler`.
 
     Returns:
-        what `WebSocketServerFactory` takes, and what a ``buildApplication`` of your own may call and return.
+        what `WebSocketServerFactory` and `serve` take: a function that returns a `StreamHandler` for each request.
 
     Raises:
-        LocalProtocolError: no function that can be called with a stream, or with a request; an async generator.
+        LocalProtocolError: no function that can be called with a stream; an async generator.
     """
+    _checkHandler(handler)
+
+    def build(request: Request) -> StreamHandler:
+        # It was checked once for all.
+        application = StreamHandler.__new__(StreamHandler)
+        application._take(handler)
+        return application
+
+    return build
+
+
+def _checkHandler(handler: object) -> None:
     checkCallback("handler", handler, "each stream", "write an async function")
     if isasyncgenfunction(handler):
         raise LocalProtocolError("handler has a yield in it, and so it never runs: an async function has none")
     if isgeneratorfunction(handler):
         raise LocalProtocolError("handler is a generator: decorate it with inlineCallbacks, or write an async function")
-    if accept is not None:
-        checkCallback("accept", accept, "each request", "write a function that returns an Accept")
 
-    def accepted(decision: object) -> Accept:
-        stream = _HandledStream(handler)
-        if isinstance(decision, Accept):
-            return Accept(stream, decision.subprotocol, decision.headers)
-        if decision is not None:
-            # False is not taken for a refusal, nor for nothing, which accepts.
-            kind = type(decision).__name__
-            raise TypeError(f"accept returned a {kind}: it returns an Accept or nothing, and raises Refuse")
-        return Accept(stream)
 
-    def build(request: Request) -> Accept | Deferred[Accept]:
-        decision = None if accept is None else accept(request)
-        deferred = asDecision(decision)
-        if deferred is None:
-            return accepted(decision)
-        return deferred.addCallback(accepted)
-
-    return build
+def _nameOf(handler: object) -> str:
+    """The name of a function for the log; without what `partial` gives it, which may be a secret."""
+    while isinstance(handler, partial):
+        handler = handler.func
+    name: str = getattr(handler, "__name__", None) or repr(handler)
+    return name

@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet import defer, endpoints, task
 from twisted.python.log import startLogging
 
-from wsock import Accept, Refuse, Request, WebSocketServerFactory, WebSocketStream, streamApplication
+from wsock import Refuse, Request, StreamHandler, WebSocketServerFactory, WebSocketStream
 
 
 async def greet(user: str, stream: WebSocketStream) -> None:
@@ -18,14 +18,14 @@ async def greet(user: str, stream: WebSocketStream) -> None:
         await stream.send(f"{user} said: {message!s}")
 
 
-async def build(reactor: Any, request: Request) -> Accept | defer.Deferred[Accept]:
+async def build(reactor: Any, request: Request) -> StreamHandler:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     user, _, secret = token.partition(".")
     await task.deferLater(reactor, 0.01)  # in place of a database, which keeps digests and no secrets
     known = {"ada": sha256(b"2f1dbbb9c7").digest()}.get(user, b"")
     if scheme.lower() != "bearer" or not hmac.compare_digest(sha256(secret.encode()).digest(), known):
         raise Refuse(401, [("WWW-Authenticate", 'Bearer realm="greetings"')])
-    return streamApplication(partial(greet, user))(request)  # the handler of this client knows who it is
+    return StreamHandler(partial(greet, user))  # the handler of this client knows who it is
 
 
 async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:

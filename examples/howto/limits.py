@@ -9,7 +9,6 @@ from twisted.python.log import startLogging
 from wsock import Group, Settings, WebSocketProtocol, WebSocketServerFactory
 
 settings = Settings(
-    maxConnections=2,  # a third is answered with 503
     maxMessageSize=1000,  # in bytes; a longer message closes its connection with 1009
     pingInterval=5,  # who is gone is noticed in 10 seconds
     pingTimeout=5,
@@ -29,7 +28,7 @@ class Guest(WebSocketProtocol):
 
 async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
     startLogging(sys.stderr, setStdout=False)  # it tells who is refused, and why
-    factory = WebSocketServerFactory(lambda request: Guest(), settings=settings)
+    factory = WebSocketServerFactory(lambda request: Guest(), settings=settings, maxConnections=2)
     listening = await endpoints.TCP4ServerEndpoint(reactor, int(port), backlog=4096, interface=host).listen(factory)
     reactor.addSystemEventTrigger("before", "shutdown", factory.stop)
     print(f"ws://{host}:{listening.getHost().port}/", flush=True)

@@ -8,12 +8,13 @@ from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import react
 from twisted.python.log import startLogging
 
-from wsock import Refuse, Request, WebSocketServerFactory, WebSocketStream, streamApplication
+from wsock import Refuse, Request, StreamHandler, WebSocketServerFactory, WebSocketStream
 
 
-def accept(request: Request) -> None:
+def build(request: Request) -> StreamHandler:
     if request.path != "/sums":
         raise Refuse(404)
+    return StreamHandler(handle)
 
 
 async def handle(stream: WebSocketStream) -> None:
@@ -28,7 +29,7 @@ async def handle(stream: WebSocketStream) -> None:
 
 async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
     startLogging(sys.stderr, setStdout=False)  # it tells who is refused, and why
-    factory = WebSocketServerFactory(streamApplication(handle, accept))
+    factory = WebSocketServerFactory(build)
     listening = await TCP4ServerEndpoint(reactor, int(port), backlog=4096, interface=host).listen(factory)
     reactor.addSystemEventTrigger("before", "shutdown", factory.stop)
     print(f"ws://{host}:{listening.getHost().port}/sums", flush=True)

@@ -158,7 +158,7 @@ def test_pages_of_other_origins(serve: Serve, tmp_path: Path) -> None:
     page = Page()
     site = Site(page)
     site.noisy = False
-    same = serve("tcp", otherwise=site)
+    same = serve("tcp", fallback=site)
     other = same.call(TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen, site)
     try:
         port, other_port = same.port, other.getHost().port

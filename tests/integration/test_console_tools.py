@@ -573,7 +573,7 @@ def test_refusals(browser: Inspector, serve: Serve) -> None:
     def build(request: Any) -> Any:
         raise Refuse(403)
 
-    server = serve("tcp", build, otherwise=Site(root))
+    server = serve("tcp", build, fallback=Site(root))
     console = Console(browser, server.port)
     console.open("/console", "Disconnected")
     assert console.value("url") == f"{console.url}/"

@@ -317,7 +317,7 @@ def test_an_end_of_tls_that_was_started_on_a_transport(
         def connectionLost(self, reason: Any = None) -> None:
             self.wire.connectionLost(reason)
 
-    server = serve("tcp", lambda request: application, **SETTINGS, otherwise=None)
+    server = serve("tcp", lambda request: application, **SETTINGS, fallback=None)
     inner = server.factory
     from twisted.internet import reactor
 

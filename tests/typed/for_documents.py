@@ -21,7 +21,17 @@ from twisted.web.server import Site
 from zope.interface import implementer
 
 import wsock
-from wsock import Accept, Application, BuildApplication, Decision, Refuse, Request, WebSocketProtocol, WebSocketStream
+from wsock import (
+    Accept,
+    Application,
+    BuildApplication,
+    Decision,
+    Refuse,
+    Request,
+    StreamHandler,
+    WebSocketProtocol,
+    WebSocketStream,
+)
 from wsock.testing import MemoryAgent, MemoryEndpoint, Pair, ScriptedPeer
 
 
@@ -100,9 +110,9 @@ async def handle(user: str, stream: WebSocketStream) -> None:
         await stream.send(message)
 
 
-async def by_stream(request: Request) -> Accept | Deferred[Accept]:
+async def by_stream(request: Request) -> Accept:
     user = await check(request)  # or raises Refuse
-    return wsock.streamApplication(partial(handle, user))(request)
+    return Accept(StreamHandler(partial(handle, user)), subprotocol="chat")
 
 
 async def by_coroutine(request: Request) -> Decision:
@@ -131,13 +141,10 @@ def decide(asked: str, request: Request) -> Plain:
     return Plain()
 
 
-async def accept(request: Request) -> Accept:
-    await check(request)
-    return Accept(None, subprotocol="chat")
-
-
-def refuse(request: Request) -> None:
-    raise Refuse(404)
+def by_handler(request: Request) -> StreamHandler:
+    if request.path != "/sums":
+        raise Refuse(404)
+    return StreamHandler(partial(handle, "Ann"))
 
 
 builders: list[BuildApplication] = [
@@ -153,9 +160,8 @@ builders: list[BuildApplication] = [
     lambda request: by_stream(request),
     lambda request: by_deferred(request),
     wsock.streamApplication(partial(handle, "Ann")),
-    wsock.streamApplication(partial(handle, "Ann"), accept),
-    wsock.streamApplication(partial(handle, "Ann"), refuse),
-    wsock.streamApplication(partial(handle, "Ann"), lambda request: Accept(None)),
+    by_handler,
+    lambda request: StreamHandler(partial(handle, "Ann")),
 ]
 
 
@@ -173,11 +179,9 @@ def servers(reactor: IReactorTime) -> list[wsock.WebSocketServerFactory]:
     return [
         wsock.WebSocketServerFactory(by_stream),
         wsock.WebSocketServerFactory(by_coroutine, reactor=reactor),
-        wsock.WebSocketServerFactory(wrapped(at_once), otherwise=site),
-        wsock.WebSocketServerFactory(lambda request: Plain(), otherwise=Site(Resource()), subprotocols=["chat"]),
-        wsock.WebSocketServerFactory(
-            wsock.streamApplication(partial(handle, "Ann")), settings=wsock.Settings(maxConnections=2)
-        ),
+        wsock.WebSocketServerFactory(wrapped(at_once), fallback=site),
+        wsock.WebSocketServerFactory(lambda request: Plain(), fallback=Site(Resource()), subprotocols=["chat"]),
+        wsock.WebSocketServerFactory(wsock.streamApplication(partial(handle, "Ann")), maxConnections=2),
         *(wsock.WebSocketServerFactory(build, allowedOrigins=["https://example.org"]) for build in builders),
     ]
 
@@ -203,6 +207,11 @@ async def by_endpoint(reactor: Any) -> None:
 async def callbacks(reactor: Any) -> None:
     plain: Plain = await wsock.connectProtocol(reactor, "ws://localhost/", lambda request: Plain())
     waiting: Waiting = await wsock.connectProtocol(reactor, "ws://localhost/", later)
+    agent = wsock.Agent(reactor, settings=wsock.Settings(openTimeout=3), headers=[("Cookie", "a=b")])
+    plain = await agent.connectProtocol("ws://localhost/", lambda request: Plain())
+    waiting = await agent.connectProtocol("ws://localhost/", later, subprotocols=["chat"])
+    stream: WebSocketStream = await agent.connect("ws://localhost/", headers=[("Cookie", "c=d")])
+    await stream.close()
     plain.transport.loseConnection()
     waiting.transport.loseConnection(1000, "bye")
 

@@ -1,90 +1,213 @@
-"""`connect` and `connectProtocol`: from a URL to an open connection, whose server is verified where it is TLS."""
+"""`connect` and `connectProtocol`: from a URL to an open connection, whose server is verified where it is TLS.
+
+`Agent` is the same for who connects more than once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 from twisted.internet.defer import Deferred
 
 from ..application import Application
-from ..arguments import checkReactor
+from ..arguments import checkReactor, checkSettings
 from ..request import Request
-from ..sansio.url import URL
+from ..sansio import handshake
+from ..sansio.http import check_fields
+from ..sansio.url import URL, parse
 from ..settings import Settings
 from ..stream import WebSocketStream
 from .attempt import Attempt, Endpoint, endpointFor
 from .factory import WebSocketClientFactory
 
 AnyApplication = TypeVar("AnyApplication", bound=Application)
+Build: TypeAlias = Callable[[Request], AnyApplication | Deferred[AnyApplication] | Coroutine[Any, Any, AnyApplication]]
+
+#: A URL to try headers on.
+_ANYWHERE = parse("ws://localhost/")
+
+
+class Agent:
+    """Connects to servers, always with the same settings, headers and certificates."""
+
+    __slots__ = ("_clientCertificate", "_headers", "_reactor", "_settings", "_subprotocols", "_trustRoot")
+
+    def __init__(
+        self,
+        reactor: Any,
+        *,
+        settings: Settings = Settings(),  # noqa: B008 - frozen
+        headers: Sequence[tuple[str, str]] = (),
+        subprotocols: Sequence[str] = (),
+        trustRoot: Any = None,
+        clientCertificate: Any = None,
+    ) -> None:
+        """Args:
+        reactor: to connect with.
+        settings: limits and timers. ``openTimeout`` is from a call of `connect` until the connection is open, all
+            included.
+        headers: more fields for each request, such as Origin, Cookie and Authorization.
+        subprotocols: offered, the preferred first.
+        trustRoot: whom to trust in place of the platform's roots: a certificate, or what
+            ``twisted.internet.ssl.trustRootFromCertificates`` returns.
+        clientCertificate: who we are, a ``twisted.internet.ssl.PrivateCertificate``.
+
+        Raises:
+            LocalProtocolError: an argument that can't be, such as a header in bytes.
+        """
+        checkReactor(reactor)
+        checkSettings(settings)
+        self._reactor = reactor
+        self._settings = settings
+        self._headers = tuple(check_fields(headers))
+        self._subprotocols = tuple(handshake.check_subprotocols(subprotocols))
+        if self._headers or self._subprotocols:
+            # What can't be sent is refused now.
+            handshake.open(_ANYWHERE, headers=self._headers, subprotocols=self._subprotocols)
+        self._trustRoot = trustRoot
+        self._clientCertificate = clientCertificate
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an Agent can't be copied or pickled, nor can its reactor: make one in each process")
+
+    def connectProtocol(
+        self,
+        url: str | URL,
+        buildApplication: Build[AnyApplication],
+        *,
+        endpoint: Endpoint | None = None,
+        headers: Sequence[tuple[str, str]] | None = None,
+        subprotocols: Sequence[str] | None = None,
+    ) -> Deferred[AnyApplication]:
+        """Connects an application to a server.
+
+        Args:
+            url: ``ws://`` or ``wss://``. The server of a ``wss:`` URL is verified for the URL's host, name or address.
+            buildApplication: called with the `Request` that is about to be sent, once the transport is connected.
+                Returns the application, or a Deferred or coroutine of it.
+            endpoint: how to reach the server, in place of the URL's host and port: through Tor, by a UNIX socket. Any
+                ``IStreamClientEndpoint`` whose transports are producers and consumers, as all of Twisted's are but the
+                channels of SSH; TLS is added to it for a ``wss:`` URL.
+            headers: for this connection, in place of the agent's; None for the agent's.
+            subprotocols: likewise.
+
+        Returns:
+            a Deferred that fires with the application when the connection is open. It fails with
+
+            - `ConnectionRejected`, which has the response, when the server answered with another status than 101;
+            - `InvalidResponse` when the answer is not one to our request, or is malformed;
+            - `WebSocketDropped` when the connection was lost before it was open, TLS did not verify the server (its
+              error is the ``__cause__``), the time was over, or the application failed (the same) or aborted in
+              ``negotiationStarted`` or ``negotiationFinished``;
+            - what the endpoint says when it does not connect;
+            - what ``buildApplication`` raised.
+
+            Cancelling it drops the connection.
+
+        Raises:
+            InvalidURL: not a URL of RFC 6455 section 3.
+            LocalProtocolError: another argument that can't be, such as a header in bytes, or an endpoint that is a str;
+                certificates for a URL without TLS.
+            ImportError: a ``wss:`` URL without the packages for TLS.
+        """
+        factory = WebSocketClientFactory(
+            url,
+            buildApplication,
+            reactor=self._reactor,
+            settings=self._settings,
+            headers=self._headers if headers is None else headers,
+            subprotocols=self._subprotocols if subprotocols is None else subprotocols,
+        )
+        endpoint = endpointFor(self._reactor, factory.url, endpoint, self._trustRoot, self._clientCertificate)
+        factory._attempt = attempt = Attempt(self._reactor, self._settings.openTimeout)
+        return attempt.begin(endpoint, factory)
+
+    def connect(
+        self,
+        url: str | URL,
+        *,
+        endpoint: Endpoint | None = None,
+        headers: Sequence[tuple[str, str]] | None = None,
+        subprotocols: Sequence[str] | None = None,
+    ) -> Deferred[WebSocketStream]:
+        """Connects to a server, to send and receive with ``await``.
+
+        ``async with await agent.connect("wss://example.com/") as stream:`` closes it in the end, too.
+
+        Args:
+            url: as all that follows, of `connectProtocol`.
+            endpoint: how to reach the server.
+            headers: in place of the agent's.
+            subprotocols: in place of the agent's.
+
+        Returns:
+            a Deferred that fires with the `WebSocketStream` when the connection is open. It fails, and is cancelled, as
+            that of `connectProtocol`.
+
+        Raises:
+            InvalidURL: as `connectProtocol`, and so are the others.
+            LocalProtocolError: another argument that can't be, such as a header in bytes, or an endpoint that is a str.
+            ImportError: a ``wss:`` URL without the packages for TLS.
+        """
+        return self.connectProtocol(
+            url, lambda request: WebSocketStream(), endpoint=endpoint, headers=headers, subprotocols=subprotocols
+        )
 
 
 def connectProtocol(
     reactor: Any,
     url: str | URL,
-    buildApplication: Callable[
-        [Request], AnyApplication | Deferred[AnyApplication] | Coroutine[Any, Any, AnyApplication]
-    ],
+    buildApplication: Build[AnyApplication],
     *,
+    endpoint: Endpoint | None = None,
     settings: Settings = Settings(),  # noqa: B008 - frozen
     headers: Sequence[tuple[str, str]] = (),
     subprotocols: Sequence[str] = (),
-    endpoint: Endpoint | None = None,
     trustRoot: Any = None,
     clientCertificate: Any = None,
 ) -> Deferred[AnyApplication]:
-    """Connects an application to a server.
+    """Connects an application to a server: `Agent.connectProtocol` of an `Agent` that is used once.
 
     Args:
         reactor: to connect with.
         url: ``ws://`` or ``wss://``. The server of a ``wss:`` URL is verified for the URL's host, name or address.
         buildApplication: called with the `Request` that is about to be sent, once the transport is connected. Returns
             the application, or a Deferred or coroutine of it.
-        settings: limits and timers. ``openTimeout`` is from this call until the connection is open, all included.
+        endpoint: how to reach the server, in place of the URL's host and port.
+        settings: limits and timers, as all that follows of an `Agent`.
         headers: more fields for the request, such as Origin, Cookie and Authorization.
         subprotocols: offered, the preferred first.
-        endpoint: how to reach the server, in place of the URL's host and port: through Tor, by a UNIX socket. Any
-            ``IStreamClientEndpoint`` whose transports are producers and consumers, as all of Twisted's are but the
-            channels of SSH; TLS is added to it for a ``wss:`` URL.
-        trustRoot: whom to trust in place of the platform's roots: a certificate, or what
-            ``twisted.internet.ssl.trustRootFromCertificates`` returns.
-        clientCertificate: who we are, a ``twisted.internet.ssl.PrivateCertificate``.
+        trustRoot: whom to trust in place of the platform's roots.
+        clientCertificate: who we are.
 
     Returns:
-        a Deferred that fires with the application when the connection is open. It fails with
-
-        - `ConnectionRejected`, which has the response, when the server answered with another status than 101;
-        - `InvalidResponse` when the answer is not one to our request, or is malformed;
-        - `WebSocketDropped` when the connection was lost before it was open, TLS did not verify the server (its error
-          is the ``__cause__``), the time was over, or the application failed (the same) or aborted in
-          ``negotiationStarted`` or ``negotiationFinished``;
-        - what the endpoint says when it does not connect;
-        - what ``buildApplication`` raised.
-
-        Cancelling it drops the connection.
+        the Deferred of `Agent.connectProtocol`, which says with what it fails. Cancelling it drops the connection.
 
     Raises:
         InvalidURL: not a URL of RFC 6455 section 3.
         LocalProtocolError: another argument that can't be, such as a header in bytes, or an endpoint that is a str.
         ImportError: a ``wss:`` URL without the packages for TLS.
     """
-    checkReactor(reactor)
-    factory = WebSocketClientFactory(
-        url, buildApplication, reactor=reactor, settings=settings, headers=headers, subprotocols=subprotocols
+    agent = Agent(
+        reactor,
+        settings=settings,
+        headers=headers,
+        subprotocols=subprotocols,
+        trustRoot=trustRoot,
+        clientCertificate=clientCertificate,
     )
-    endpoint = endpointFor(reactor, factory.url, endpoint, trustRoot, clientCertificate)
-    factory._attempt = attempt = Attempt(reactor, settings.openTimeout)
-    return attempt.begin(endpoint, factory)
+    return agent.connectProtocol(url, buildApplication, endpoint=endpoint)
 
 
 def connect(
     reactor: Any,
     url: str | URL,
     *,
+    endpoint: Endpoint | None = None,
     settings: Settings = Settings(),  # noqa: B008 - frozen
     headers: Sequence[tuple[str, str]] = (),
     subprotocols: Sequence[str] = (),
-    endpoint: Endpoint | None = None,
     trustRoot: Any = None,
     clientCertificate: Any = None,
 ) -> Deferred[WebSocketStream]:
@@ -95,10 +218,10 @@ def connect(
     Args:
         reactor: to connect with.
         url: ``ws://`` or ``wss://``.
-        settings: as all that follows, of `connectProtocol`.
+        endpoint: how to reach the server; as all that follows, of `connectProtocol`.
+        settings: limits and timers.
         headers: more fields for the request.
         subprotocols: offered, the preferred first.
-        endpoint: how to reach the server.
         trustRoot: whom to trust.
         clientCertificate: who we are.
 
@@ -111,14 +234,12 @@ def connect(
         LocalProtocolError: another argument that can't be, such as a header in bytes, or an endpoint that is a str.
         ImportError: a ``wss:`` URL without the packages for TLS.
     """
-    return connectProtocol(
+    agent = Agent(
         reactor,
-        url,
-        lambda request: WebSocketStream(),
         settings=settings,
         headers=headers,
         subprotocols=subprotocols,
-        endpoint=endpoint,
         trustRoot=trustRoot,
         clientCertificate=clientCertificate,
     )
+    return agent.connect(url, endpoint=endpoint)

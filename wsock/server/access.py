@@ -26,7 +26,8 @@ class AccessRecord(NamedTuple):
             with the client's Close; None if the connection was lost without any.
         seconds: from when the connection was accepted to its loss.
         messagesReceived: whole messages that came.
-        messagesSent: messages that were sent; none of those in `Counters.sendsDropped`, which never left as a whole.
+        messagesSent: messages that were sent; none of those in `ConnectionCounters.sendsDropped`, which never left as
+            a whole.
         bytesReceived: of all that came, the opening request included; over TLS as it was before encryption.
         bytesSent: of all that the system, or Twisted's transport, was given.
     """

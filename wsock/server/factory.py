@@ -13,14 +13,14 @@ from twisted.internet.interfaces import (
 from zope.interface import implementer
 
 from ..application import BuildApplication
-from ..arguments import checkCallback, checkOtherwise
+from ..arguments import checkCallback, checkFallback
 from ..log import CAUGHT, ClassLogger
 from ..sansio import handshake
 from ..sansio.constants import Role
 from ..sansio.handshake import Opening
 from ..sansio.http import Request as RequestHead
 from ..sansio.http import check_fields
-from ..settings import Settings
+from ..settings import Settings, checkNumber
 from ..summary import Summary
 from ..wire.factory import SOFTWARE, ConnectionFactory, Reactor, withDefault
 from ..wire.inbox import asDeferred
@@ -28,7 +28,7 @@ from ..wire.protocol import WebSocketTransport
 from ..wire.threads import checkingThreads, checksThreads
 from . import refusal
 from .access import AccessNote, AccessRecord, makeRecord
-from .opening import Otherwise, ServerOpening
+from .opening import Fallback, ServerOpening
 
 #: How the log tells of a refusal, and of many.
 _REFUSED: Final = "refused {request} from {peer} with {status}: {why}"
@@ -60,7 +60,8 @@ class WebSocketServerFactory(ConnectionFactory):
         subprotocols: Sequence[str] = (),
         allowedOrigins: Sequence[str] | None = None,
         headers: Sequence[tuple[str, str]] = (),
-        otherwise: Otherwise | None = None,
+        fallback: Fallback | None = None,
+        maxConnections: int | None = None,
         accessLog: Callable[[AccessRecord], object] | None = None,
     ) -> None:
         """Args:
@@ -74,10 +75,11 @@ class WebSocketServerFactory(ConnectionFactory):
             of the host that they ask for. ``"null"`` and ``"file://"`` let sandboxed frames and pages from disk in,
             whoever made them. Clients that are no browsers send no Origin, and are not held up.
         headers: more fields for each 101 answer, a ``Server`` in place of ours among them.
-        otherwise: a factory for the connections whose request is not for a WebSocket, HTTP/1.0 included, such as a
+        fallback: a factory for the connections whose request is not for a WebSocket, HTTP/1.0 included, such as a
             ``twisted.web.server.Site``; by default they are answered with 426, or 505 where it is HTTP/1.0.
+        maxConnections: how many connections may be open; one more is answered with 503. None for no limit.
         accessLog: called with an `AccessRecord` of each connection, once, when its transport is lost: after the
-            application's ``connectionLost``, unless that still waits for a callback. Connections of ``otherwise``, and
+            application's ``connectionLost``, unless that still waits for a callback. Connections of ``fallback``, and
             those that never sent a byte, have no record. It has to return at once; what it raises is logged. Where it
             is given, refusals are not written to the log: their records say the same.
 
@@ -94,9 +96,11 @@ class WebSocketServerFactory(ConnectionFactory):
         handshake.response(_SAMPLE_OPENING, headers=self.answerHeaders)
         self.subprotocols = tuple(handshake.check_subprotocols(subprotocols))
         self.allowedOrigins: Sequence[str] | None = allowedOrigins
-        if otherwise is not None:
-            checkOtherwise(otherwise)
-        self.otherwise = otherwise
+        if fallback is not None:
+            checkFallback(fallback)
+        self.fallback = fallback
+        checkNumber("maxConnections", maxConnections)
+        self.maxConnections = maxConnections
         #: How many bytes all connections hold of heads that have not ended.
         self._unfinished = 0
         if accessLog is not None:
@@ -118,16 +122,16 @@ class WebSocketServerFactory(ConnectionFactory):
 
     def doStart(self) -> None:
         """A port begins to listen."""
-        if self.otherwise is not None:
-            self.otherwise.doStart()
+        if self.fallback is not None:
+            self.fallback.doStart()
 
     def doStop(self) -> None:
         """A port has stopped to listen; the connections go on until `stop`."""
         for summary in (self._refusals, self._tlsFailures):
             if summary is not None:
                 summary.flush()
-        if self.otherwise is not None:
-            self.otherwise.doStop()
+        if self.fallback is not None:
+            self.fallback.doStop()
 
     def logRefusal(self, request: str, peer: str, status: int, why: str) -> None:
         """Logs a refusal, if it is not one of very many."""
@@ -163,7 +167,7 @@ class WebSocketServerFactory(ConnectionFactory):
         """Why no connection is accepted now, or None."""
         if self.isStopping:
             return refusal.STOPS
-        limit = self.settings.maxConnections
+        limit = self.maxConnections
         if limit is not None and len(self._open) >= limit:
             return f"as many connections are open as may be, {limit} (maxConnections)"
         return None

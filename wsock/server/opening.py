@@ -56,7 +56,7 @@ class _BuildsProtocols(Protocol):
 
 #: An ``IProtocolFactory``, also for type checkers that do not know what implements one: those without mypy-zope.
 #: In quotes: before zope.interface 6.2 an interface had no ``|``.
-Otherwise: TypeAlias = "IProtocolFactory | _BuildsProtocols"
+Fallback: TypeAlias = "IProtocolFactory | _BuildsProtocols"
 
 
 class ServerPolicy(Policy, Protocol):
@@ -70,7 +70,7 @@ class ServerPolicy(Policy, Protocol):
         """What is called with the record of each connection."""
 
     @property
-    def otherwise(self) -> Otherwise | None:
+    def fallback(self) -> Fallback | None:
         """The factory for connections that are not for a WebSocket."""
 
     def countUnfinished(self, difference: int) -> int:
@@ -157,8 +157,8 @@ class ServerOpening:
         if policy.isStopping:
             self._transport.openingRequests(Request(head, self._transport.transport))
             self._refuse(refusal.unavailable(refusal.STOPS), refusal.STOPS, head.method == "HEAD")
-        elif policy.otherwise is not None and not handshake.wants_websocket(head):
-            self._handOn(policy.otherwise, head.raw + decoder.unread)
+        elif policy.fallback is not None and not handshake.wants_websocket(head):
+            self._handOn(policy.fallback, head.raw + decoder.unread)
         else:
             self._unread += decoder.unread
             self._decide(head)
@@ -233,8 +233,8 @@ class ServerOpening:
         answer = answer.with_default("Date", formatdate(usegmt=True))
         self._transport.openingEnded([answer.raw if isForHead else answer.encode()])
 
-    def _handOn(self, factory: Otherwise, data: bytes) -> None:
-        """Hands a connection that is not for a WebSocket to ``otherwise``."""
+    def _handOn(self, factory: Fallback, data: bytes) -> None:
+        """Hands a connection that is not for a WebSocket to ``fallback``."""
         transport = self._transport
         self._timer.stop()
         transport.openingNotes(None)

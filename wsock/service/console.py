@@ -105,7 +105,7 @@ def consoleResource(paths: Sequence[str] = ()) -> Resource:
     """Makes the console of ``twistd wsock`` for a ``twisted.web.server.Site`` of your own.
 
     It is a page that connects to any WebSocket; put it where those who develop against your server can reach it, such
-    as behind ``WebSocketServerFactory(build, otherwise=Site(root))``. Pages may connect to the host that they came
+    as behind ``WebSocketServerFactory(build, fallback=Site(root))``. Pages may connect to the host that they came
     from; other servers have to allow the console's origin (``allowedOrigins``).
 
     Args:

@@ -24,7 +24,6 @@ _HELP: Final = {
     "highWaterMark": "How many bytes a peer may leave unread before it counts as slow.",
     "sendLimit": "How many bytes a slow peer may leave unread before --slow-consumer applies.",
     "slowConsumer": "What becomes of a slow peer: wait (it is not read), close or drop (the oldest messages).",
-    "maxConnections": "How many connections may be open; one more is answered with 503.",
     "maxHeaderLine": "The longest line of a request's head, in bytes.",
     "maxHeaderSize": "The largest head of a request, in bytes.",
     "maxHeaders": "How many header fields a request may have.",

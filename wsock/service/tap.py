@@ -25,13 +25,13 @@ from ..sansio.handshake import check_origins
 from ..sansio.http import split_target
 from ..server.factory import WebSocketServerFactory
 from ..settings import Settings
-from ..wire.factory import GRACE_SECONDS
+from ..wire.factory import STOP_SECONDS
 from .accesslog import AccessLog
 from .console import consoleResource
 from .health import HEALTH_PATH, Health
 from .ports import describeAddress, makeEndpoint, readPort
 from .routes import KINDS, PageRequest, Pages, QuietSite, Route, Routes
-from .settings import settingOptions
+from .settings import readSetting, settingOptions
 from .signals import Signals
 from .starting import Start, explain
 
@@ -70,6 +70,8 @@ class Options(BaseOptions):
         self.allowedOrigins: list[str] | None = None
         #: The fields of `Settings` that were given.
         self.settings: dict[str, Any] = {}
+        #: How many connections may be open, or None.
+        self.maxConnections: int | None = None
         #: Where the access log goes: a file, "-" or "none"; None where nothing was said.
         self.accessLog: str | None = None
 
@@ -144,6 +146,10 @@ class Options(BaseOptions):
         except LocalProtocolError as error:
             raise UsageError(f"--allowed-origin {origin}: {error}") from None
         self.allowedOrigins = origins
+
+    def opt_max_connections(self, number: str) -> None:
+        """How many connections may be open; one more is answered with 503. "none" for no limit. [default: none]"""
+        self.maxConnections = readSetting("maxConnections", number)
 
     def opt_access_log(self, where: str) -> None:
         """Where a line for each connection goes: a file, - for standard output, or none. [default: -, and none as a
@@ -327,7 +333,7 @@ class WebSocketService(MultiService):
                 "closing {count} connection{plural}, at most {grace} s; a second signal ends at once",
                 count=count,
                 plural="" if count == 1 else "s",
-                grace=GRACE_SECONDS,
+                grace=STOP_SECONDS,
             )
         stopped: Deferred[None] = Deferred()
         self._stopped = stopped
@@ -424,7 +430,8 @@ def makeService(options: Options, reactor: Any = None) -> WebSocketService:
         reactor=reactor,
         settings=Settings(**options.settings),
         allowedOrigins=options.allowedOrigins,
-        otherwise=site,
+        fallback=site,
+        maxConnections=options.maxConnections,
         accessLog=accessLog,
     )
     start = Start(options.parent)

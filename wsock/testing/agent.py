@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class MemoryAgent(InMemory):
-    """Connects to a server factory, in memory.
+    """Connects to a server factory, in memory; with the methods of a `wsock.Agent`.
 
     In a test, that is::
 
@@ -70,13 +70,13 @@ class MemoryAgent(InMemory):
         return connect(self.clock, url, endpoint=self.endpoint, **arguments)
 
     def connectProtocol(
-        self, buildApplication: Callable[..., AnyApplication], url: str | URL = "ws://localhost/", **arguments: Any
+        self, url: str | URL, buildApplication: Callable[..., AnyApplication], **arguments: Any
     ) -> Deferred[AnyApplication]:
         """Connects an application as `wsock.connectProtocol` does.
 
         Args:
-            buildApplication: called with the request that is to be sent; returns the client's application.
             url: as for `connect`.
+            buildApplication: called with the request that is to be sent; returns the client's application.
             arguments: further ones of `wsock.connectProtocol`.
 
         Returns:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from typing import Any, Final, NoReturn, Protocol, TypeAlias
 
 from twisted.internet.defer import Deferred
@@ -11,11 +12,11 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from .. import __version__
-from ..arguments import checkBuildApplication, checkReactor, checkSettings
+from ..arguments import checkBuildApplication, checkReactor, checkSettings, checkStop
 from ..log import ClassLogger
 from ..request import Request
-from ..sansio.constants import DEFAULT_MAX_MESSAGE_SIZE, CloseCode, is_sendable_close_code
-from ..sansio.errors import LocalProtocolError, wrong_type
+from ..sansio.constants import DEFAULT_MAX_MESSAGE_SIZE, CloseCode
+from ..sansio.errors import LocalProtocolError
 from ..sansio.http import check_fields
 from ..settings import Settings
 from .protocol import WebSocketTransport
@@ -28,12 +29,12 @@ _HEAP_MESSAGES: Final = 4
 _HEAP_MOST: Final = 2**24
 #: What this process has done of it.
 _heapKept = 0
-#: How long `stop` waits for the peers' Close, in seconds.
-GRACE_SECONDS: Final = 4
+#: How long `stop` waits for the peers' Close unless it is told, in seconds.
+STOP_SECONDS: Final = 4
 
 _NO_RESOURCE: Final = (
     "a factory of WebSockets is no resource of twisted.web: listen with it, and give it the tree as "
-    "otherwise=Site(root); buildApplication finds the path in request.path"
+    "fallback=Site(root); buildApplication finds the path in request.path"
 )
 
 
@@ -89,6 +90,33 @@ class _NoResource:
         factory.__dict__["server"] = value
 
 
+class _Open(AbstractSet[WebSocketTransport]):
+    """A look at the open connections: a set that only the factory changes."""
+
+    __slots__ = ("_connections",)
+
+    def __init__(self, connections: set[WebSocketTransport]) -> None:
+        self._connections = connections
+
+    @classmethod
+    def _from_iterable(cls, connections: Iterable[Any]) -> AbstractSet[Any]:
+        # The result of a set operation, such as a union, stays as it is.
+        return frozenset(connections)
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def __contains__(self, connection: object) -> bool:
+        return connection in self._connections
+
+    def __iter__(self) -> Iterator[WebSocketTransport]:
+        # A copy: they may be closed meanwhile.
+        return iter(list(self._connections))
+
+    def __repr__(self) -> str:
+        return f"<the open connections: {len(self)}>"
+
+
 class ConnectionFactory:
     """Holds the connections that it made.
 
@@ -112,6 +140,7 @@ class ConnectionFactory:
         self._reactor: Any = reactor
         self._wires: set[WebSocketTransport] = set()
         self._open: set[WebSocketTransport] = set()
+        self._connections = _Open(self._open)
         #: Handlers of streams: one may outlive its connection, but not the factory's end.
         self.handlers: set[Deferred[Any]] = set()
         self.isStopping = False
@@ -130,40 +159,54 @@ class ConnectionFactory:
         raise AttributeError(_NO_RESOURCE)
 
     @property
-    def connections(self) -> Collection[WebSocketTransport]:
-        """The open connections, as they are now."""
-        return frozenset(self._open)
+    def connections(self) -> AbstractSet[WebSocketTransport]:
+        """The open connections: a set that can't be changed, and always has those that are open now.
 
-    def stop(self, code: int = CloseCode.GOING_AWAY) -> Deferred[None]:
+        ``len`` says how many they are. Iterating gives those that are open when it begins, so they may be closed
+        meanwhile.
+        """
+        return self._connections
+
+    def stop(self, code: int = CloseCode.GOING_AWAY, reason: str = "", timeout: float = STOP_SECONDS) -> Deferred[None]:
         """Ends all connections: open ones with a Close, those in their opening handshake without a WebSocket.
 
-        Those that are still there after 4 seconds are aborted; then the handlers of streams that have not returned are
-        cancelled. New connections are refused, for good: a factory is stopped once. Stop listening first.
+        New connections are refused, for good: a factory is stopped once. Stop listening first. A second call changes
+        the end only where its timeout is over earlier.
 
         Args:
             code: the close code.
+            reason: the Close's reason, at most 123 bytes of UTF-8.
+            timeout: seconds until the connections that are still there are aborted; then the handlers of streams that
+                have not returned are cancelled.
 
         Returns:
             a Deferred that fires when all connections are lost. It never fails; cancelling it has no effect on them.
 
         Raises:
-            LocalProtocolError: a close code that can't travel; another thread, see `Settings.checkThreads`.
+            LocalProtocolError: a code or a reason that can't travel; a timeout that is no number above 0; another
+                thread, see `Settings.checkThreads`.
         """
-        if not isinstance(code, int):
-            raise wrong_type("a close code", "an int such as 1001", code)
-        if not is_sendable_close_code(code):
-            raise LocalProtocolError("this close code never travels: 1001 says that the server goes away")
+        checkStop(code, reason, timeout)
         if self._wires:
             checkThread(threadOf(next(iter(self._wires))), "factory.stop")
         self.isStopping = True
         stopped: Deferred[None] = Deferred()
         self._stopped.append(stopped)
         for wire in list(self._wires):
-            wire.factoryStops(code)
-        if self._graceEnd is None and self._wires:
-            self._graceEnd = self._clock().callLater(GRACE_SECONDS, self._abortAll)
+            wire.factoryStops(code, reason)
+        if self._wires:
+            self._abortIn(timeout)
         self.checkStopped()
         return stopped
+
+    def _abortIn(self, seconds: float) -> None:
+        """Sees to it that what is left is aborted then, or earlier."""
+        clock = self._clock()
+        if self._graceEnd is not None:
+            if self._graceEnd.getTime() <= clock.seconds() + seconds:
+                return
+            self._graceEnd.cancel()
+        self._graceEnd = clock.callLater(seconds, self._abortAll)
 
     def _abortAll(self) -> None:
         self._graceEnd = None

@@ -22,7 +22,7 @@ from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherR
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from ..application import Application, SelfRegulating
+from ..application import Application, appliesBackpressure
 from ..log import CAUGHT, letGo
 from ..sansio.connection import Connection
 from ..sansio.constants import DEFAULT_MAX_MESSAGE_SIZE
@@ -64,7 +64,7 @@ def asDeferred(result: object) -> Deferred[Any] | None:
 def asDecision(result: object) -> Deferred[Any] | None:
     """As `asDeferred`; of a decision, which may be one that is to be waited for itself.
 
-    A coroutine may return what `streamApplication`'s function did, and that is a Deferred where it asks somebody.
+    A coroutine may return what another function did, and that is a Deferred where it asks somebody.
     """
     if isinstance(result, Coroutine):
         return Deferred.fromCoroutine(_settled(result))
@@ -201,7 +201,7 @@ class Inbox:
     def attach(self, application: Application) -> None:
         """Has an application that gets the messages from now on."""
         self.application = application
-        self._waitsForPeer = self._settings.slowConsumer == "wait" and not isinstance(application, SelfRegulating)
+        self._waitsForPeer = self._settings.slowConsumer == "wait" and not appliesBackpressure(application)
 
     # What the application asks for
 

@@ -34,8 +34,8 @@ from twisted.python.failure import Failure
 from twisted.python.threadable import isInIOThread
 from zope.interface import implementer
 
-from ..application import SelfRegulating
-from ..errors import WebSocketClosed, WebSocketDropped, WebSocketEnded
+from ..application import appliesBackpressure
+from ..errors import Close, WebSocketClosed, WebSocketDropped, WebSocketEnded
 from ..log import CAUGHT, excerpt, formatAddress, printable
 from ..reasons import again, failed
 from ..request import Request, Response, getPeerCertificate, plainPath
@@ -59,7 +59,7 @@ from .waiters import Waiters
 _POLL_SECONDS: Final = 1
 
 
-class Counters(NamedTuple):
+class ConnectionCounters(NamedTuple):
     """Messages that are known not to have reached their end, by number.
 
     A message that has left, and was lost with the connection, is counted nowhere.
@@ -376,7 +376,7 @@ class WebSocketTransport:
             inbox.proceed()
         if self._state == OVER:
             return
-        if isinstance(inbox.application, SelfRegulating):
+        if appliesBackpressure(inbox.application):
             inbox.holdWeakly()
         elif inbox.application is not None and self._settings.closeTimeout is not None:
             closing = self._beginClosing()
@@ -388,7 +388,7 @@ class WebSocketTransport:
             protocol.connectionLost(reason)
         except CAUGHT:
             self.factory.log.failure(
-                "what fallback made failed in connectionLost (peer {peer})", Failure(), peer=self.peerForLog()
+                "the protocol of the fallback failed in connectionLost (peer {peer})", Failure(), peer=self.peerForLog()
             )
 
     @property
@@ -665,10 +665,10 @@ class WebSocketTransport:
         return None if self._keepalive is None else self._keepalive.latency
 
     @property
-    def counters(self) -> Counters:
+    def counters(self) -> ConnectionCounters:
         """Messages that are known not to have reached their end, so far."""
         discarded = self._discarded if self._inbox is None else self._inbox.discarded
-        return Counters(self._sendsIgnored, self._outbox.dropped, discarded)
+        return ConnectionCounters(self._sendsIgnored, self._outbox.dropped, discarded)
 
     def streamDiscards(self) -> None:
         """A message was delivered to a stream that nobody receives from; for `WebSocketStream`."""
@@ -861,14 +861,14 @@ class WebSocketTransport:
             self._core.lose()
             self._beginClosing().tlsEnded()
 
-    def factoryStops(self, code: int) -> None:
+    def factoryStops(self, code: int, reason: str) -> None:
         """The factory stops."""
         if self._opening is not None and self._state == OPENING:
             self._opening.stop()
         elif self._state == HANDED_ON:
             self._transport.loseConnection()
         else:
-            self.loseConnection(code)
+            self.loseConnection(code, reason)
 
     def whenOpen(self) -> Deferred[WebSocketTransport]:
         """Waits for the end of the opening handshake.
@@ -912,7 +912,8 @@ class WebSocketTransport:
         flushed = closing is not None and closing.flushed
         if received is not None and flushed:
             told = f"closed with {received[0]} {printable(received[1])}".rstrip()
-            return WebSocketClosed(told, received, core.close_sent)
+            first = received if core.peer_closed_first else core.close_sent
+            return WebSocketClosed(told, received, core.close_sent, *(first or ()))
         # What we had to say but did not get out was not sent.
         sent = core.close_sent if flushed else None
         if fault is not None:
@@ -931,14 +932,14 @@ class WebSocketTransport:
         return next(iter(self._core.extensions), None)
 
     @property
-    def closeSent(self) -> tuple[int, str] | None:
-        """(code, reason) of our Close, or None; the code is 1005 where it had none."""
-        return self._core.close_sent
+    def closeSent(self) -> Close | None:
+        """Our `Close`, or None; its code is 1005 where it had none."""
+        return Close.of(self._core.close_sent)
 
     @property
-    def closeReceived(self) -> tuple[int, str] | None:
-        """(code, reason) of the peer's Close, or None; the code is 1005 where it had none."""
-        return self._core.close_received
+    def closeReceived(self) -> Close | None:
+        """The peer's `Close`, or None; its code is 1005 where it had none."""
+        return Close.of(self._core.close_received)
 
     @property
     def closedByPeer(self) -> bool:

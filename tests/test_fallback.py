@@ -1,4 +1,4 @@
-"""A Site behind `otherwise` answers what it answers alone, to the byte; what it takes and we refuse has its reason."""
+"""A Site behind `fallback` answers what it answers alone, to the byte; what it takes and we refuse has its reason."""
 
 import re
 from typing import Any
@@ -34,7 +34,7 @@ def answers(data: bytes, size: int, isAlone: bool, **settings: Any) -> tuple[byt
     factory: Any = site
     if not isAlone:
         factory = WebSocketServerFactory(
-            lambda request: Application(), reactor=clock, settings=quiet(settings), otherwise=site
+            lambda request: Application(), reactor=clock, settings=quiet(settings), fallback=site
         )
     transport = Transport()
     protocol = factory.buildProtocol(None)
