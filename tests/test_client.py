@@ -1260,7 +1260,7 @@ def test_a_call_leaves_nothing_to_the_garbage_collector(end: str) -> None:
     gc.disable()
     try:
         attempt = Attempt(buildApplication=lambda request: Application())
-        kept = [weakref.ref(attempt.wire), weakref.ref(attempt.factory._attempt)]
+        kept = [weakref.ref(attempt.wire), weakref.ref(attempt.factory.observer)]
         if end == "closed":
             attempt.open()
             attempt.feed(SERVER_CLOSE)

@@ -25,7 +25,7 @@ import sys
 sys.path.insert(0, {path!r})
 import resource
 from wsock import Settings
-from wsock.wire.factory import ConnectionFactory
+from wsock.wire.factory import Connections
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -37,7 +37,7 @@ def faults():
 without = faults()
 begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for _ in range(100):
-    ConnectionFactory(print, None, Settings())
+    Connections(print, None, Settings(), None)
 made = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - begin
 print(without, faults(), made)
 """

@@ -700,8 +700,8 @@ def test_server(name: str) -> None:
     # What is summed up of many refusals is written by then.
     server.factory.doStop()
     assert not server.clock.getDelayedCalls()
-    assert not server.factory._wires
-    assert not server.factory.handlers
+    assert not server.factory._connections._all
+    assert not server.factory._connections._handlers
 
 
 # A client's connections

@@ -317,7 +317,7 @@ def test_a_handler() -> None:
     assert served.feed(HELLO + HELLO) == HELLO_SENT * 2
     assert served.feed(CLOSE) == CLOSE_SENT
     served.lose()
-    assert served.factory.handlers == set()
+    assert served.factory._connections._handlers == set()
 
 
 def test_a_handler_with_inline_callbacks() -> None:

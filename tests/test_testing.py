@@ -885,7 +885,7 @@ def test_factories_that_build_nothing() -> None:
 def test_a_factory_gets_the_clock() -> None:
     factory = WebSocketServerFactory(lambda request: Echo())
     agent = MemoryAgent(factory)
-    assert factory._reactor is agent.clock
+    assert factory.reactor is agent.clock
     assert MemoryAgent(factory).clock is agent.clock
     assert MemoryEndpoint(factory, agent.clock).clock is agent.clock
     clock = Clock()

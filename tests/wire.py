@@ -168,7 +168,7 @@ class Served:
             arguments.setdefault("buildApplication", self.build)
             factory = WebSocketServerFactory(reactor=Clock(), settings=quiet(settings), **arguments)
         self.factory = factory
-        self.clock: Clock = factory._reactor  # type: ignore[assignment]
+        self.clock: Clock = factory.reactor  # type: ignore[assignment]
         self.requests: list[Any] = []
         self.transport = Transport() if transport is None else transport
         self.wire = factory.buildProtocol(None)

@@ -11,7 +11,7 @@ Attributes:
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0.dev0"
+from .version import __version__
 
 if TYPE_CHECKING:  # the same names for type checkers; a test compares the two lists
     from .application import Accept as Accept

@@ -292,10 +292,9 @@ class StreamHandler:
     def negotiationFinished(self) -> None:
         """Calls the handler."""
         stream = self._opened
-        handlers = stream.transport.factory.handlers
         running = maybeDeferred(self._run, stream)
-        handlers.add(running)
-        running.addBoth(self._returned, handlers, running)
+        stream.transport.factory.keepHandler(running)
+        running.addBoth(self._returned, running)
 
     def textMessageReceived(self, message: str, /) -> Deferred[None] | None:
         """Hands a message over, or keeps it; the next one waits until it is taken."""
@@ -330,10 +329,10 @@ class StreamHandler:
             raise TypeError("the handler of a stream returned no coroutine, nor a Deferred: write an async function")
         return running
 
-    def _returned(self, result: object, handlers: set[Deferred[Any]], running: Deferred[Any]) -> None:
-        handlers.discard(running)
+    def _returned(self, result: object, running: Deferred[Any]) -> None:
         stream = self._opened
         transport = stream.transport
+        transport.factory.forgetHandler(running)
         code = CloseCode.NORMAL_CLOSURE
         # The end of another connection is no end of this one.
         if isinstance(result, Failure) and (transport.isOpen or not result.check(WebSocketEnded)):

@@ -278,7 +278,7 @@ async def theServerStops(target: Target) -> None:
     factory = target.server.factory
     stream = await target.begin("/receives")
     await factory.stop()
-    factory.isStopping = False
+    factory._connections.isStopping = False
     await ended(stream)
 
 

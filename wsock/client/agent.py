@@ -120,7 +120,8 @@ class Agent:
             subprotocols=self._subprotocols if subprotocols is None else subprotocols,
         )
         endpoint = endpointFor(self._reactor, factory.url, endpoint, self._trustRoot, self._clientCertificate)
-        factory._attempt = attempt = Attempt(self._reactor, self._settings.openTimeout)
+        attempt = Attempt(self._reactor, self._settings.openTimeout)
+        factory.observe(attempt)
         return attempt.begin(endpoint, factory)
 
     def connect(

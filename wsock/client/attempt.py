@@ -133,7 +133,7 @@ class Attempt:
         if self._result is not None:
             self._finish().callback(application)
 
-    def failed(self, error: BaseException | Failure) -> None:
+    def failed(self, error: BaseException | Failure, transport: WebSocketTransport | None = None) -> None:
         """The connection is not going to be open."""
         if self._result is not None:
             self._finish().errback(error)

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
+from weakref import ref
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ClientFactory
 from twisted.python.failure import Failure
 
 from ..application import Application
-from ..errors import WebSocketDropped
 from ..log import ClassLogger
 from ..request import Request
 from ..sansio import handshake
-from ..sansio.constants import Role
+from ..sansio.constants import CloseCode, Role
 from ..sansio.errors import LocalProtocolError, WebSocketError
 from ..sansio.http import Request as Head
 from ..sansio.url import URL
 from ..sansio.url import parse as parseURL
 from ..settings import Settings
-from ..wire.factory import SOFTWARE, ConnectionFactory, Reactor, withDefault
+from ..wire.factory import SOFTWARE, STOP_SECONDS, Connections, NoResource, Reactor, withDefault
 from ..wire.protocol import WebSocketTransport
-from ..wire.threads import checkingThreads, checksThreads
-from .attempt import Attempt
-from .opening import ClientOpening, applicationFailed
+from .opening import ClientOpening, OpeningObserver, applicationFailed
 
 
-class WebSocketClientFactory(ConnectionFactory, ClientFactory):
+class WebSocketClientFactory(NoResource, ClientFactory):
     """Makes client connections to one URL; for ``connectTCP``, any endpoint, and a ``ClientService``.
 
     It does not add TLS: for a ``wss:`` URL the endpoint does, or use `connect`.
@@ -63,62 +63,139 @@ class WebSocketClientFactory(ConnectionFactory, ClientFactory):
             InvalidURL: not a URL of RFC 6455 section 3.
             LocalProtocolError: another argument that can't be, such as a header in bytes.
         """
-        super().__init__(buildApplication, reactor, settings)
+        self._connections = Connections(buildApplication, reactor, settings, self.log)
+        self.buildApplication = buildApplication
+        self.settings = settings
         self.url = url if isinstance(url, URL) else parseURL(url)
         self.headers = withDefault(headers, "User-Agent", SOFTWARE)
         self.subprotocols = tuple(handshake.check_subprotocols(subprotocols))
-        self._kind = WebSocketTransport
-        if checksThreads(settings):
-            self._kind = checkingThreads(WebSocketTransport)
-        self._attempt: Attempt | None = None
+        self._observer: OpeningObserver = _LoggedOpenings(self)
         # What can't be sent is refused now.
         self.makeRequest()
 
     # What it returns is an IProtocol, and inherits nothing of Twisted's.
     def buildProtocol(self, addr: IAddress | None) -> WebSocketTransport:
         """Returns the protocol for a new connection."""
-        return self._kind(self, self._clock())
+        return self._connections.make(self)
 
     def makeRequest(self) -> Head:
         """Makes the request of one connection, with a key of its own."""
         return handshake.open(self.url, headers=self.headers, subprotocols=self.subprotocols)
 
-    def secondsToOpen(self) -> float | None:
-        """How long the opening handshake may take; None for as long as it takes."""
-        if self._attempt is not None:
-            return self._attempt.secondsLeft()
-        return self.settings.openTimeout
+    @property
+    def connections(self) -> AbstractSet[WebSocketTransport]:
+        """The open connections: a set that can't be changed, and always has those that are open now.
+
+        ``len`` says how many they are. Iterating gives those that are open when it begins, so they may be closed
+        meanwhile.
+        """
+        return self._connections.open
+
+    def stop(self, code: int = CloseCode.GOING_AWAY, reason: str = "", timeout: float = STOP_SECONDS) -> Deferred[None]:
+        """Ends all connections: open ones with a Close, those in their opening handshake without a WebSocket.
+
+        New connections are refused, for good: a factory is stopped once. A second call changes
+        the end only where its timeout is over earlier.
+
+        Args:
+            code: the close code.
+            reason: the Close's reason, at most 123 bytes of UTF-8.
+            timeout: seconds until the connections that are still there are aborted; then the handlers of streams that
+                have not returned are cancelled.
+
+        Returns:
+            a Deferred that fires when all connections are lost. It never fails; cancelling it has no effect on them.
+
+        Raises:
+            LocalProtocolError: a code or a reason that can't travel; a timeout that is no number above 0; another
+                thread, see `Settings.checkThreads`.
+        """
+        return self._connections.stop(code, reason, timeout)
+
+    @property
+    def isStopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self._connections.isStopping
+
+    @property
+    def reactor(self) -> Any:
+        """The reactor of the timers; None before the first connection, where none was given."""
+        return self._connections.reactor
+
+    def useReactor(self, reactor: Any) -> None:
+        """Has the timers on a reactor, where none was given: for tests."""
+        self._connections.use(reactor)
+
+    # For its connections
 
     def makeOpening(self, transport: WebSocketTransport) -> ClientOpening:
         """Makes the opening handshake of a connection."""
-        self.connectionMade(transport)
-        return ClientOpening(transport, self, self._clock())
+        self._connections.begin(transport)
+        return ClientOpening(transport, self, self._connections.clock())
 
-    def openingBegun(self, transport: WebSocketTransport) -> None:
-        """The transport of a connection is there."""
-        if self._attempt is not None:
-            self._attempt.made(transport)
+    def connectionOpened(self, transport: WebSocketTransport) -> None:
+        """A connection is open."""
+        self._connections.opened(transport)
 
-    def openingDone(self, application: Application, isOpen: bool) -> None:
-        """A connection is open, or its application has dropped it already."""
-        if self._attempt is not None:
-            if isOpen:
-                self._attempt.opened(application)
-            else:
-                self._attempt.failed(WebSocketDropped("the application aborted it"))
+    def connectionForgotten(self, transport: WebSocketTransport) -> None:
+        """A connection is lost; nobody has heard of it yet."""
+        self._connections.forget(transport)
+
+    def keepHandler(self, running: Deferred[Any]) -> None:
+        """Has a stream's handler cancelled, if it has not returned when all connections are lost after `stop`."""
+        self._connections.keepHandler(running)
+
+    def forgetHandler(self, running: Deferred[Any]) -> None:
+        """Takes `keepHandler` back."""
+        self._connections.forgetHandler(running)
+
+    def checkStopped(self) -> None:
+        """All who are to hear of the loss of a connection have heard of it."""
+        self._connections.checkStopped()
+
+    def connectionLost(self, transport: WebSocketTransport, aborted: bool, note: Any) -> None:
+        """The application of a connection has heard of its loss."""
 
     def applicationFailed(self, failure: Failure) -> None:
         """The application of a connection failed, and that was logged: when it has just opened, it has not opened."""
-        if self._attempt is not None:
-            self._attempt.failed(applicationFailed(failure.value))
+        self._observer.failed(applicationFailed(failure.value))
 
-    def openingFailed(self, transport: WebSocketTransport, error: BaseException) -> None:
-        """A connection was never open."""
-        if self._attempt is not None:
-            self._attempt.failed(error)
-        elif isinstance(error, WebSocketError):
-            # Who made the factory hears of it by `connectionLost`, if the application had begun.
-            told = self.log.error if isinstance(error, LocalProtocolError) else self.log.info
-            told("{url} not opened: {error}", url=repr(self.url), error=str(error))
+    def observe(self, observer: OpeningObserver) -> None:
+        """Has another one hear of the opening handshakes, in place of the log."""
+        self._observer = observer
+
+    @property
+    def observer(self) -> OpeningObserver:
+        """Who hears of the opening handshakes."""
+        return self._observer
+
+
+class _LoggedOpenings:
+    """Hears of the opening handshakes of a factory that no `Attempt` stands behind, and logs those that fail."""
+
+    __slots__ = ("_factory",)
+
+    def __init__(self, factory: WebSocketClientFactory) -> None:
+        self._factory = ref(factory)
+
+    def secondsLeft(self) -> float | None:
+        """How long an opening handshake may take."""
+        factory = self._factory()
+        return None if factory is None else factory.settings.openTimeout
+
+    def made(self, transport: WebSocketTransport) -> None:
+        """A transport is there."""
+
+    def opened(self, application: Application) -> None:
+        """A connection is open."""
+
+    def failed(self, error: BaseException, transport: WebSocketTransport | None = None) -> None:
+        """A connection was never open: whoever made the factory hears of it by ``connectionLost`` at the most."""
+        factory = self._factory()
+        if factory is None or transport is None:
+            return
+        if isinstance(error, WebSocketError):
+            told = factory.log.error if isinstance(error, LocalProtocolError) else factory.log.info
+            told("{url} not opened: {error}", url=repr(factory.url), error=str(error))
         else:
             transport.logFailure(Failure(error), "buildApplication")

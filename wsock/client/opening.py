@@ -52,28 +52,40 @@ _SPEAKS_TLS: Final = "the server speaks TLS on this port: write wss:// in the UR
 _MAX_BODY_BYTES: Final = 65536
 
 
+class OpeningObserver(Protocol):
+    """Who hears of an opening handshake: the attempt of a call of `connect`, or the log."""
+
+    def secondsLeft(self) -> float | None:
+        """How long the opening handshake may take; None for as long as it takes."""
+
+    def made(self, transport: WebSocketTransport) -> None:
+        """The transport of a connection is there; it may be aborted at once."""
+
+    def opened(self, application: Application) -> None:
+        """A connection is open."""
+
+    def failed(self, error: BaseException, transport: WebSocketTransport | None = None) -> None:
+        """A connection was never open; or its application failed, and that was logged: then without ``transport``."""
+
+
 class ClientPolicy(Protocol):
     """The factory, as the opening handshakes of its connections need it."""
 
     settings: Settings
     url: URL
-    isStopping: bool
+
+    @property
+    def isStopping(self) -> bool:
+        """Whether no connection is accepted any more."""
+
     buildApplication: Any
 
     def makeRequest(self) -> RequestHead:
         """Makes the request, with a key of its own."""
 
-    def secondsToOpen(self) -> float | None:
-        """How long the opening handshake may take; None for as long as it takes."""
-
-    def openingBegun(self, transport: WebSocketTransport) -> None:
-        """The transport of a connection is there; it may be aborted at once."""
-
-    def openingDone(self, application: Application, isOpen: bool) -> None:
-        """A connection is open, or its application has dropped it already."""
-
-    def openingFailed(self, transport: WebSocketTransport, error: BaseException) -> None:
-        """A connection was never open."""
+    @property
+    def observer(self) -> OpeningObserver:
+        """Who hears of the opening handshake."""
 
 
 class ClientOpening:
@@ -125,14 +137,14 @@ class ClientOpening:
         if policy.isStopping:
             transport.openingEnded(gently=False)
             return
-        policy.openingBegun(transport)
+        policy.observer.made(transport)
         if not transport.isOpening():
             return
         if policy.url.secure and not ISSLTransport.providedBy(transport.transport):
             # The request has what is to be kept secret: cookies, and tokens.
             self._fail(LocalProtocolError("a wss: URL wants a transport with TLS, and this one has none"))
             return
-        seconds = policy.secondsToOpen()
+        seconds = policy.observer.secondsLeft()
         if seconds is not None:
             self._timer.start(seconds, self._timedOut)
         self._head = policy.makeRequest()
@@ -242,11 +254,18 @@ class ClientOpening:
         transport.openingDone(
             {"negotiationFinished": application.negotiationFinished},
             pending=started,
-            last=partial(self._policy.openingDone, application),
+            last=partial(self._opened, application),
             extensions=agreement.extensions,
             subprotocol=agreement.subprotocol,
             unread=unread,
         )
+
+    def _opened(self, application: Application, isOpen: bool) -> None:
+        observer = self._policy.observer
+        if isOpen:
+            observer.opened(application)
+        else:
+            observer.failed(WebSocketDropped("the application aborted it"))
 
     # The end
 
@@ -302,7 +321,7 @@ class ClientOpening:
             self._failureTold = True
             # The error that is told holds the frames that it is thrown into: we keep a copy.
             self._note(again(failure))
-            self._policy.openingFailed(self._transport, failure)
+            self._policy.observer.failed(failure, self._transport)
 
     def aborted(self) -> None:
         """The connection was aborted."""

@@ -64,8 +64,7 @@ class Connection:
         failed: what the peer did wrong, or None.
         lost: whether `lose` was called.
         extensions: what the opening handshake agreed on.
-        messages_sent: how many messages `send_text` and `send_binary` made frames of. A host that sends a frame which
-            it made once for many connections adds 1 to that of each.
+        messages_sent: how many messages `send_text` and `send_binary` made frames of, or `send_shared` counted.
         peer_closed_first: whether the peer's Close was read before there was one of ours.
     """
 
@@ -294,6 +293,17 @@ class Connection:
             return []
         self.messages_sent += 1
         return self._frame(BINARY, payload)
+
+    def send_shared(self) -> bool:
+        """Counts a message whose frame the host made once for many connections, and is about to send.
+
+        Returns:
+            False, and nothing is to be sent, if the connection is not open any more.
+        """
+        if not self.is_open:
+            return False
+        self.messages_sent += 1
+        return True
 
     def send_ping(self, payload: object = b"") -> list[bytes]:
         """A Ping, which the peer answers with the same payload (RFC 6455 section 5.5.2).

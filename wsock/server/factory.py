@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from collections.abc import Set as AbstractSet
+from typing import Any, Final
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IAddress,
     IProtocolFactory,
     IProtocolNegotiationFactory,
 )
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..application import BuildApplication
 from ..arguments import checkCallback, checkFallback
 from ..log import CAUGHT, ClassLogger
 from ..sansio import handshake
-from ..sansio.constants import Role
+from ..sansio.constants import CloseCode, Role
 from ..sansio.handshake import Opening
 from ..sansio.http import Request as RequestHead
 from ..sansio.http import check_fields
 from ..settings import Settings, checkNumber
 from ..summary import Summary
-from ..wire.factory import SOFTWARE, ConnectionFactory, Reactor, withDefault
+from ..wire.factory import SOFTWARE, STOP_SECONDS, Connections, NoResource, Reactor, withDefault
 from ..wire.inbox import asDeferred
 from ..wire.protocol import WebSocketTransport
-from ..wire.threads import checkingThreads, checksThreads
 from . import refusal
 from .access import AccessNote, AccessRecord, makeRecord
 from .opening import Fallback, ServerOpening
@@ -41,7 +43,7 @@ _SAMPLE_OPENING: Final = Opening(RequestHead(b""), "", [], [], None, "")
 
 
 @implementer(IProtocolFactory, IProtocolNegotiationFactory)
-class WebSocketServerFactory(ConnectionFactory):
+class WebSocketServerFactory(NoResource):
     """Makes server connections; for ``listenTCP``, any endpoint, and whatever takes a Twisted factory.
 
     Attributes:
@@ -86,7 +88,9 @@ class WebSocketServerFactory(ConnectionFactory):
         Raises:
             LocalProtocolError: an argument that can't be, such as an origin with a path, or a header in bytes.
         """
-        super().__init__(buildApplication, reactor, settings)
+        self._connections = Connections(buildApplication, reactor, settings, self.log)
+        self.buildApplication = buildApplication
+        self.settings = settings
         # Copies: some give their items only once, and others may change after they were checked.
         if isinstance(allowedOrigins, Iterable) and not isinstance(allowedOrigins, (str, bytes)):
             allowedOrigins = tuple(allowedOrigins)
@@ -108,13 +112,10 @@ class WebSocketServerFactory(ConnectionFactory):
         self.accessLog = accessLog
         self._refusals: Summary | None = None
         self._tlsFailures: Summary | None = None
-        self._kind = WebSocketTransport
-        if checksThreads(settings):
-            self._kind = checkingThreads(WebSocketTransport)
 
     def buildProtocol(self, addr: IAddress | None) -> WebSocketTransport:
         """Returns the protocol for a new connection."""
-        return self._kind(self, self._clock())
+        return self._connections.make(self)
 
     def acceptableProtocols(self) -> list[bytes]:
         """What TLS agrees to speak: browsers offer HTTP/1.1 for a WebSocket, and no answer is an alert (RFC 7301)."""
@@ -136,27 +137,92 @@ class WebSocketServerFactory(ConnectionFactory):
     def logRefusal(self, request: str, peer: str, status: int, why: str) -> None:
         """Logs a refusal, if it is not one of very many."""
         if self._refusals is None:
-            self._refusals = Summary(self._clock(), self.log, _REFUSED, _REFUSED_MORE)
+            self._refusals = Summary(self._connections.clock(), self.log, _REFUSED, _REFUSED_MORE)
         self._refusals.add(request=request, peer=peer, status=status, why=why)
 
     def logTLSFailure(self, peer: str, why: str) -> None:
         """Logs a failed TLS handshake, if it is not one of very many."""
         if self._tlsFailures is None:
-            self._tlsFailures = Summary(self._clock(), self.log, _TLS_FAILED, _TLS_FAILED_MORE)
+            self._tlsFailures = Summary(self._connections.clock(), self.log, _TLS_FAILED, _TLS_FAILED_MORE)
         self._tlsFailures.add(peer=peer, why=why)
 
     def checkStopped(self) -> None:
         """All who are to hear of the loss of a connection have heard of it."""
-        if self.isStopping and not self._wires:
+        if self.isStopping and not self._connections:
             for summary in (self._refusals, self._tlsFailures):
                 if summary is not None:
                     summary.close()
-        super().checkStopped()
+        self._connections.checkStopped()
+
+    @property
+    def connections(self) -> AbstractSet[WebSocketTransport]:
+        """The open connections: a set that can't be changed, and always has those that are open now.
+
+        ``len`` says how many they are. Iterating gives those that are open when it begins, so they may be closed
+        meanwhile.
+        """
+        return self._connections.open
+
+    def stop(self, code: int = CloseCode.GOING_AWAY, reason: str = "", timeout: float = STOP_SECONDS) -> Deferred[None]:
+        """Ends all connections: open ones with a Close, those in their opening handshake without a WebSocket.
+
+        New connections are refused, for good: a factory is stopped once. Stop listening first. A second call changes
+        the end only where its timeout is over earlier.
+
+        Args:
+            code: the close code.
+            reason: the Close's reason, at most 123 bytes of UTF-8.
+            timeout: seconds until the connections that are still there are aborted; then the handlers of streams that
+                have not returned are cancelled.
+
+        Returns:
+            a Deferred that fires when all connections are lost. It never fails; cancelling it has no effect on them.
+
+        Raises:
+            LocalProtocolError: a code or a reason that can't travel; a timeout that is no number above 0; another
+                thread, see `Settings.checkThreads`.
+        """
+        return self._connections.stop(code, reason, timeout)
+
+    @property
+    def isStopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self._connections.isStopping
+
+    @property
+    def reactor(self) -> Any:
+        """The reactor of the timers; None before the first connection, where none was given."""
+        return self._connections.reactor
+
+    def useReactor(self, reactor: Any) -> None:
+        """Has the timers on a reactor, where none was given: for tests."""
+        self._connections.use(reactor)
+
+    # For its connections
 
     def makeOpening(self, transport: WebSocketTransport) -> ServerOpening:
         """Makes the opening handshake of a connection."""
-        self.connectionMade(transport)
-        return ServerOpening(transport, self, self._clock())
+        self._connections.begin(transport)
+        return ServerOpening(transport, self, self._connections.clock())
+
+    def connectionOpened(self, transport: WebSocketTransport) -> None:
+        """A connection is open."""
+        self._connections.opened(transport)
+
+    def connectionForgotten(self, transport: WebSocketTransport) -> None:
+        """A connection is lost; nobody has heard of it yet."""
+        self._connections.forget(transport)
+
+    def keepHandler(self, running: Deferred[Any]) -> None:
+        """Has a stream's handler cancelled, if it has not returned when all connections are lost after `stop`."""
+        self._connections.keepHandler(running)
+
+    def forgetHandler(self, running: Deferred[Any]) -> None:
+        """Takes `keepHandler` back."""
+        self._connections.forgetHandler(running)
+
+    def applicationFailed(self, failure: Failure) -> None:
+        """The application of a connection failed, and that was logged."""
 
     def countUnfinished(self, difference: int) -> int:
         """So many bytes more are held of heads that have not ended; returns how many all connections hold now."""
@@ -168,7 +234,7 @@ class WebSocketServerFactory(ConnectionFactory):
         if self.isStopping:
             return refusal.STOPS
         limit = self.maxConnections
-        if limit is not None and len(self._open) >= limit:
+        if limit is not None and len(self._connections.open) >= limit:
             return f"as many connections are open as may be, {limit} (maxConnections)"
         return None
 
@@ -179,7 +245,7 @@ class WebSocketServerFactory(ConnectionFactory):
             # Not one of those that are of no use: a look whether a port is open connects, and says nothing.
             return
         try:
-            result = accessLog(makeRecord(transport, note, self._clock().seconds(), aborted))
+            result = accessLog(makeRecord(transport, note, self._connections.clock().seconds(), aborted))
             pending = None if result is None else asDeferred(result)
         except CAUGHT:
             self.log.failure("accessLog failed")

@@ -63,7 +63,10 @@ class ServerPolicy(Policy, Protocol):
     """The factory, as the opening handshakes of its connections need it."""
 
     settings: Settings
-    isStopping: bool
+
+    @property
+    def isStopping(self) -> bool:
+        """Whether no connection is accepted any more."""
 
     @property
     def accessLog(self) -> Callable[[Any], object] | None:

@@ -14,8 +14,9 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from wsock import WebSocketClientFactory, WebSocketServerFactory
+
 from ..sansio.errors import wrong_type
-from ..wire.factory import ConnectionFactory
 from .transport import BUFFER, ROUNDS, MemoryTransport, Network, checkLimits, networkOf
 
 
@@ -48,17 +49,17 @@ def _clockOf(clock: Clock | None, *sides: object) -> Clock:
     """The clock of a connection: the one given, or that of a factory, or a new one; factories without one get it."""
     if clock is not None and not isinstance(clock, Clock):
         raise wrong_type("clock", "a twisted.internet.task.Clock", clock, "nothing in memory needs a reactor")
-    factories = [side for side in sides if isinstance(side, ConnectionFactory)]
+    factories = [side for side in sides if isinstance(side, (WebSocketServerFactory, WebSocketClientFactory))]
     for factory in factories:
-        if clock is None and isinstance(factory._reactor, Clock):
-            clock = factory._reactor
+        if clock is None and isinstance(factory.reactor, Clock):
+            clock = factory.reactor
     clock = Clock() if clock is None else clock
     for factory in factories:
-        if factory._reactor is None:
+        if factory.reactor is None:
             # Else it would look for the real reactor at its first connection.
-            factory._reactor = clock
-        elif factory._reactor is not clock:
-            raise ValueError(f"the factory has another reactor, {factory._reactor!r}: its timers would never be due")
+            factory.useReactor(clock)
+        elif factory.reactor is not clock:
+            raise ValueError(f"the factory has another reactor, {factory.reactor!r}: its timers would never be due")
     return clock
 
 

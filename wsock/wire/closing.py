@@ -75,6 +75,11 @@ class Closing:
         self._discarded = 0
         self._maxDiscarded = max(MAX_DISCARDED_BYTES, settings.maxMessageSize or 0)
 
+    def giveUp(self, reason: str) -> None:
+        """Aborts the connection, because of the peer."""
+        self.abortReason = reason
+        self._abort()
+
     def stop(self) -> None:
         """The transport is lost or aborted: nothing is to be waited for."""
         self.timer.stop()

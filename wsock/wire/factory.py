@@ -1,4 +1,4 @@
-"""What the factories of both roles share: the connections they hold, and how these are ended together."""
+"""The connections that a factory of either role holds, and how they are ended together."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ from typing import Any, Final, NoReturn, Protocol, TypeAlias
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.python.failure import Failure
 
-from .. import __version__
 from ..arguments import checkBuildApplication, checkReactor, checkSettings, checkStop
-from ..log import ClassLogger
 from ..request import Request
-from ..sansio.constants import DEFAULT_MAX_MESSAGE_SIZE, CloseCode
+from ..sansio.constants import DEFAULT_MAX_MESSAGE_SIZE
 from ..sansio.errors import LocalProtocolError
 from ..sansio.http import check_fields
 from ..settings import Settings
-from .protocol import WebSocketTransport
-from .threads import checkThread, threadOf
+from ..version import __version__
+from .protocol import Home, WebSocketTransport
+from .threads import checkingThreads, checksThreads, checkThread, threadOf
 
 #: What a server's 101 and a client's request say of themselves, where nobody says otherwise.
 SOFTWARE: Final = f"wsock/{__version__}"
@@ -117,35 +115,12 @@ class _Open(AbstractSet[WebSocketTransport]):
         return f"<the open connections: {len(self)}>"
 
 
-class ConnectionFactory:
-    """Holds the connections that it made.
-
-    Attributes:
-        settings: limits and timers.
-    """
+class NoResource:
+    """Tells ``twisted.web`` that a factory is no resource, where a program takes it for one."""
 
     noisy = False
-    log = ClassLogger()
     #: Set by ``Resource.putChild``, which is to fail there, and not at each request.
     server = _NoResource()
-
-    def __init__(self, buildApplication: Callable[[Request], Any], reactor: Reactor | None, settings: Settings) -> None:
-        checkBuildApplication(buildApplication)
-        checkSettings(settings)
-        if reactor is not None:
-            checkReactor(reactor)
-        self.buildApplication = buildApplication
-        keepHeap(settings.maxMessageSize)
-        self.settings = settings
-        self._reactor: Any = reactor
-        self._wires: set[WebSocketTransport] = set()
-        self._open: set[WebSocketTransport] = set()
-        self._connections = _Open(self._open)
-        #: Handlers of streams: one may outlive its connection, but not the factory's end.
-        self.handlers: set[Deferred[Any]] = set()
-        self.isStopping = False
-        self._stopped: list[Deferred[None]] = []
-        self._graceEnd: IDelayedCall | None = None
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -155,53 +130,105 @@ class ConnectionFactory:
 
     @property
     def isLeaf(self) -> bool:
-        """What ``Site`` asks of its root at each request: it has to be a resource, and we are none."""
+        """The attribute that ``Site`` asks its root for at each request: it has to be a resource, and we are none."""
         raise AttributeError(_NO_RESOURCE)
 
-    @property
-    def connections(self) -> AbstractSet[WebSocketTransport]:
-        """The open connections: a set that can't be changed, and always has those that are open now.
 
-        ``len`` says how many they are. Iterating gives those that are open when it begins, so they may be closed
-        meanwhile.
+class Connections:
+    """The connections of one factory, from their beginning to their loss, and how they are ended together.
+
+    Attributes:
+        open: a live view of those that are open.
+        isStopping: whether `stop` was called: no connection is accepted any more.
+        reactor: for the timers; None until it is needed, where none was given.
+    """
+
+    def __init__(
+        self, buildApplication: Callable[[Request], Any], reactor: Reactor | None, settings: Settings, log: Any
+    ) -> None:
+        """Args:
+        buildApplication: to be checked, as all the others.
+        reactor: for the timers.
+        settings: limits and timers.
+        log: the factory's.
         """
-        return self._connections
+        checkBuildApplication(buildApplication)
+        checkSettings(settings)
+        if reactor is not None:
+            checkReactor(reactor)
+        keepHeap(settings.maxMessageSize)
+        self.isStopping = False
+        self.reactor: Any = reactor
+        self._log = log
+        self._kind = checkingThreads(WebSocketTransport) if checksThreads(settings) else WebSocketTransport
+        self._all: set[WebSocketTransport] = set()
+        self._open: set[WebSocketTransport] = set()
+        self.open = _Open(self._open)
+        #: Handlers of streams: one may outlive its connection, but not the factory's end.
+        self._handlers: set[Deferred[Any]] = set()
+        self._stopped: list[Deferred[None]] = []
+        self._graceEnd: IDelayedCall | None = None
 
-    def stop(self, code: int = CloseCode.GOING_AWAY, reason: str = "", timeout: float = STOP_SECONDS) -> Deferred[None]:
-        """Ends all connections: open ones with a Close, those in their opening handshake without a WebSocket.
+    def __len__(self) -> int:
+        return len(self._all)
 
-        New connections are refused, for good: a factory is stopped once. Stop listening first. A second call changes
-        the end only where its timeout is over earlier.
+    def clock(self) -> Any:
+        """Returns the reactor, by default the global one."""
+        if self.reactor is None:
+            from twisted.internet import reactor
 
-        Args:
-            code: the close code.
-            reason: the Close's reason, at most 123 bytes of UTF-8.
-            timeout: seconds until the connections that are still there are aborted; then the handlers of streams that
-                have not returned are cancelled.
+            self.reactor = reactor
+        return self.reactor
 
-        Returns:
-            a Deferred that fires when all connections are lost. It never fails; cancelling it has no effect on them.
+    def use(self, reactor: Any) -> None:
+        """Takes a reactor, where none was given."""
+        self.reactor = reactor
 
-        Raises:
-            LocalProtocolError: a code or a reason that can't travel; a timeout that is no number above 0; another
-                thread, see `Settings.checkThreads`.
-        """
+    def make(self, factory: Home) -> WebSocketTransport:
+        """Makes a connection of a factory."""
+        return self._kind(factory, self.clock())
+
+    def begin(self, transport: WebSocketTransport) -> None:
+        """A connection begins its opening handshake."""
+        if not self.isStopping:
+            # Later ones are refused in any case: they must not hold up those who wait for the end.
+            self._all.add(transport)
+
+    def opened(self, transport: WebSocketTransport) -> None:
+        """A connection is open."""
+        self._open.add(transport)
+
+    def forget(self, transport: WebSocketTransport) -> None:
+        """A connection is lost."""
+        self._all.discard(transport)
+        self._open.discard(transport)
+
+    def keepHandler(self, running: Deferred[Any]) -> None:
+        """Has a stream's handler cancelled, if it has not returned when all connections are lost after `stop`."""
+        self._handlers.add(running)
+
+    def forgetHandler(self, running: Deferred[Any]) -> None:
+        """Takes `keepHandler` back."""
+        self._handlers.discard(running)
+
+    def stop(self, code: int, reason: str, timeout: float) -> Deferred[None]:
+        """Ends all connections; as the factories' ``stop``."""
         checkStop(code, reason, timeout)
-        if self._wires:
-            checkThread(threadOf(next(iter(self._wires))), "factory.stop")
+        if self._all:
+            checkThread(threadOf(next(iter(self._all))), "factory.stop")
         self.isStopping = True
         stopped: Deferred[None] = Deferred()
         self._stopped.append(stopped)
-        for wire in list(self._wires):
-            wire.factoryStops(code, reason)
-        if self._wires:
+        for transport in list(self._all):
+            transport.factoryStops(code, reason)
+        if self._all:
             self._abortIn(timeout)
         self.checkStopped()
         return stopped
 
     def _abortIn(self, seconds: float) -> None:
-        """Sees to it that what is left is aborted then, or earlier."""
-        clock = self._clock()
+        """Sees to it that the connections that are left are aborted then, or earlier."""
+        clock = self.clock()
         if self._graceEnd is not None:
             if self._graceEnd.getTime() <= clock.seconds() + seconds:
                 return
@@ -210,51 +237,24 @@ class ConnectionFactory:
 
     def _abortAll(self) -> None:
         self._graceEnd = None
-        for wire in list(self._wires):
-            wire.abortConnection()
+        for transport in list(self._all):
+            transport.abortConnection()
 
     def checkStopped(self) -> None:
-        """All who are to hear of the loss of a connection have heard of it."""
-        if self.isStopping and not self._wires:
-            if self._graceEnd is not None:
-                self._graceEnd.cancel()
-                self._graceEnd = None
-            # Each once: it may still be cleaning up when the next connection is lost.
-            handlers, self.handlers = self.handlers, set()
-            for handler in list(handlers):
-                try:
-                    handler.cancel()
-                except Exception:
-                    # Its canceller is not ours to trust; the others have no part in it.
-                    self.log.failure("a stream's handler failed to cancel")
-            stopped, self._stopped = self._stopped, []
-            for deferred in stopped:
-                deferred.callback(None)
-
-    def connectionMade(self, transport: WebSocketTransport) -> None:
-        """A connection begins its opening handshake."""
-        if not self.isStopping:
-            # Later ones are refused in any case: they must not hold up those who wait for the end.
-            self._wires.add(transport)
-
-    def connectionOpened(self, transport: WebSocketTransport) -> None:
-        """A connection is open."""
-        self._open.add(transport)
-
-    def applicationFailed(self, failure: Failure) -> None:
-        """The application of a connection failed, and that was logged."""
-
-    def connectionLost(self, transport: WebSocketTransport, aborted: bool, note: Any) -> None:
-        """The application of a connection has heard of its loss."""
-
-    def connectionForgotten(self, transport: WebSocketTransport) -> None:
-        """A connection is lost."""
-        self._wires.discard(transport)
-        self._open.discard(transport)
-
-    def _clock(self) -> Any:
-        if self._reactor is None:
-            from twisted.internet import reactor
-
-            self._reactor = reactor
-        return self._reactor
+        """A connection is lost, and all who are to hear of that have heard of it: it may be the last."""
+        if not self.isStopping or self._all:
+            return
+        if self._graceEnd is not None:
+            self._graceEnd.cancel()
+            self._graceEnd = None
+        # Each once: it may still be cleaning up when the next connection is lost.
+        handlers, self._handlers = self._handlers, set()
+        for handler in list(handlers):
+            try:
+                handler.cancel()
+            except Exception:
+                # Its canceller is not ours to trust; the others have no part in it.
+                self._log.failure("a stream's handler failed to cancel")
+        stopped, self._stopped = self._stopped, []
+        for deferred in stopped:
+            deferred.callback(None)

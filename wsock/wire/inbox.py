@@ -632,6 +632,10 @@ class Inbox:
         self._countDiscarded(self._events or ())
         self._events = None
 
+    def countDiscarded(self) -> None:
+        """A message was delivered that nobody receives."""
+        self.discarded += 1
+
     def _countDiscarded(self, events: Iterable[Event]) -> None:
         for event in events:
             if isinstance(event, (BinaryReceived, TextReceived)):

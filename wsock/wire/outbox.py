@@ -352,6 +352,10 @@ class Outgoing:
         self.size = sum(map(len, self._begun))
         return dropped
 
+    def overflow(self, messages: int) -> None:
+        """Drops all that has not begun to leave, and so many messages that were not taken; counts them."""
+        self.dropped += messages + self.dropQueue()
+
     def _dropOldest(self) -> None:
         """Drops the oldest messages that have not begun to leave, until no more waits than may be."""
         queue = self._queue

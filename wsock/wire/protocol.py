@@ -188,6 +188,10 @@ class _NotOpen:
             raise LocalProtocolError("the payload of a Ping or Pong has at most 125 bytes")
         return []
 
+    def send_shared(self) -> bool:
+        """Nothing can be sent."""
+        return False
+
     def lose(self) -> None:
         """Nothing can be sent in any case."""
 
@@ -570,11 +574,9 @@ class WebSocketTransport:
             how many older messages were dropped for it; -1 if the connection was closed in its place, and None if it
             can't be sent any more.
         """
-        core = self._core
-        if not core.is_open:
+        if not self._core.send_shared():
             self._sendsIgnored += 1
             return None
-        core.messages_sent += 1
         outbox = self._outbox
         before = outbox.dropped
         if not outbox.write(frame):
@@ -675,7 +677,7 @@ class WebSocketTransport:
         if self._inbox is None:
             self._discarded += 1
         else:
-            self._inbox.discarded += 1
+            self._inbox.countDiscarded()
 
     # Backpressure
 
@@ -853,7 +855,7 @@ class WebSocketTransport:
 
     def _overflow(self, messages: int = 1) -> None:
         """More is unsent than may be: messages that have not begun to leave are dropped, and the peer is told why."""
-        self._outbox.dropped += messages + self._outbox.dropQueue()
+        self._outbox.overflow(messages)
         self.loseConnection(CloseCode.TRY_AGAIN_LATER, "too much unsent")
 
     def _tlsEnded(self) -> None:
@@ -1076,8 +1078,7 @@ class WebSocketTransport:
 
     def keepaliveTimedOut(self, seconds: float) -> None:
         """The peer gave no sign of life."""
-        self._beginClosing().abortReason = f"no sign of life for {seconds} s after it was asked"
-        self.abortConnection()
+        self._beginClosing().giveUp(f"no sign of life for {seconds} s after it was asked")
 
     def guardActive(self) -> bool:
         """Whether another hand's closing of the transport would be noticed by nobody else."""
