@@ -48,6 +48,9 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
     from .server.access import AccessRecord as AccessRecord
     from .server.factory import WebSocketServerFactory as WebSocketServerFactory
     from .server.opening import WebSocketServerProtocol as WebSocketServerProtocol
+    from .server.serve import Server as Server
+    from .server.serve import serve as serve
+    from .server.service import WebSocketServerService as WebSocketServerService
     from .settings import Settings as Settings
     from .stream import StreamHandler as StreamHandler
     from .stream import WebSocketStream as WebSocketStream
@@ -83,6 +86,7 @@ _HOMES = {
     "RemoteProtocolError": "wsock.sansio.errors",
     "Request": "wsock.request",
     "Response": "wsock.request",
+    "Server": "wsock.server.serve",
     "Settings": "wsock.settings",
     "StreamHandler": "wsock.stream",
     "WebSocketClientFactory": "wsock.client.factory",
@@ -94,10 +98,12 @@ _HOMES = {
     "WebSocketProtocol": "wsock.application",
     "WebSocketServerFactory": "wsock.server.factory",
     "WebSocketServerProtocol": "wsock.server.opening",
+    "WebSocketServerService": "wsock.server.service",
     "WebSocketStream": "wsock.stream",
     "WireProtocol": "wsock.wire.protocol",
     "connect": "wsock.client.agent",
     "connectProtocol": "wsock.client.agent",
+    "serve": "wsock.server.serve",
     "streamApplication": "wsock.stream",
 }
 
