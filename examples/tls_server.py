@@ -4,11 +4,10 @@ import sys
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.task import react
 from twisted.python.log import startLogging
 
-from wsock import WebSocketProtocol, WebSocketServerFactory
+from wsock import WebSocketProtocol, serve
 
 
 class Echo(WebSocketProtocol):
@@ -21,12 +20,9 @@ class Echo(WebSocketProtocol):
 
 async def main(reactor: Any, key: str, certificate: str, port: str = "8443", host: str = "127.0.0.1") -> None:
     startLogging(sys.stderr, setStdout=False)  # it tells who is refused, and why
-    factory = WebSocketServerFactory(lambda request: Echo())
     tls = f"privateKey={key}:certKey={certificate}"
-    endpoint = serverFromString(reactor, f"ssl:{port}:interface={host}:backlog=4096:{tls}")
-    listening = await endpoint.listen(factory)
-    reactor.addSystemEventTrigger("before", "shutdown", factory.stop)
-    print(f"wss://{host}:{listening.getHost().port}/", flush=True)
+    server = await serve(reactor, f"ssl:{port}:interface={host}:{tls}", lambda request: Echo())
+    print(server.url, flush=True)
     await Deferred()  # until Control-C, or SIGTERM
 
 

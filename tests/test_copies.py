@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 
 import wsock
 import wsock.sansio
@@ -203,6 +204,8 @@ async def noHandler(stream: Any) -> None:
 REFUSED: dict[type, tuple[Callable[[], Any], str]] = {
     wsock.Request: (lambda: wsock.Request(Request(HEAD), None), "its headers"),
     wsock.WebSocketTransport: (lambda: server().buildProtocol(None), "sendFromThread"),
+    wsock.Server: (lambda: started(), "in each process"),
+    wsock.WebSocketServerService: (lambda: wsock.WebSocketServerService(8080, server()), "in each process"),
     wsock.Agent: (lambda: wsock.Agent(Clock()), "in each process"),
     wsock.WebSocketServerFactory: (lambda: server(), "in each process"),
     wsock.WebSocketClientFactory: (lambda: client(), "in each process"),
@@ -210,6 +213,13 @@ REFUSED: dict[type, tuple[Callable[[], Any], str]] = {
     wsock.StreamHandler: (lambda: wsock.StreamHandler(noHandler), "make one for each connection"),
     wsock.Group: (wsock.Group, "make another one"),
 }
+
+
+def started() -> Any:
+    servers: list[Any] = []
+    wsock.serve(MemoryReactorClock(), 8080, lambda request: wsock.WebSocketProtocol()).addCallback(servers.append)
+    return servers[0]
+
 
 #: Classes of which nothing is promised: an application is its writer's, and the doubles of tests stay in their test.
 OTHERS: set[type] = {

@@ -185,7 +185,7 @@ def test_echo_server(start: Start, number: int) -> None:
 
 def test_echo_server_on_a_given_host(start: Start) -> None:
     server = start("echo_server.py", 0, "localhost")
-    assert server.url.startswith("ws://localhost:")
+    assert server.url.startswith("ws://127.0.0.1:")
     with talk(server.url) as client:
         client.send("Hello")
         assert client.recv(PATIENCE) == "Hello"
@@ -345,9 +345,15 @@ def test_readme(start: Start, tmp_path: Path) -> None:
     assert served.process.stdout is not None
     line = next(line for line in served.process.stdout if "refused" in line)
     assert "Origin http://localhost:5173 is not allowed for Host" in line
+    with talk(served.url) as peer:
+        served.end(signal.SIGINT)
+        with pytest.raises(ConnectionClosed) as closed:
+            peer.recv(PATIENCE)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1001
 
 
-@pytest.mark.parametrize("name", [name for name in PROGRAMS if "listen(factory)" in (EXAMPLES / name).read_text()])
+@pytest.mark.parametrize("name", [name for name in PROGRAMS if "await serve(" in (EXAMPLES / name).read_text()])
 def test_a_page_that_is_refused(start: Start, name: str) -> None:
     """Whoever runs a server hears why a page of another port can't connect."""
     if "accessLog" in (EXAMPLES / name).read_text():

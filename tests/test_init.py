@@ -73,6 +73,55 @@ def test_what_it_has() -> None:
         wsock.nonsense  # noqa: B018
 
 
+def test_what_is_public() -> None:
+    """A name that is added, or taken away, is one that somebody has decided on."""
+    assert sorted(wsock._HOMES) == [
+        "Accept",
+        "AccessRecord",
+        "Agent",
+        "Application",
+        "BroadcastResult",
+        "BuildApplication",
+        "Close",
+        "CloseCode",
+        "ConnectionCounters",
+        "ConnectionRejected",
+        "Decision",
+        "Group",
+        "HandshakeError",
+        "Headers",
+        "InvalidPayload",
+        "InvalidRequest",
+        "InvalidResponse",
+        "InvalidURL",
+        "LocalProtocolError",
+        "MessageTooBig",
+        "Refuse",
+        "RemoteProtocolError",
+        "Request",
+        "Response",
+        "Server",
+        "Settings",
+        "StreamHandler",
+        "WebSocketClientFactory",
+        "WebSocketClientProtocol",
+        "WebSocketClosed",
+        "WebSocketDropped",
+        "WebSocketEnded",
+        "WebSocketError",
+        "WebSocketProtocol",
+        "WebSocketServerFactory",
+        "WebSocketServerProtocol",
+        "WebSocketServerService",
+        "WebSocketStream",
+        "WireProtocol",
+        "connect",
+        "connectProtocol",
+        "serve",
+        "streamApplication",
+    ]
+
+
 def test_a_star_import_has_all_of_it() -> None:
     assert run("from wsock import *\nprint(WebSocketProtocol.__name__, implementation)").startswith(
         "WebSocketProtocol "

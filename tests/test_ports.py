@@ -12,7 +12,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 from twisted.protocols.haproxy._parser import HAProxyServerParser
 
-from wsock.service.ports import describeAddress, makeEndpoint, readPort
+from wsock.server.ports import describeAddress, makeEndpoint, readPort
 
 
 def queue(port: str) -> int:

@@ -46,6 +46,9 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
     from .sansio.errors import WebSocketError as WebSocketError
     from .server.access import AccessRecord as AccessRecord
     from .server.factory import WebSocketServerFactory as WebSocketServerFactory
+    from .server.serve import Server as Server
+    from .server.serve import serve as serve
+    from .server.service import WebSocketServerService as WebSocketServerService
     from .settings import Settings as Settings
     from .stream import StreamHandler as StreamHandler
     from .stream import WebSocketStream as WebSocketStream
@@ -81,6 +84,7 @@ _HOMES = {
     "RemoteProtocolError": "wsock.sansio.errors",
     "Request": "wsock.request",
     "Response": "wsock.request",
+    "Server": "wsock.server.serve",
     "Settings": "wsock.settings",
     "StreamHandler": "wsock.stream",
     "WebSocketClientFactory": "wsock.client.factory",
@@ -90,10 +94,12 @@ _HOMES = {
     "WebSocketError": "wsock.sansio.errors",
     "WebSocketProtocol": "wsock.application",
     "WebSocketServerFactory": "wsock.server.factory",
+    "WebSocketServerService": "wsock.server.service",
     "WebSocketStream": "wsock.stream",
     "WebSocketTransport": "wsock.wire.protocol",
     "connect": "wsock.client.agent",
     "connectProtocol": "wsock.client.agent",
+    "serve": "wsock.server.serve",
     "streamApplication": "wsock.stream",
 }
 

@@ -6,10 +6,10 @@ from functools import partial
 from hashlib import sha256
 from typing import Any
 
-from twisted.internet import defer, endpoints, task
+from twisted.internet import defer, task
 from twisted.python.log import startLogging
 
-from wsock import Refuse, Request, StreamHandler, WebSocketServerFactory, WebSocketStream
+from wsock import Refuse, Request, StreamHandler, WebSocketStream, serve
 
 
 async def greet(user: str, stream: WebSocketStream) -> None:
@@ -30,10 +30,9 @@ async def build(reactor: Any, request: Request) -> StreamHandler:
 
 async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
     startLogging(sys.stderr, setStdout=False)  # it tells who is refused, and why
-    factory = WebSocketServerFactory(lambda request: build(reactor, request), allowedOrigins=["https://example.com"])
-    listening = await endpoints.TCP4ServerEndpoint(reactor, int(port), backlog=4096, interface=host).listen(factory)
-    reactor.addSystemEventTrigger("before", "shutdown", factory.stop)
-    print(f"ws://{host}:{listening.getHost().port}/", flush=True)
+    where = f"tcp:{port}:interface={host}"
+    server = await serve(reactor, where, partial(build, reactor), allowedOrigins=["https://example.com"])
+    print(server.url, flush=True)
     await defer.Deferred()  # until Control-C, or SIGTERM
 
 

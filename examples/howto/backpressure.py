@@ -4,11 +4,10 @@ import sys
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import deferLater, react
 from twisted.python.log import startLogging
 
-from wsock import WebSocketEnded, WebSocketProtocol, WebSocketServerFactory
+from wsock import WebSocketEnded, WebSocketProtocol, serve
 
 
 class Numbers(WebSocketProtocol):
@@ -30,10 +29,8 @@ class Numbers(WebSocketProtocol):
 
 async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
     startLogging(sys.stderr, setStdout=False)  # it tells who is refused, and why
-    factory = WebSocketServerFactory(lambda request: Numbers(reactor))
-    listening = await TCP4ServerEndpoint(reactor, int(port), backlog=4096, interface=host).listen(factory)
-    reactor.addSystemEventTrigger("before", "shutdown", factory.stop)
-    print(f"ws://{host}:{listening.getHost().port}/", flush=True)
+    server = await serve(reactor, f"tcp:{port}:interface={host}", lambda request: Numbers(reactor))
+    print(server.url, flush=True)
     await Deferred()  # until Control-C, or SIGTERM
 
 

@@ -4,12 +4,11 @@ import itertools
 import sys
 from typing import Any
 
-from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import LoopingCall, react
 from twisted.logger import Logger
 from twisted.python.log import startLogging
 
-from wsock import Group, Settings, WebSocketProtocol, WebSocketServerFactory
+from wsock import Group, Settings, WebSocketProtocol, serve
 
 log = Logger()
 listeners = Group()
@@ -29,10 +28,9 @@ def tick() -> None:
 
 async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
     startLogging(sys.stderr, setStdout=False)  # it tells who is refused, and why
-    factory = WebSocketServerFactory(lambda request: Listener(), settings=Settings(slowConsumer="drop"))
-    listening = await TCP4ServerEndpoint(reactor, int(port), backlog=4096, interface=host).listen(factory)
-    reactor.addSystemEventTrigger("before", "shutdown", factory.stop)
-    print(f"ws://{host}:{listening.getHost().port}/", flush=True)
+    where = f"tcp:{port}:interface={host}"
+    server = await serve(reactor, where, lambda request: Listener(), settings=Settings(slowConsumer="drop"))
+    print(server.url, flush=True)
     await LoopingCall(tick).start(0.1)  # until Control-C, or SIGTERM
 
 

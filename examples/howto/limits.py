@@ -3,10 +3,10 @@
 import sys
 from typing import Any
 
-from twisted.internet import defer, endpoints, task
+from twisted.internet import defer, task
 from twisted.python.log import startLogging
 
-from wsock import Group, Settings, WebSocketProtocol, WebSocketServerFactory
+from wsock import Group, Settings, WebSocketProtocol, serve
 
 settings = Settings(
     maxMessageSize=1000,  # in bytes; a longer message closes its connection with 1009
@@ -28,10 +28,9 @@ class Guest(WebSocketProtocol):
 
 async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
     startLogging(sys.stderr, setStdout=False)  # it tells who is refused, and why
-    factory = WebSocketServerFactory(lambda request: Guest(), settings=settings, maxConnections=2)
-    listening = await endpoints.TCP4ServerEndpoint(reactor, int(port), backlog=4096, interface=host).listen(factory)
-    reactor.addSystemEventTrigger("before", "shutdown", factory.stop)
-    print(f"ws://{host}:{listening.getHost().port}/", flush=True)
+    where = f"tcp:{port}:interface={host}"
+    server = await serve(reactor, where, lambda request: Guest(), settings=settings, maxConnections=2)
+    print(server.url, flush=True)
     await defer.Deferred()  # until Control-C, or SIGTERM
 
 

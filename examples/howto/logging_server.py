@@ -5,12 +5,11 @@ import sys
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import react
 from twisted.logger import Logger
 from twisted.python.log import startLogging
 
-from wsock import AccessRecord, WebSocketProtocol, WebSocketServerFactory
+from wsock import AccessRecord, WebSocketProtocol, serve
 
 log = Logger()
 
@@ -29,10 +28,8 @@ def tell(record: AccessRecord) -> None:
 
 async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
     startLogging(sys.stderr, setStdout=False)
-    factory = WebSocketServerFactory(lambda request: Echo(), accessLog=tell)
-    listening = await TCP4ServerEndpoint(reactor, int(port), backlog=4096, interface=host).listen(factory)
-    reactor.addSystemEventTrigger("before", "shutdown", factory.stop)
-    print(f"ws://{host}:{listening.getHost().port}/", flush=True)
+    server = await serve(reactor, f"tcp:{port}:interface={host}", lambda request: Echo(), accessLog=tell)
+    print(server.url, flush=True)
     await Deferred()  # until Control-C, or SIGTERM
 
 

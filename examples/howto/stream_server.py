@@ -4,11 +4,10 @@ import sys
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import react
 from twisted.python.log import startLogging
 
-from wsock import Refuse, Request, StreamHandler, WebSocketServerFactory, WebSocketStream
+from wsock import Refuse, Request, StreamHandler, WebSocketStream, serve
 
 
 def build(request: Request) -> StreamHandler:
@@ -29,10 +28,8 @@ async def handle(stream: WebSocketStream) -> None:
 
 async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
     startLogging(sys.stderr, setStdout=False)  # it tells who is refused, and why
-    factory = WebSocketServerFactory(build)
-    listening = await TCP4ServerEndpoint(reactor, int(port), backlog=4096, interface=host).listen(factory)
-    reactor.addSystemEventTrigger("before", "shutdown", factory.stop)
-    print(f"ws://{host}:{listening.getHost().port}/sums", flush=True)
+    server = await serve(reactor, f"tcp:{port}:interface={host}", build)
+    print(f"{server.url}sums", flush=True)
     await Deferred()  # until Control-C, or SIGTERM
 
 

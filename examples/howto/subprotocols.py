@@ -4,10 +4,10 @@ import json
 import sys
 from typing import Any
 
-from twisted.internet import defer, endpoints, task
+from twisted.internet import defer, task
 from twisted.python.log import startLogging
 
-from wsock import Accept, Refuse, Request, WebSocketProtocol, WebSocketServerFactory
+from wsock import Accept, Refuse, Request, WebSocketProtocol, serve
 
 
 class JSONSum(WebSocketProtocol):
@@ -30,10 +30,8 @@ def build(request: Request) -> Accept:
 
 async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
     startLogging(sys.stderr, setStdout=False)  # it tells who is refused, and why
-    factory = WebSocketServerFactory(build)
-    listening = await endpoints.TCP4ServerEndpoint(reactor, int(port), backlog=4096, interface=host).listen(factory)
-    reactor.addSystemEventTrigger("before", "shutdown", factory.stop)
-    print(f"ws://{host}:{listening.getHost().port}/", flush=True)
+    server = await serve(reactor, f"tcp:{port}:interface={host}", build)
+    print(server.url, flush=True)
     await defer.Deferred()  # until Control-C, or SIGTERM
 
 

@@ -204,6 +204,17 @@ async def by_endpoint(reactor: Any) -> None:
     await wsock.connect(reactor, "ws://localhost/", endpoint=UNIXClientEndpoint(reactor, "socket"))
 
 
+async def served(reactor: Any, build: BuildApplication) -> None:
+    server: wsock.Server = await wsock.serve(reactor, 8080, build, settings=wsock.Settings(openTimeout=3))
+    print(server.url, server.port, len(server.connections), server.factory.settings)
+    await server.stop(1012, "back soon", timeout=10)
+    async with await wsock.serve(reactor, TCP4ServerEndpoint(reactor, 0), build, fallback=Site(Resource())) as other:
+        for connection in other.connections:
+            connection.sendTextMessage("Hello")
+    service = wsock.WebSocketServerService("tcp:8080", other.factory)
+    print(service.url, service.port, service.factory.settings)
+
+
 async def callbacks(reactor: Any) -> None:
     plain: Plain = await wsock.connectProtocol(reactor, "ws://localhost/", lambda request: Plain())
     waiting: Waiting = await wsock.connectProtocol(reactor, "ws://localhost/", later)

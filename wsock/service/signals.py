@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
 
 from twisted.logger import Logger
 
-#: Those that end the program, by Twisted's own handlers. SIGBREAK is Control-Break on Windows.
-_ENDING: Final = ("SIGTERM", "SIGINT", "SIGBREAK")
+from ..server.signals import endingSignals, hasSignals
+
 #: Those for which logs are opened again.
 _REOPENING: Final = ("SIGHUP", "SIGUSR1")
 
@@ -48,9 +47,7 @@ class Signals:
 
     def install(self) -> None:
         """Takes the signals over, where the process and its reactor are the main thread's."""
-        from twisted.internet import reactor
-
-        if self._reactor is not reactor or threading.current_thread() is not threading.main_thread():
+        if not hasSignals(self._reactor):
             return
         # Later, a terminal that has hung up is no terminal any more.
         self._onTerminal = any(os.isatty(stream) for stream in (0, 1, 2))
@@ -65,11 +62,8 @@ class Signals:
         self._reactor.callWhenRunning(self._installEnding)
 
     def _installEnding(self) -> None:
-        for name in _ENDING:
-            number = getattr(signal, name, None)
-            # Another's handler, such as the debugger's, stays; and without Twisted's the reactor was not to be ended.
-            if number is not None and getattr(signal.getsignal(number), "__self__", None) is self._reactor:
-                self._take(number, self._endSoon)
+        for number in endingSignals(self._reactor):
+            self._take(number, self._endSoon)
 
     def _take(self, number: signal.Signals, handler: Handler) -> None:
         self._handlers[number] = (signal.getsignal(number), handler)

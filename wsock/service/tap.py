@@ -24,12 +24,13 @@ from ..sansio.errors import LocalProtocolError
 from ..sansio.handshake import check_origins
 from ..sansio.http import split_target
 from ..server.factory import WebSocketServerFactory
+from ..server.listening import Listening
+from ..server.ports import describeAddress, makeEndpoint, readPort
 from ..settings import Settings
 from ..wire.factory import STOP_SECONDS
 from .accesslog import AccessLog
 from .console import consoleResource
 from .health import HEALTH_PATH, Health
-from .ports import describeAddress, makeEndpoint, readPort
 from .routes import KINDS, PageRequest, Pages, QuietSite, Route, Routes
 from .settings import readSetting, settingOptions
 from .signals import Signals
@@ -198,12 +199,10 @@ class ListeningService(Service):
     ) -> None:
         self._reactor = reactor
         self._description = description
-        self._endpoint = endpoint
-        self._site = site
         self._start = start
         #: The path of the URL that is told, where there is a page that is worth a click.
         self._page = page
-        self._listening: Deferred[Any] | None = None
+        self._listening = Listening(reactor, endpoint, site)
         #: Whether a failure is for whoever starts the service, and what it was.
         self._isOpening = False
         self._failure: Failure | None = None
@@ -216,7 +215,7 @@ class ListeningService(Service):
         """
         super().privilegedStartService()
         self._isOpening, self._failure = True, None
-        self._listening = listening = log.callWithContext(_UNTOLD, self._endpoint.listen, self._site)
+        listening = log.callWithContext(_UNTOLD, self._listening.open)
         listening.addCallback(self._listens).addErrback(self._failed)
         self._isOpening = False
         if self._failure is not None:
@@ -242,18 +241,13 @@ class ListeningService(Service):
     def startService(self) -> None:
         """Listens, where that was not done yet."""
         super().startService()
-        if self._listening is None:
+        if not self._listening.isOpening:
             self.privilegedStartService()
 
-    def stopService(self) -> Deferred[None] | None:
+    def stopService(self) -> Deferred[None]:
         """Stops to listen; the Deferred fires when the port is closed."""
         super().stopService()
-        listening, self._listening = self._listening, None
-        if listening is None:
-            return None
-        listening.cancel()
-        # None if it was cancelled; and standard input and output are a connection, and no port.
-        return listening.addCallback(lambda port: port.stopListening() if hasattr(port, "stopListening") else None)
+        return self._listening.close()
 
 
 class WebSocketService(MultiService):

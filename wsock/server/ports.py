@@ -1,4 +1,4 @@
-"""Where the server listens: what `--port` may say, the listen queue, and the URLs that result."""
+"""Where a server listens: how a port may be written, the listen queue, and the URLs that result."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ANYWHERE: Final = ("", "*", "0.0.0.0")  # noqa: S104 - it is what a user may ha
 
 
 def readPort(text: str) -> str:
-    """Returns the endpoint description that ``--port`` means.
+    """Returns the endpoint description that a port means, as a user writes it: a number, or a description.
 
     Raises:
         ValueError: it can't be one; the message says what to write.
@@ -147,18 +147,41 @@ def describeAddress(description: str, port: Any, page: str | None) -> str:
         port: what its ``listen`` gave.
         page: the path of a page to show, or None where there are WebSockets alone.
     """
-    # Standard input and output are a connection, and no port.
-    address = port.getHost() if hasattr(port, "getHost") else None
+    address = addressOf(port)
     if isinstance(address, UNIXAddress) and address.name:
         return printable(f"unix:{os.fsdecode(address.name)}")
+    url = makeURL(address, isSecure(description), "ws" if page is None else "http", page or "/")
+    return printable(description) if url is None else url
+
+
+def addressOf(port: Any) -> Any:
+    """The address of a port; None for standard input and output, which are a connection, and no port."""
+    return port.getHost() if hasattr(port, "getHost") else None
+
+
+def isSecure(description: str) -> bool:
+    """Whether an endpoint description is of one with TLS."""
+    return not {"ssl", "tls"}.isdisjoint(argument.lower() for argument in _split(description)[0])
+
+
+def makeURL(address: object, isSecure: bool, scheme: str = "ws", path: str = "/") -> str | None:
+    """Returns the URL of a port.
+
+    Args:
+        address: the port's.
+        isSecure: whether there is TLS on it.
+        scheme: without the ``s`` of TLS.
+        path: what is there.
+
+    Returns:
+        None for an address that is in no URL, such as that of a UNIX socket.
+    """
     if not isinstance(address, (IPv4Address, IPv6Address)):
-        return printable(description)
-    isSecure = not {"ssl", "tls"}.isdisjoint(argument.lower() for argument in _split(description)[0])
+        return None
     host = address.host
     if host in ("0.0.0.0", "::"):  # noqa: S104 - a port on all addresses is on this one too
         host = "localhost"
     elif ":" in host:
         host = f"[{host}]"
     number = "" if address.port == (443 if isSecure else 80) else f":{address.port}"
-    scheme = "ws" if page is None else "http"
-    return f"{scheme}{'s' if isSecure else ''}://{host}{number}{page or '/'}"
+    return f"{scheme}{'s' if isSecure else ''}://{host}{number}{path}"

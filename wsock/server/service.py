@@ -1,0 +1,94 @@
+"""A server as a service of Twisted's: for .tac files, and programs that are made of services."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+from ..log import ClassLogger
+from ..sansio.errors import wrong_type
+from .factory import WebSocketServerFactory
+from .listening import Listening, ServerEndpoint
+
+
+class WebSocketServerService(Service):
+    """Listens while it runs; when it stops, it closes its port first, then the connections of its factory.
+
+    Attributes:
+        factory: makes the connections, and holds them.
+    """
+
+    _log = ClassLogger()
+
+    def __init__(self, endpoint: ServerEndpoint, factory: WebSocketServerFactory) -> None:
+        """Args:
+        endpoint: where, as `serve` takes it. A port or a description is listened on by the factory's reactor.
+        factory: makes the connections. It is stopped with the service, and so both are started once.
+
+        Raises:
+            LocalProtocolError: no endpoint, or no factory.
+            ValueError: a description that is none; other exceptions are of the endpoint's kind.
+        """
+        if not isinstance(factory, WebSocketServerFactory):
+            raise wrong_type("factory", "a WebSocketServerFactory", factory)
+        self.factory = factory
+        self._listening = Listening(factory._clock(), endpoint, factory)
+        #: Whether a failure is for whoever starts the service, and what it was.
+        self._isStarting = False
+        self._failure: Failure | None = None
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a service can't be copied or pickled, nor can its factory: make one in each process")
+
+    @property
+    def port(self) -> int | None:
+        """The number of its TCP port; None before it listens, and where it has none."""
+        return self._listening.port
+
+    @property
+    def url(self) -> str | None:
+        """Its URL, as `Server.url`; None before it listens, and where it has none."""
+        return self._listening.url
+
+    def privilegedStartService(self) -> None:
+        """Listens, with the rights that the program was started with: twistd gives them up later.
+
+        Raises:
+            Exception: what the endpoint says when it can't listen, such as ``CannotListenError``. What it says later is
+                logged.
+        """
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        self._isStarting = True
+        self._listening.open().addErrback(self._failed)
+        self._isStarting = False
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            failure.raiseException()
+
+    def startService(self) -> None:
+        """Listens, where that was not done yet."""
+        super().startService()  # type: ignore[no-untyped-call]
+        if not self._listening.isOpening:
+            self.privilegedStartService()
+
+    def stopService(self) -> Deferred[None]:
+        """Closes the port, then the connections: each peer is told with 1001, and has 4 seconds.
+
+        Returns:
+            a Deferred that fires when all is closed.
+        """
+        super().stopService()  # type: ignore[no-untyped-call]
+        return Deferred.fromCoroutine(self._end())
+
+    async def _end(self) -> None:
+        await self._listening.close()
+        await self.factory.stop()
+
+    def _failed(self, failure: Failure) -> Any:
+        if self._isStarting:
+            self._failure = failure
+        elif not failure.check(CancelledError):
+            self._log.failure("can't listen", failure)
