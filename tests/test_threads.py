@@ -87,6 +87,8 @@ def test_all_that_an_application_calls_is_looked_at() -> None:
         "getPeerCertificate",
         "logPrefix",
         "makeConnection",
+        "outboxBlocked",
+        "outboxWritable",
         "sendFromThread",
     }
 

@@ -221,7 +221,7 @@ class WebSocketClientProtocol(WireProtocol):
             self._delivering = False
             outgoing.uncork()
         # What waited for the answer has left, as far as the transport takes it.
-        self._transportTook()
+        self.outboxWritable()
 
     def _closeSent(self) -> None:
         if self._phase == OPENING:

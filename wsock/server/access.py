@@ -84,5 +84,5 @@ def makeRecord(wire: WebSocketServerProtocol, seconds: float, aborted: bool) -> 
         connection.messages_received,
         connection.messages_sent - outgoing.dropped,
         wire._bytesReceived,
-        outgoing.handed,
+        outgoing.bytesHandedOver,
     )

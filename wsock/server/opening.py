@@ -248,7 +248,7 @@ class WebSocketServerProtocol(WireProtocol):
         self._delivering = True
         try:
             # First in the queue, so that whatever the application sends from here on leaves after it.
-            outgoing.writeControl([answer])
+            outgoing.writeHTTP([answer])
             self._register()
             callbacks: dict[str, Callable[[], object]] = {
                 "negotiationStarted": partial(application.negotiationStarted, self),
@@ -304,7 +304,7 @@ class WebSocketServerProtocol(WireProtocol):
         self._stopTimer()
         # RFC 9110 §6.6.1: all but 1xx and 5xx MUST have a Date.
         answer = answer.with_default("Date", formatdate(usegmt=True))
-        self._outgoing.writeControl([answer.raw if isForHead else answer.encode()])
+        self._outgoing.writeHTTP([answer.raw if isForHead else answer.encode()])
         self._leave()
 
     def _openingTimedOut(self) -> None:

@@ -29,7 +29,7 @@ from ..sansio.connection import Connection
 from ..sansio.constants import DEFAULT_MAX_MESSAGE_SIZE
 from ..sansio.events import BinaryReceived, Event, PongReceived, TextReceived
 from ..settings import Settings
-from .outbox import Outgoing
+from .outbox import Outbox
 
 #: Before the connection is open: a subclass does the opening handshake.
 OPENING: Final = 0
@@ -109,7 +109,7 @@ class Delivery:
 
     _transport: Any
     _connection: Connection
-    _outgoing: Outgoing
+    _outgoing: Outbox
 
     def __init__(self, reactor: IReactorTime, settings: Settings) -> None:
         self._reactor = reactor
@@ -250,7 +250,7 @@ class Delivery:
             if connection.close_sent is None:
                 self._outgoing.writePongs(replies)
             else:
-                self._outgoing.writeControl(replies)
+                self._outgoing.writeClose(replies)
         if self._phase == OPEN and (connection.close_received is not None or connection.failed is not None):
             self._phase = ENDING
             self._protocolEnded()

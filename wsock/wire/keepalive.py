@@ -176,7 +176,7 @@ class Keepalive(Sending):
             # How long it is going to be is not known.
             self._overdue = True
             return None
-        taken, full = self._outgoing.taken, self._outgoing.paused
+        taken, full = self._outgoing.bytesTaken, self._outgoing.paused
         if self._asked is not None and taken > self._taken and (full or self._wasFull):
             self._life = now
         self._taken, self._wasFull = taken, full

@@ -40,7 +40,7 @@ from ..sansio.constants import CloseCode, Role
 from ..sansio.extensions import Extension
 from .inbox import ABORTED, LOST, OPEN, asDeferred
 from .keepalive import Keepalive
-from .outbox import Outgoing
+from .outbox import Outbox, makeLimits
 from .transports import canHalfClose, forgetTLSEnd, isTLS, lose, lowest, push, stockBelowTLS, tellTLSEnd, tlsBelow
 
 if TYPE_CHECKING:
@@ -139,15 +139,8 @@ class WireProtocol(Keepalive):
             max_empty_fragments=settings.maxEmptyFragments,
             receive_queue=settings.receiveQueue,
         )
-        self._outgoing = Outgoing(
-            transport,
-            self._reactor,
-            settings.highWaterMark,
-            settings.sendLimit,
-            self._transportTook,
-            self._transportBlocked,
-            settings.slowConsumer == "drop",
-        )
+        limits = makeLimits(settings.highWaterMark, settings.sendLimit, settings.slowConsumer == "drop")
+        self._outgoing = Outbox(transport, self._reactor, limits, self)
         if ITCPTransport.providedBy(transport) and not IUNIXTransport.providedBy(transport):
             # A message is a whole thing: waiting for more to fill a segment only delays it. TLS says that it is TCP,
             # whatever is below it.
@@ -252,7 +245,7 @@ class WireProtocol(Keepalive):
         """
         buffers = self._connection.close(code, reason)
         if buffers:
-            self._outgoing.writeControl(buffers)
+            self._outgoing.writeClose(buffers)
             self._closeSent()
 
     def abortConnection(self) -> None:
@@ -450,7 +443,7 @@ class WireProtocol(Keepalive):
 
     def _overflow(self, messages: int = 1) -> None:
         """More is unsent than may be: what has not begun to leave is dropped, and the peer told why."""
-        self._outgoing.dropped += messages + self._outgoing.dropQueue()
+        self._outgoing.dropQueue(messages)
         self.loseConnection(CloseCode.TRY_AGAIN_LATER, "too much unsent")
 
     def _closeSent(self) -> None:
@@ -499,11 +492,11 @@ class WireProtocol(Keepalive):
             # Nobody is dropped for its silence; but a closing handshake has its time.
             seconds = self._settings.closeTimeout
         if seconds is not None:
-            self._startTimer(seconds, self._queueWatched, self._outgoing.untaken)
+            self._startTimer(seconds, self._queueWatched, self._outgoing.bytesInFlight)
 
     def _queueWatched(self, untaken: int) -> None:
         self._timer = None
-        if self._outgoing.untaken < untaken:
+        if self._outgoing.bytesInFlight < untaken:
             self._watchQueue()
         else:
             self.abortConnection()

@@ -183,7 +183,7 @@ class Sending(Delivery):
         buffers = self._connection.send_ping(payload)
         if not buffers:
             self._sendsIgnored += 1
-        elif not self._outgoing.write(buffers):
+        elif not self._outgoing.writePing(buffers):
             self._overflow(messages=0)
 
     @property
@@ -295,13 +295,13 @@ class Sending(Delivery):
         if self._attached is attached:
             self._regulate()
 
-    def _transportBlocked(self) -> None:
+    def outboxBlocked(self) -> None:
         """The transport takes no more for now."""
         self._regulate()
         if self._exemptSince is not None:
             self._updateReading()
 
-    def _transportTook(self) -> None:
+    def outboxWritable(self) -> None:
         """The transport has taken what it had, and the connection is writable."""
         while self._writers and self._outgoing.writable and self._phase < ABORTED:
             writer = self._writers.popleft()
