@@ -4,7 +4,7 @@
 GUARDED: dict[str, list[str]] = {
     "wsock.wire.turn": ["turn", "outbox", "broadcast"],
     "wsock.wire.watch": ["watch", "keepalive"],
-    "wsock.wire.transports": ["outbox", "protocol", "sending", "keepalive"],
+    "wsock.wire.transports": ["transports", "outbox", "protocol", "sending", "keepalive"],
     "wsock.wire.outbox": ["outbox", "sending", "broadcast", "delivery", "client", "keepalive", "garbage"],
     "wsock.broadcast": ["broadcast", "copies"],
     "wsock.wire.inbox": ["delivery", "keepalive", "sending", "protocol", "access", "server"],
@@ -75,8 +75,6 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.wire.outbox:<module>": {
         "number: _MIN_OVERHEAD_LIMIT: Final = 2 ** 20 -> _MIN_OVERHEAD_LIMIT: Final = 2 ** 20 + 1": "a fraction of a message",
         "number: _MIN_OVERHEAD_MARK: Final = 2 ** 16 -> _MIN_OVERHEAD_MARK: Final = 2 ** 16 + 1": "a fraction of a message",
-        "number: _JOIN_UP_TO: Final = 2 ** 15 -> _JOIN_UP_TO: Final = 2 ** 15 + 1": _SLOWER,
-        "number: _JOIN_AVERAGE: Final = 512 -> _JOIN_AVERAGE: Final = 512 + 1": _SLOWER,
     },
     "wsock.wire.outbox:Outbox.write": {
         "force: not (self.size or self._corked or self.paused) and self._eager and (self._turnNumber != self._turn.number) and (len(message) == 1) and mayTrySocket(self._transport) -> False": _SLOWER,
@@ -99,22 +97,12 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "number: return 0 < sent == given -> return 1 < sent == given": _SLOWER,
     },
     "wsock.wire.outbox:Outbox._waiting": {
-        "force: self.size > _JOIN_UP_TO and buffers and (len(buffers) + len(message) > _MAX_BUFFERS) -> False": _SLOWER,
-        "compare: self.size > _JOIN_UP_TO and buffers and (len(buffers) + len(message) > _MAX_BUFFERS) -> self.size >= _JOIN_UP_TO and buffers and (len(buffers) + len(message) > _MAX_BUFFERS)": _SLOWER,
-        "sign: self.size > _JOIN_UP_TO and buffers and (len(buffers) + len(message) > _MAX_BUFFERS) -> self.size > _JOIN_UP_TO and buffers and (len(buffers) - len(message) > _MAX_BUFFERS)": _SLOWER,
-    },
-    "wsock.wire.outbox:Outbox._send": {
-        "force: len(buffers) == 1 -> False": _SLOWER,
-        "number: len(buffers) == 1 -> len(buffers) == 0": _SLOWER,
-        "operand: given <= _JOIN_UP_TO or given < _JOIN_AVERAGE * len(buffers) -> False or given < _JOIN_AVERAGE * len(buffers)": _SLOWER,
-        "operand: given <= _JOIN_UP_TO or given < _JOIN_AVERAGE * len(buffers) -> given <= _JOIN_UP_TO or False": _SLOWER,
-        "compare: given <= _JOIN_UP_TO or given < _JOIN_AVERAGE * len(buffers) -> given < _JOIN_UP_TO or given < _JOIN_AVERAGE * len(buffers)": _SLOWER,
-        "compare: given <= _JOIN_UP_TO or given < _JOIN_AVERAGE * len(buffers) -> given <= _JOIN_UP_TO or given <= _JOIN_AVERAGE * len(buffers)": _SLOWER,
-        "force: buffers = buffers[:_MAX_BUFFERS if _SENDMSG else 1] -> buffers = buffers[:_MAX_BUFFERS if True else 1]": _SLOWER,
-        "force: return (stream.sendmsg(buffers) if _SENDMSG else stream.send(buffers[0]), given) -> return (stream.sendmsg(buffers) if True else stream.send(buffers[0]), given)": "where the tests run sockets have it",
+        "force: self.size > JOIN_UP_TO and buffers and (len(buffers) + len(message) > MAX_BUFFERS) -> False": _SLOWER,
+        "compare: self.size > JOIN_UP_TO and buffers and (len(buffers) + len(message) > MAX_BUFFERS) -> self.size >= JOIN_UP_TO and buffers and (len(buffers) + len(message) > MAX_BUFFERS)": _SLOWER,
+        "sign: self.size > JOIN_UP_TO and buffers and (len(buffers) + len(message) > MAX_BUFFERS) -> self.size > JOIN_UP_TO and buffers and (len(buffers) - len(message) > MAX_BUFFERS)": _SLOWER,
     },
     "wsock.wire.outbox:Outbox._handOver": {
-        "number: left = 0 -> left = 1": "asked only where it was set since",
+        "number: left: int | None = 0 -> left: int | None = 1": "asked only where it was set since",
     },
     "wsock.wire.outbox:Outbox._takeBytes": {
         "compare: len(buffer) > count -> len(buffer) >= count": "an empty buffer more, which is passed over",
@@ -174,7 +162,21 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.broadcast:Group._send": {
         "force: transport._attached is not None -> True": _SLOWER,
     },
-    "wsock.wire.transports:_tlsClasses": {
+    "wsock.wire.transports:<module>": {
+        "number: JOIN_UP_TO: Final = 2 ** 15 -> JOIN_UP_TO: Final = 2 ** 15 + 1": _SLOWER,
+        "number: _JOIN_AVERAGE: Final = 512 -> _JOIN_AVERAGE: Final = 512 + 1": _SLOWER,
+    },
+    "wsock.wire.transports:trySocket": {
+        "force: len(buffers) == 1 -> False": _SLOWER,
+        "number: len(buffers) == 1 -> len(buffers) == 0": _SLOWER,
+        "operand: given <= JOIN_UP_TO or given < _JOIN_AVERAGE * len(buffers) -> False or given < _JOIN_AVERAGE * len(buffers)": _SLOWER,
+        "operand: given <= JOIN_UP_TO or given < _JOIN_AVERAGE * len(buffers) -> given <= JOIN_UP_TO or False": _SLOWER,
+        "compare: given <= JOIN_UP_TO or given < _JOIN_AVERAGE * len(buffers) -> given < JOIN_UP_TO or given < _JOIN_AVERAGE * len(buffers)": _SLOWER,
+        "compare: given <= JOIN_UP_TO or given < _JOIN_AVERAGE * len(buffers) -> given <= JOIN_UP_TO or given <= _JOIN_AVERAGE * len(buffers)": _SLOWER,
+        "force: buffers = buffers[:MAX_BUFFERS if _SENDMSG else 1] -> buffers = buffers[:MAX_BUFFERS if True else 1]": _SLOWER,
+        "force: return (stream.sendmsg(buffers) if _SENDMSG else stream.send(buffers[0]), given) -> return (stream.sendmsg(buffers) if True else stream.send(buffers[0]), given)": "where the tests run sockets have it",
+    },
+    "wsock.wire.transports:_addTLS": {
         "drop: Telling.__name__ = Telling.__qualname__ = base.__name__ -> _ = Telling.__qualname__ = base.__name__": "only a name for people",
     },
     "wsock.wire.inbox:<module>": {

@@ -34,7 +34,8 @@ from twisted.python.failure import Failure
 
 from wsock.wire import outbox as module
 from wsock.wire import transports
-from wsock.wire.outbox import Kind, Outbox, isStock, makeLimits
+from wsock.wire.outbox import Kind, Outbox, makeLimits
+from wsock.wire.transports import isStock
 
 
 @pytest.fixture
@@ -931,6 +932,7 @@ def test_the_fragments_of_a_message_are_dropped_together(reactor: Reactor) -> No
     [
         ("fnnnnn", "nnl1", "1", 1),
         ("fnnnnn", "l1", "1", 1),
+        ("fnnnnl", "1fl", "1fl", 1),
         ("fnnnnn", "l1f", "1", 1),
         ("fn.nnnn", "l1", ".1", 1),
         ("1fnnnnnl2", "", "2", 2),
@@ -969,7 +971,7 @@ def test_a_fragment_that_can_not_be_dropped_and_has_no_room_is_refused(reactor: 
     transport.producer.pauseProducing()
     assert writeParts(outbox, "nn.nnnnl") == [True] * 6 + [False] * 2
     # Whatever has no part in it is dropped in its place, and counted if it is a message.
-    assert writeParts(outbox, "1.fn") == [True] * 4
+    assert writeParts(outbox, "1.f.n") == [True] * 5
     assert outbox.dropped == 2
     transport.producer.resumeProducing()
     assert writeParts(outbox, "l2") == [True, True]
@@ -1060,7 +1062,7 @@ def test_thousands_of_small_messages_wait_and_leave_in_order(link: Callable[...,
 def test_more_buffers_than_the_system_takes_at_once(
     link: Callable[..., Link], monkeypatch: pytest.MonkeyPatch, sendmsg: bool, size: int
 ) -> None:
-    monkeypatch.setattr(module, "_SENDMSG", sendmsg)
+    monkeypatch.setattr(transports, "_SENDMSG", sendmsg)
     it = link(sendLimit=None)
     many = 200 if size == 40_000 else 3000
     it.outbox.write([bytes([number % 256]) * size for number in range(many)])
@@ -1078,8 +1080,9 @@ def test_more_buffers_than_the_system_takes_at_once(
 def test_the_system_is_given_as_many_buffers_as_it_takes(
     link: Callable[..., Link], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_JOIN_UP_TO", 10)
-    monkeypatch.setattr(module, "_JOIN_AVERAGE", 1)
+    monkeypatch.setattr(transports, "JOIN_UP_TO", 10)
+    monkeypatch.setattr(module, "JOIN_UP_TO", 10)
+    monkeypatch.setattr(transports, "_JOIN_AVERAGE", 1)
     it = link(packets=True)
     it.outbox.cork()
     for _ in range(1000):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IReactorTime, ISSLTransport
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from ..application import describeMistake, isApplication
@@ -26,6 +26,7 @@ from ..wire.guard import GUARD_SECONDS, Guard, guardOf
 from ..wire.inbox import ENDING, OPEN, OPENING, asDecision, asDeferred
 from ..wire.protocol import WireProtocol
 from ..wire.tlsfailures import describeClientFailure, isDone
+from ..wire.transports import driverOf
 from .attempt import tooLong
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class WebSocketClientProtocol(WireProtocol):
         factory._made(self)
         if self._phase != OPENING:
             return
-        if factory.url.secure and not ISSLTransport.providedBy(self._transport):
+        if factory.url.secure and not self._outgoing.driver.isSecure(self._transport):
             # The request has what is to be kept secret: cookies, and tokens.
             self._fail(LocalProtocolError("a wss: URL wants a transport with TLS, and this one has none"))
             return
@@ -339,13 +340,14 @@ def _lostTooEarly(reason: Failure, transport: Any, decoder: ResponseDecoder | No
     """Says why there was no answer."""
     error = reason.value
     why = None
-    if ISSLTransport.providedBy(transport):
+    isSecure = driverOf(transport).isSecure(transport)
+    if isSecure:
         why = describeClientFailure(error, transport)
     if why is None:
         why = "the connection was lost before the server answered"
         if not isinstance(error, (ConnectionDone, ConnectionLost, ConnectionAborted)):
             why += f": {error!r}"
-        elif decoder is not None and not decoder.has_started and not ISSLTransport.providedBy(transport):
+        elif decoder is not None and not decoder.has_started and not isSecure:
             why += ": if it speaks TLS on this port, write wss:// in the URL"
     dropped = WebSocketDropped(why)
     dropped.__cause__ = error

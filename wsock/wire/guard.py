@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any, Final, Protocol
 from weakref import ref
 
-from twisted.internet.interfaces import IReactorTime, ISSLTransport
+from twisted.internet.interfaces import IReactorTime
 
+from .transports import driverOf
 from .watch import watchOf
 
 #: How often a transport is looked at, in seconds.
@@ -47,7 +48,7 @@ class Guard:
         wire = self._wire()
         if wire is None or not wire._isGuarded():
             return None
-        if getattr(wire._transport, "disconnecting", False):
+        if driverOf(wire._transport).isClosedByOthers(wire._transport):
             wire._closedPastUs()
             return None
         return now + GUARD_SECONDS
@@ -55,4 +56,4 @@ class Guard:
 
 def guardOf(wire: Guarded, reactor: IReactorTime) -> Guard | None:
     """Returns a guard where the transport needs one."""
-    return Guard(wire, reactor) if ISSLTransport.providedBy(wire._transport) else None
+    return Guard(wire, reactor) if driverOf(wire._transport).isSecure(wire._transport) else None

@@ -18,7 +18,7 @@ from typing import Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import TimeoutError as TimedOut
-from twisted.internet.interfaces import IDelayedCall, IReactorTime, ISSLTransport
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ..errors import WebSocketEnded
 from ..reasons import Result, failed
@@ -166,7 +166,7 @@ class Keepalive(Sending):
         if interval is None or self._phase != OPEN or self._isClosing():
             # From its Close on a connection is watched by other means.
             return None
-        if ISSLTransport.providedBy(self._transport) and getattr(self._transport, "disconnecting", False):
+        if self._outgoing.driver.isClosedByOthers(self._transport):
             # A policy around us, such as `TimeoutFactory`, has closed it: TLS waits for its producer, which we are.
             self.loseConnection(CloseCode.GOING_AWAY)
             return None

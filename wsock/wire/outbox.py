@@ -8,13 +8,11 @@
   kind, which can be counted, limited and dropped.
 * A large payload is sent from where it lies, however many attempts that takes.
 
-The eager path reaches into Twisted's transports. Whether it may is decided by their exact type, never by attributes:
-wrappers forward attributes, and a TLS wrapper's socket would take plain text.
+A driver of `wsock.wire.transports` knows the transport, and says whether its socket may be tried.
 """
 
 from __future__ import annotations
 
-import socket
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -25,19 +23,7 @@ from typing import Any, Final, Protocol
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from zope.interface import implementer
 
-from .transports import (
-    flushTLS,
-    held,
-    isStartedTLS,
-    isStock,
-    isTLS,
-    mayTrySocket,
-    push,
-    queuedBySystem,
-    stockBelow,
-    tlsBelow,
-    writeTLS,
-)
+from .transports import JOIN_UP_TO, MAX_BUFFERS, PLAIN, driverOf, mayTrySocket, trySocket
 from .turn import turnOf
 
 #: What a transport is given at a time. One byte more than `FileDescriptor.bufferSize`, because a transport pauses its
@@ -54,13 +40,6 @@ _MESSAGE_OVERHEAD: Final = 256
 _MIN_OVERHEAD_LIMIT: Final = 2**20
 #: ``highWaterMark`` allows messages with at least this overhead in bytes: 256 of them.
 _MIN_OVERHEAD_MARK: Final = 2**16
-#: Buffers of up to so many bytes are joined before they are sent, since `sendmsg` takes more time to look at.
-_JOIN_UP_TO: Final = 2**15
-#: Buffers are joined, too, where they are smaller than this on the average, in bytes.
-_JOIN_AVERAGE: Final = 512
-#: One attempt to send takes so many buffers: as many as Linux lets ``sendmsg`` have; Windows has none.
-_MAX_BUFFERS: Final = 1024
-_SENDMSG: Final = hasattr(socket.socket, "sendmsg")
 #: The rest of a message that has begun to leave, where there is none: one list for all connections, since a list of its
 #: own takes 72 bytes. It stays empty.
 _NOTHING: Final[list[bytes | memoryview]] = []
@@ -167,12 +146,12 @@ class Outbox:
         size: the number of bytes that wait here, in whole messages and the rest of the one that has begun to leave.
         bytesHandedOver: how many bytes were given away so far, to the system or the transport.
         dropped: how many messages were dropped so far: too much was unsent, or the connection was aborted or lost.
+        driver: the driver of the transport, `PLAIN` once it is lost.
         paused: whether the transport takes no more for now.
     """
 
     __slots__ = (
         "_aborted",
-        "_below",
         "_corked",
         "_current",
         "_currentKind",
@@ -185,12 +164,12 @@ class Outbox:
         "_queue",
         "_registered",
         "_restIsDropped",
-        "_tls",
         "_transport",
         "_turn",
         "_turnNumber",
         "_whenDrained",
         "bytesHandedOver",
+        "driver",
         "dropped",
         "paused",
         "size",
@@ -204,12 +183,9 @@ class Outbox:
         owner: the connection; until `lost` the two hold each other.
         """
         self._transport = transport
-        self._eager = isStock(transport)
-        #: Twisted's TLS, and the stock transport below it, where they are these exactly; else None.
-        self._tls = transport if isTLS(transport) else None
-        self._below: Any = None
-        if self._tls is not None and isStock(transport.transport):
-            self._below = transport.transport
+        self.driver = driverOf(transport)
+        #: The driver's `isEager`, which is asked for each message.
+        self._eager = self.driver.isEager
         self._turn = turnOf(reactor)
         self._turnNumber = -1
         self._limits = limits
@@ -246,7 +222,7 @@ class Outbox:
     def writeAhead(self, data: bytes) -> None:
         """Sends what goes before all that `hold` holds back: a client's request."""
         if not self._aborted:
-            self._give(data)
+            self.driver.write(self._transport, data)
 
     def register(self) -> None:
         """Becomes the transport's producer, from the end of the opening handshake on; lets go what was held back."""
@@ -281,16 +257,11 @@ class Outbox:
     @property
     def unsent(self) -> int:
         """How many bytes the system was not given: those here, and those in the transport."""
-        if self._eager:
-            return self.size + held(self._transport)
-        if self._below is not None:
-            return self.size + held(self._below)
-        if not self.paused or not self._registered:
+        if not self.driver.knowsBytesHeld and not (self.paused and self._registered):
             return self.size
-        # A transport that wraps another, as TLS does, has handed on what it was given. Of any other one thing is known:
-        # it pauses us when it holds more than 64 KiB.
-        inner = stockBelow(self._transport)
-        return self.size + (_HANDOVER if inner is None else held(inner))
+        held = self.driver.bytesHeld(self._transport)
+        # Of any other transport one thing is known: it pauses us when it holds more than 64 KiB.
+        return self.size + (_HANDOVER if held is None else held)
 
     @property
     def isOverLimit(self) -> bool:
@@ -328,9 +299,8 @@ class Outbox:
         The system says that a socket is writable when a third of its buffer is free, and that may be a megabyte: a
         slow reader can be seen to take bytes long before.
         """
-        inner = stockBelow(self._transport)
-        queued = None if inner is None else queuedBySystem(inner)
-        return self.unsent if queued is None else self.size + held(inner) + queued
+        inFlight = self.driver.bytesInFlight(self._transport)
+        return self.unsent if inFlight is None else self.size + inFlight
 
     @property
     def bytesTaken(self) -> int:
@@ -390,7 +360,7 @@ class Outbox:
             self.flush()
         elif self._corked or self.paused:
             pass
-        elif not self._eager and self._tls is None:
+        elif not (self._eager or self.driver.waitsForTurn):
             self.flush()
         elif self._turnNumber != self._turn.number:
             self._turnNumber = self._turn.begin()
@@ -558,10 +528,10 @@ class Outbox:
         """The transport is lost: the two let go of each other."""
         self.abort()
         self._owner = None
-        if self._registered and tlsBelow(self._transport) is not None and not isStartedTLS(self._transport):
-            # One of TLS would hold its producer, and Twisted leaves a cycle that holds it.
-            self._transport.unregisterProducer()
-        self._transport = self._tls = self._below = None
+        if self._registered:
+            self.driver.releaseProducer(self._transport)
+        self._transport = None
+        self.driver = PLAIN
         self._eager = self._registered = self.paused = False
 
     # IPushProducer, for the transport
@@ -569,7 +539,7 @@ class Outbox:
     def pauseProducing(self) -> None:
         """The transport takes no more for now."""
         self.paused = True
-        if not self._handing or self._below is None:
+        if not self._handing or not self.driver.pushes:
             self._tellBlocked()
 
     def resumeProducing(self) -> None:
@@ -610,9 +580,7 @@ class Outbox:
             elif not self._trySocket():
                 self._handOver()
                 if self._registered:
-                    # Else it would pause us only past its own mark, and so not tell when it is empty.
-                    self._transport.producerPaused = self.paused = True
-                    self._tellBlocked()
+                    self.driver.pauseProducer(self._transport)
         if self._whenDrained is not None and not self.size:
             drained, self._whenDrained = self._whenDrained, None
             drained()
@@ -637,7 +605,7 @@ class Outbox:
                 given = self.size
                 sent: int = self._transport.socket.send(queue[0][0])
             else:
-                sent, given = self._send(self._waiting())
+                sent, given = trySocket(self._transport, self._waiting())
         except OSError:
             # Full, or lost: the transport meets the same error, in the reactor's stack and not in our caller's.
             return False
@@ -654,58 +622,30 @@ class Outbox:
         """What waits: all of it, or where it is much, the first so many buffers."""
         buffers: list[bytes | memoryview] = list(self._current)
         for message in self._queue or ():
-            if self.size > _JOIN_UP_TO and buffers and len(buffers) + len(message) > _MAX_BUFFERS:
+            if self.size > JOIN_UP_TO and buffers and len(buffers) + len(message) > MAX_BUFFERS:
                 break
             buffers += message
         return buffers
 
-    def _send(self, buffers: list[bytes | memoryview]) -> tuple[int, int]:
-        """Gives the socket as many of the buffers as it takes well; returns how many bytes it took, and of how many."""
-        stream = self._transport.socket
-        if len(buffers) == 1:
-            return stream.send(buffers[0]), len(buffers[0])
-        given = sum(map(len, buffers))
-        if given <= _JOIN_UP_TO or given < _JOIN_AVERAGE * len(buffers):
-            return stream.send(b"".join(buffers)), given
-        buffers = buffers[: _MAX_BUFFERS if _SENDMSG else 1]
-        given = sum(map(len, buffers))
-        return stream.sendmsg(buffers) if _SENDMSG else stream.send(buffers[0]), given
-
     def _handOver(self) -> None:
-        """Gives the transport its next portion; of what TLS makes of it, the socket gets at once what it takes.
-
-        What stays in the transport below TLS is lost when the peer ends its stream: perhaps the next thing to be read.
-        """
-        below = self._below
+        """Gives the transport its next portion; of what TLS makes of it, the socket gets at once what it takes."""
+        driver, transport = self.driver, self._transport
         portion = b"".join(self._takeBytes(_HANDOVER))
         self.bytesHandedOver += len(portion)
-        left = 0
+        left: int | None = 0
         self._handing = True
         try:
-            self._give(portion)
-            if below is not None:
-                left = push(below) if self._turn.allows(len(portion)) else held(below)
+            driver.write(transport, portion)
+            if driver.pushes:
+                left = driver.push(transport) if self._turn.allows(len(portion)) else driver.bytesHeld(transport)
         finally:
             self._handing = False
-        if below is None:
+        if not driver.pushes:
             return
         if self.paused:
             self._tellBlocked()
         elif left and self._registered:
-            # Else it would pause us only past its own mark. Its producer stands between TLS and us, and is told, too:
-            # it passes on the end of a pause that it knows of, and no other.
-            below.producerPaused = True
-            below.producer.pauseProducing()
-
-    def _give(self, data: bytes) -> None:
-        if self._tls is None:
-            self._transport.write(data)
-            if not self._eager:
-                # TLS below a policy would keep small writes for the next turn, which may not come.
-                flushTLS(self._transport)
-        else:
-            # All bytes of a connection go this one way, or they would overtake each other.
-            writeTLS(self._tls, data)
+            driver.pauseProducer(transport)
 
     def _takeBytes(self, count: int) -> list[bytes | memoryview]:
         """Takes the next ``count`` bytes, or all there are, from what waits."""

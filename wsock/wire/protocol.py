@@ -12,7 +12,6 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 from weakref import proxy, ref
 
@@ -25,8 +24,6 @@ from twisted.internet.interfaces import (
     IProtocol,
     IPushProducer,
     IReactorTime,
-    ITCPTransport,
-    IUNIXTransport,
 )
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -34,14 +31,13 @@ from zope.interface import implementer
 from ..application import Application, SelfRegulating
 from ..errors import WebSocketClosed, WebSocketDropped
 from ..log import CAUGHT, ClassLogger, excerpt, formatAddress, printable
-from ..request import Request, Response, getPeerCertificate, plainPath
+from ..request import Request, Response, plainPath
 from ..sansio.connection import Connection
 from ..sansio.constants import CloseCode, Role
 from ..sansio.extensions import Extension
 from .inbox import ABORTED, LOST, OPEN, asDeferred
 from .keepalive import Keepalive
 from .outbox import Outbox, makeLimits
-from .transports import canHalfClose, forgetTLSEnd, isTLS, lose, lowest, push, stockBelowTLS, tellTLSEnd, tlsBelow
 
 if TYPE_CHECKING:
     from ..broadcast import Group
@@ -141,11 +137,7 @@ class WireProtocol(Keepalive):
         )
         limits = makeLimits(settings.highWaterMark, settings.sendLimit, settings.slowConsumer == "drop")
         self._outgoing = Outbox(transport, self._reactor, limits, self)
-        if ITCPTransport.providedBy(transport) and not IUNIXTransport.providedBy(transport):
-            # A message is a whole thing: waiting for more to fill a segment only delays it. TLS says that it is TCP,
-            # whatever is below it.
-            with suppress(AttributeError):
-                transport.setTcpNoDelay(True)
+        self._outgoing.driver.setNoDelay(transport)
         self.connectionMade()
 
     def connectionLost(self, reason: Failure) -> None:
@@ -156,9 +148,7 @@ class WireProtocol(Keepalive):
         phase, self._phase = self._phase, LOST
         self._stopTimer()
         self._stopEnding()
-        tls = tlsBelow(self._transport)
-        if tls is not None:
-            forgetTLSEnd(tls)
+        self._outgoing.driver.forgetEnd(self._transport)
         # Else the two would hold each other until the garbage collector comes.
         self._outgoing.lost()
         self.factory._forget(self)
@@ -260,15 +250,13 @@ class WireProtocol(Keepalive):
         self._stopEnding()
         self._outgoing.abort()
         self._stopProducer()
-        below = lowest(self._transport)
-        if hasattr(below, "abortConnection"):
-            self._transport.abortConnection()
-            return
-        # An ITransport has no such thing: the pipes of a process, standard input and output. It is told to close, and
-        # may wait for good until it has written what it has.
-        self._outgoing.unregister()
-        below.loseConnection()
-        if self._phase != LOST:
+        driver = self._outgoing.driver
+        canAbort = driver.canAbort(self._transport)
+        if not canAbort:
+            # It is told to close, and may wait for good until it has written what it has.
+            self._outgoing.unregister()
+        driver.abort(self._transport)
+        if not canAbort and self._phase != LOST:
             self._startTimer(0, self._takenForLost)
 
     def _takenForLost(self) -> None:
@@ -309,7 +297,7 @@ class WireProtocol(Keepalive):
 
     def getPeerCertificate(self) -> Any:
         """Returns the peer's X.509 certificate over TLS, if it sent one; else None."""
-        return getPeerCertificate(self._transport)
+        return self._outgoing.driver.getPeerCertificate(self._transport)
 
     @property
     def extension(self) -> Extension | None:
@@ -384,9 +372,7 @@ class WireProtocol(Keepalive):
     def _register(self) -> None:
         """Becomes the transport's producer, from the end of the opening handshake on."""
         self._outgoing.register()
-        tls = tlsBelow(self._transport)
-        if tls is not None:
-            tellTLSEnd(tls, self._tlsEnded)
+        self._outgoing.driver.tellEnd(self._transport, self._tlsEnded)
 
     # The end
 
@@ -411,22 +397,21 @@ class WireProtocol(Keepalive):
         # The transport below closes now, once it has written what it holds.
         self._outgoing.unregister()
         seconds = self._settings.closeTimeout
-        below = stockBelowTLS(tlsBelow(self._transport))
-        if below is None:
-            if seconds is not None:
-                self._ending = self._reactor.callLater(seconds, self._endTimedOut)
-        else:
-            self._drainEnded(below, None, None if seconds is None else self._reactor.seconds() + seconds)
+        if self._outgoing.driver.canDrain(self._transport):
+            self._drainEnded(None, None if seconds is None else self._reactor.seconds() + seconds)
+        elif seconds is not None:
+            self._ending = self._reactor.callLater(seconds, self._endTimedOut)
 
-    def _drainEnded(self, below: Any, before: int | None, deadline: float | None) -> None:
+    def _drainEnded(self, before: int | None, deadline: float | None) -> None:
         """Gives a peer that still reads the last whole messages, and waits for no other."""
         self._ending = None
-        left = push(below)
+        driver = self._outgoing.driver
+        left = driver.drain(self._transport)
         late = deadline is not None and self._reactor.seconds() >= deadline
         if left and not late and (before is None or left < before):
-            self._ending = self._reactor.callLater(_DRAIN_SECONDS, self._drainEnded, below, left, deadline)
+            self._ending = self._reactor.callLater(_DRAIN_SECONDS, self._drainEnded, left, deadline)
         else:
-            lose(below)
+            driver.loseDrained(self._transport)
 
     def _endTimedOut(self) -> None:
         self._ending = None
@@ -476,7 +461,8 @@ class WireProtocol(Keepalive):
         has not read: it would see 1006 in place of our code. So we close our half, and discard what comes until the
         peer's. A TLS connection discards by itself until the peer's farewell.
         """
-        self._whenSent(self._halfClose if canHalfClose(self._transport) else self._loseTransport)
+        canHalfClose = self._outgoing.driver.canHalfClose(self._transport)
+        self._whenSent(self._halfClose if canHalfClose else self._loseTransport)
 
     def _whenSent(self, then: Callable[[], None]) -> None:
         """Calls ``then`` when our last bytes have left the queue; a peer that takes none of them is aborted."""
@@ -504,17 +490,12 @@ class WireProtocol(Keepalive):
     def _halfClose(self) -> None:
         self._startCloseTimer()
         self._outgoing.unregister()
-        self._transport.loseWriteConnection()
+        self._outgoing.driver.halfClose(self._transport)
 
     def _loseTransport(self) -> None:
         self._startCloseTimer()
         self._outgoing.unregister()
-        self._transport.loseConnection()
-        if isTLS(self._transport):
-            # What TLS says last is to leave before the peer's end is read.
-            below = stockBelowTLS(self._transport)
-            if below is not None:
-                push(below)
+        self._outgoing.driver.close(self._transport)
 
     def _startCloseTimer(self) -> None:
         """From here on the connection has ``closeTimeout`` to be lost, whatever the peer and TLS wait for."""
