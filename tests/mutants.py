@@ -4,8 +4,8 @@ The faults ("mutants") are made by rules from the syntax tree of each function t
 reformatted line changes nothing, and a name that is gone is a failure that tells the names near to it.
 
     python tests/mutants.py                         all of them: some hours
-    python tests/mutants.py Outgoing.write          those whose "module:function rule" has one of these words
-    python tests/mutants.py --list outgoing         prints them, and runs nothing
+    python tests/mutants.py Outbox.write            those whose "module:function rule" has one of these words
+    python tests/mutants.py --list outbox           prints them, and runs nothing
     python tests/mutants.py --sample 500 --seed 7   500 of them, the same ones each time
 
 Run it in a source tree with an interpreted wsock; it works in copies. First the tests run as they are. Then each mutant

@@ -2,10 +2,10 @@
 
 #: By "module", for all of its functions, or "module:function": the files with its tests, the quickest first.
 GUARDED: dict[str, list[str]] = {
-    "wsock.wire.turn": ["outgoing", "broadcast"],
+    "wsock.wire.turn": ["turn", "outbox", "broadcast"],
     "wsock.wire.watch": ["watch", "keepalive"],
-    "wsock.wire.transports": ["outgoing", "protocol", "sending", "keepalive"],
-    "wsock.wire.outbox": ["sending", "broadcast", "delivery", "outgoing", "client", "keepalive", "garbage"],
+    "wsock.wire.transports": ["transports", "outbox", "protocol", "sending", "keepalive"],
+    "wsock.wire.outbox": ["outbox", "sending", "broadcast", "delivery", "client", "keepalive", "garbage"],
     "wsock.broadcast": ["broadcast", "copies"],
     "wsock.wire.inbox": ["delivery", "keepalive", "sending", "protocol", "access", "server"],
     "wsock.wire.sending": ["sending", "delivery", "protocol", "client", "threads"],
@@ -73,56 +73,38 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "operand: return _turns.get(id(reactor)) or _turns.setdefault(id(reactor), Turn(reactor)) -> return False or _turns.setdefault(id(reactor), Turn(reactor))": _SLOWER,
     },
     "wsock.wire.outbox:<module>": {
-        "number: _OVERHEADS: Final = 2 ** 20 -> _OVERHEADS: Final = 2 ** 20 + 1": "a fraction of a message",
-        "number: _JOIN: Final = 2 ** 15 -> _JOIN: Final = 2 ** 15 + 1": _SLOWER,
-        "number: _SMALL: Final = 512 -> _SMALL: Final = 512 + 1": _SLOWER,
+        "number: _MIN_OVERHEAD_LIMIT: Final = 2 ** 20 -> _MIN_OVERHEAD_LIMIT: Final = 2 ** 20 + 1": "a fraction of a message",
+        "number: _MIN_OVERHEAD_MARK: Final = 2 ** 16 -> _MIN_OVERHEAD_MARK: Final = 2 ** 16 + 1": "a fraction of a message",
     },
-    "wsock.wire.outbox:Outgoing.__init__": {
-        "number: self._begunIsData = False -> self._begunIsData = True": "asked only of a message that has begun, which sets it",
-    },
-    "wsock.wire.outbox:Outgoing.write": {
-        "force: not (self.size or self._corked or self.paused) and self._stock and (self._turnNumber != self._turn.number) and (len(message) == 1) and mayTrySocket(self._transport) -> False": _SLOWER,
-        "number: not (self.size or self._corked or self.paused) and self._stock and (self._turnNumber != self._turn.number) and (len(message) == 1) and mayTrySocket(self._transport) -> not (self.size or self._corked or self.paused) and self._stock and (self._turnNumber != self._turn.number) and (len(message) == 0) and mayTrySocket(self._transport)": _SLOWER,
+    "wsock.wire.outbox:Outbox.write": {
+        "force: not (self.size or self._corked or self.paused) and self._eager and (self._turnNumber != self._turn.number) and (len(message) == 1) and mayTrySocket(self._transport) -> False": _SLOWER,
+        "number: not (self.size or self._corked or self.paused) and self._eager and (self._turnNumber != self._turn.number) and (len(message) == 1) and mayTrySocket(self._transport) -> not (self.size or self._corked or self.paused) and self._eager and (self._turnNumber != self._turn.number) and (len(message) == 0) and mayTrySocket(self._transport)": _SLOWER,
         "force: sent != len(frame) -> True": "then nothing is left to keep",
         "operand: self.paused and self.isOverLimit -> True and self.isOverLimit": "what is not paused is flushed long before the limit",
     },
-    "wsock.wire.outbox:Outgoing.uncork": {
-        "force: self.size or self._drained is not None -> True": "flushes nothing",
+    "wsock.wire.outbox:Outbox.uncork": {
+        "force: self.size or self._whenDrained is not None -> True": "flushes nothing",
     },
-    "wsock.wire.outbox:Outgoing._dropOldest": {
-        "force: queue is not None -> True": "called only past the limit, when there is a queue",
-        "drop: self._queue = queue or None -> pass": "the one caller appends to it",
-    },
-    "wsock.wire.outbox:Outgoing._keepRest": {
+    "wsock.wire.outbox:Outbox._keepRest": {
         "force: sent -> True": "a frame of which nothing was sent begins in the flush that follows",
     },
-    "wsock.wire.outbox:Outgoing._trySocket": {
-        "force: queue is not None and len(queue) == 1 and (len(queue[0]) == 1) and (not self._begun) -> False": _SLOWER,
-        "number: queue is not None and len(queue) == 1 and (len(queue[0]) == 1) and (not self._begun) -> queue is not None and len(queue) == 0 and (len(queue[0]) == 1) and (not self._begun)": _SLOWER,
-        "number: queue is not None and len(queue) == 1 and (len(queue[0]) == 1) and (not self._begun) -> queue is not None and len(queue) == 1 and (len(queue[0]) == 0) and (not self._begun)": _SLOWER,
+    "wsock.wire.outbox:Outbox._trySocket": {
+        "force: queue is not None and len(queue) == 1 and (len(queue[0]) == 1) and (not self._current) -> False": _SLOWER,
+        "number: queue is not None and len(queue) == 1 and (len(queue[0]) == 1) and (not self._current) -> queue is not None and len(queue) == 0 and (len(queue[0]) == 1) and (not self._current)": _SLOWER,
+        "number: queue is not None and len(queue) == 1 and (len(queue[0]) == 1) and (not self._current) -> queue is not None and len(queue) == 1 and (len(queue[0]) == 0) and (not self._current)": _SLOWER,
         "force: sent == self.size -> False": _SLOWER,
         "drop: return True -> pass": "takes nothing more, and returns the same",
         "number: return 0 < sent == given -> return 1 < sent == given": _SLOWER,
     },
-    "wsock.wire.outbox:Outgoing._waiting": {
-        "force: self.size > _JOIN and buffers and (len(buffers) + len(message) > _BUFFERS) -> False": _SLOWER,
-        "compare: self.size > _JOIN and buffers and (len(buffers) + len(message) > _BUFFERS) -> self.size >= _JOIN and buffers and (len(buffers) + len(message) > _BUFFERS)": _SLOWER,
-        "sign: self.size > _JOIN and buffers and (len(buffers) + len(message) > _BUFFERS) -> self.size > _JOIN and buffers and (len(buffers) - len(message) > _BUFFERS)": _SLOWER,
+    "wsock.wire.outbox:Outbox._waiting": {
+        "force: self.size > JOIN_UP_TO and buffers and (len(buffers) + len(message) > MAX_BUFFERS) -> False": _SLOWER,
+        "compare: self.size > JOIN_UP_TO and buffers and (len(buffers) + len(message) > MAX_BUFFERS) -> self.size >= JOIN_UP_TO and buffers and (len(buffers) + len(message) > MAX_BUFFERS)": _SLOWER,
+        "sign: self.size > JOIN_UP_TO and buffers and (len(buffers) + len(message) > MAX_BUFFERS) -> self.size > JOIN_UP_TO and buffers and (len(buffers) - len(message) > MAX_BUFFERS)": _SLOWER,
     },
-    "wsock.wire.outbox:Outgoing._send": {
-        "force: len(buffers) == 1 -> False": _SLOWER,
-        "number: len(buffers) == 1 -> len(buffers) == 0": _SLOWER,
-        "operand: given <= _JOIN or given < _SMALL * len(buffers) -> False or given < _SMALL * len(buffers)": _SLOWER,
-        "operand: given <= _JOIN or given < _SMALL * len(buffers) -> given <= _JOIN or False": _SLOWER,
-        "compare: given <= _JOIN or given < _SMALL * len(buffers) -> given < _JOIN or given < _SMALL * len(buffers)": _SLOWER,
-        "compare: given <= _JOIN or given < _SMALL * len(buffers) -> given <= _JOIN or given <= _SMALL * len(buffers)": _SLOWER,
-        "force: buffers = buffers[:_BUFFERS if _SENDMSG else 1] -> buffers = buffers[:_BUFFERS if True else 1]": _SLOWER,
-        "force: return (stream.sendmsg(buffers) if _SENDMSG else stream.send(buffers[0]), given) -> return (stream.sendmsg(buffers) if True else stream.send(buffers[0]), given)": "where the tests run sockets have it",
+    "wsock.wire.outbox:Outbox._handOver": {
+        "number: left: int | None = 0 -> left: int | None = 1": "asked only where it was set since",
     },
-    "wsock.wire.outbox:Outgoing._handOver": {
-        "number: left = 0 -> left = 1": "asked only where it was set since",
-    },
-    "wsock.wire.outbox:Outgoing._take": {
+    "wsock.wire.outbox:Outbox._takeBytes": {
         "compare: len(buffer) > count -> len(buffer) >= count": "an empty buffer more, which is passed over",
     },
     "wsock.wire.keepalive:Keepalive.__init__": {
@@ -180,7 +162,21 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.broadcast:Group._send": {
         "force: transport._attached is not None -> True": _SLOWER,
     },
-    "wsock.wire.transports:_tlsClasses": {
+    "wsock.wire.transports:<module>": {
+        "number: JOIN_UP_TO: Final = 2 ** 15 -> JOIN_UP_TO: Final = 2 ** 15 + 1": _SLOWER,
+        "number: _JOIN_AVERAGE: Final = 512 -> _JOIN_AVERAGE: Final = 512 + 1": _SLOWER,
+    },
+    "wsock.wire.transports:trySocket": {
+        "force: len(buffers) == 1 -> False": _SLOWER,
+        "number: len(buffers) == 1 -> len(buffers) == 0": _SLOWER,
+        "operand: given <= JOIN_UP_TO or given < _JOIN_AVERAGE * len(buffers) -> False or given < _JOIN_AVERAGE * len(buffers)": _SLOWER,
+        "operand: given <= JOIN_UP_TO or given < _JOIN_AVERAGE * len(buffers) -> given <= JOIN_UP_TO or False": _SLOWER,
+        "compare: given <= JOIN_UP_TO or given < _JOIN_AVERAGE * len(buffers) -> given < JOIN_UP_TO or given < _JOIN_AVERAGE * len(buffers)": _SLOWER,
+        "compare: given <= JOIN_UP_TO or given < _JOIN_AVERAGE * len(buffers) -> given <= JOIN_UP_TO or given <= _JOIN_AVERAGE * len(buffers)": _SLOWER,
+        "force: buffers = buffers[:MAX_BUFFERS if _SENDMSG else 1] -> buffers = buffers[:MAX_BUFFERS if True else 1]": _SLOWER,
+        "force: return (stream.sendmsg(buffers) if _SENDMSG else stream.send(buffers[0]), given) -> return (stream.sendmsg(buffers) if True else stream.send(buffers[0]), given)": "where the tests run sockets have it",
+    },
+    "wsock.wire.transports:_addTLS": {
         "drop: Telling.__name__ = Telling.__qualname__ = base.__name__ -> _ = Telling.__qualname__ = base.__name__": "only a name for people",
     },
     "wsock.wire.inbox:<module>": {

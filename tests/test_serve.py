@@ -193,7 +193,7 @@ def test_the_arguments_are_the_factory_s() -> None:
     )
     assert (factory.headers, factory.fallback, factory.maxConnections) == ((("X", "y"),), fallback, 2)
     assert factory.accessLog == records.append
-    assert factory._reactor is reactor
+    assert factory.reactor is reactor
     with pytest.raises(LocalProtocolError, match="not an origin"):
         serve(reactor, 8080, build, allowedOrigins=["example.com"])
     with pytest.raises(TypeError, match="compression"):

@@ -22,6 +22,7 @@ from ..reasons import Result
 from ..sansio.errors import InvalidURL, LocalProtocolError
 from ..sansio.url import URL
 from ..wire.protocol import WebSocketTransport
+from ..wire.transports import driverOf
 from .lookup import hostEndpoint
 
 if TYPE_CHECKING:
@@ -53,8 +54,7 @@ class _TooLate(ConnectionProtocol):
 
     def connectionMade(self) -> None:
         """Drops it."""
-        transport: Any = self.transport
-        getattr(transport, "abortConnection", transport.loseConnection)()
+        driverOf(self.transport).abort(self.transport)
 
 
 class _Handed(ClientFactory):

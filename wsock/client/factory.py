@@ -122,6 +122,10 @@ class WebSocketClientFactory(NoResource, ClientFactory):
         """The reactor of the timers; None before the first connection, where none was given."""
         return self._connections.reactor
 
+    def ensureReactor(self) -> Any:
+        """Returns the reactor of the timers; the global one, from now on, where none was given."""
+        return self._connections.clock()
+
     def useReactor(self, reactor: Any) -> None:
         """Has the timers on a reactor, where none was given: for tests."""
         self._connections.use(reactor)

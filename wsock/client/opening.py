@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IReactorTime, ISSLTransport
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from ..application import Application, describeMistake, isApplication
@@ -37,6 +37,7 @@ from ..wire.inbox import Inbox, asDecision, asDeferred
 from ..wire.protocol import WebSocketTransport
 from ..wire.timer import Timer
 from ..wire.tlsfailures import describeClientFailure, isDone
+from ..wire.transports import driverOf
 from .attempt import tooLong
 
 #: How a TLS server begins that is spoken to in plain (RFC 8446 section 5.1).
@@ -140,7 +141,7 @@ class ClientOpening:
         policy.observer.made(transport)
         if not transport.isOpening():
             return
-        if policy.url.secure and not ISSLTransport.providedBy(transport.transport):
+        if policy.url.secure and not transport.outbox.driver.isSecure(transport.transport):
             # The request has what is to be kept secret: cookies, and tokens.
             self._fail(LocalProtocolError("a wss: URL wants a transport with TLS, and this one has none"))
             return
@@ -371,13 +372,14 @@ def _lostTooEarly(reason: Failure, transport: Any, decoder: ResponseDecoder | No
     """Says why there was no answer."""
     error = reason.value
     why = None
-    if ISSLTransport.providedBy(transport):
+    isSecure = driverOf(transport).isSecure(transport)
+    if isSecure:
         why = describeClientFailure(error, transport)
     if why is None:
         why = "the connection was lost before the server answered"
         if not isinstance(error, (ConnectionDone, ConnectionLost, ConnectionAborted)):
             why += f": {error!r}"
-        elif decoder is not None and not decoder.has_started and not ISSLTransport.providedBy(transport):
+        elif decoder is not None and not decoder.has_started and not isSecure:
             why += ": if it speaks TLS on this port, write wss:// in the URL"
     dropped = WebSocketDropped(why)
     dropped.__cause__ = error

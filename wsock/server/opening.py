@@ -202,7 +202,7 @@ class ServerOpening:
                 "negotiationStarted": partial(application.negotiationStarted, transport),
                 "negotiationFinished": application.negotiationFinished,
             },
-            first=partial(transport.outbox.writeControl, [answer.encode()]),
+            first=partial(transport.outbox.writeHTTP, [answer.encode()]),
             subprotocol=subprotocol,
             unread=bytes(self._unread),
             reading=self._reading,

@@ -16,10 +16,11 @@ from ..sansio.constants import CloseCode
 from ..sansio.errors import wrong_type
 from ..settings import Settings
 from ..wire.factory import STOP_SECONDS
+from ..wire.protocol import WebSocketTransport
 from .access import AccessRecord
 from .factory import WebSocketServerFactory
 from .listening import Listening, ServerEndpoint
-from .opening import Fallback, WebSocketServerProtocol
+from .opening import Fallback
 from .signals import atSecondSignal
 
 #: How long those have that a second signal ends, in seconds: no time at all.
@@ -51,7 +52,7 @@ class Server:
         raise TypeError("a Server can't be copied or pickled, nor can its port: call serve in each process")
 
     @property
-    def connections(self) -> AbstractSet[WebSocketServerProtocol]:
+    def connections(self) -> AbstractSet[WebSocketTransport]:
         """The open connections, as `WebSocketServerFactory.connections` has them."""
         return self.factory.connections
 

@@ -35,7 +35,7 @@ class WebSocketServerService(Service):
         if not isinstance(factory, WebSocketServerFactory):
             raise wrong_type("factory", "a WebSocketServerFactory", factory)
         self.factory = factory
-        self._listening = Listening(factory._clock(), endpoint, factory)
+        self._listening = Listening(factory.ensureReactor(), endpoint, factory)
         #: Whether a failure is for whoever starts the service, and what it was.
         self._isStarting = False
         self._failure: Failure | None = None

@@ -18,9 +18,8 @@ from typing import Any, Final
 from twisted.internet.interfaces import IReactorTime
 
 from ..settings import Settings
-from .outbox import Outgoing
+from .outbox import Outbox
 from .timer import Timer
-from .transports import canHalfClose, isTLS, lose, push, stockBelowTLS, tlsBelow
 
 #: How long a peer that has ended TLS may take nothing of what the transport still holds, in seconds.
 _DRAIN_SECONDS: Final = 0.1
@@ -52,7 +51,7 @@ class Closing:
     )
 
     def __init__(
-        self, transport: Any, outbox: Outgoing, reactor: IReactorTime, settings: Settings, abort: Callable[[], None]
+        self, transport: Any, outbox: Outbox, reactor: IReactorTime, settings: Settings, abort: Callable[[], None]
     ) -> None:
         """Args:
         transport: Twisted's.
@@ -106,10 +105,10 @@ class Closing:
             # Nobody is dropped for its silence; but a closing handshake has its time.
             seconds = self._settings.closeTimeout
         if seconds is not None:
-            self.timer.start(seconds, self._checkQueue, self._outbox.untaken)
+            self.timer.start(seconds, self._checkQueue, self._outbox.bytesInFlight)
 
     def _checkQueue(self, untaken: int) -> None:
-        if self._outbox.untaken < untaken:
+        if self._outbox.bytesInFlight < untaken:
             self._watchQueue()
         else:
             self._abort()
@@ -131,24 +130,21 @@ class Closing:
 
     def leave(self) -> None:
         """Ends a connection whose peer may still be sending, when our last bytes have left."""
-        self.whenSent(self._halfClose if canHalfClose(self._transport) else self.loseTransport)
+        canHalfClose = self._outbox.driver.canHalfClose(self._transport)
+        self.whenSent(self._halfClose if canHalfClose else self.loseTransport)
 
     def _halfClose(self) -> None:
         self.startTimer()
+        driver = self._outbox.driver
         self._outbox.unregister()
-        self._transport.loseWriteConnection()
+        driver.halfClose(self._transport)
 
     def loseTransport(self) -> None:
         """Ends a connection whose peer sends nothing more."""
         self.startTimer()
-        transport = self._transport
+        driver, transport = self._outbox.driver, self._transport
         self._outbox.unregister()
-        transport.loseConnection()
-        if isTLS(transport):
-            # What TLS says last is to leave before the peer's end is read.
-            below = stockBelowTLS(transport)
-            if below is not None:
-                push(below)
+        driver.close(transport)
 
     # Input that nobody gets
 
@@ -186,18 +182,17 @@ class Closing:
         # The transport below closes now, once it has written what it holds.
         self._outbox.unregister()
         seconds = self._settings.closeTimeout
-        below = stockBelowTLS(tlsBelow(self._transport))
-        if below is None:
-            if seconds is not None and self._tlsTimer is not None:
-                self._tlsTimer.start(seconds, self._abort)
-        else:
-            self._drainBelow(below, None, None if seconds is None else self._reactor.seconds() + seconds)
+        if self._outbox.driver.canDrain(self._transport):
+            self._drainBelow(None, None if seconds is None else self._reactor.seconds() + seconds)
+        elif seconds is not None and self._tlsTimer is not None:
+            self._tlsTimer.start(seconds, self._abort)
 
-    def _drainBelow(self, below: Any, before: int | None, deadline: float | None) -> None:
+    def _drainBelow(self, before: int | None, deadline: float | None) -> None:
         """Gives a peer that still reads the last whole messages, and waits for no other."""
-        left = push(below)
+        driver = self._outbox.driver
+        left = driver.drain(self._transport)
         late = deadline is not None and self._reactor.seconds() >= deadline
         if left and not late and (before is None or left < before) and self._tlsTimer is not None:
-            self._tlsTimer.start(_DRAIN_SECONDS, self._drainBelow, below, left, deadline)
+            self._tlsTimer.start(_DRAIN_SECONDS, self._drainBelow, left, deadline)
         else:
-            lose(below)
+            driver.loseDrained(self._transport)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any, Final, Protocol
 from weakref import ref
 
-from twisted.internet.interfaces import IReactorTime, ISSLTransport
+from twisted.internet.interfaces import IReactorTime
 
+from .transports import driverOf
 from .watch import watchOf
 
 #: How often a transport is looked at, in seconds.
@@ -47,7 +48,7 @@ class Guard:
         guarded = self._guarded()
         if guarded is None or not guarded.guardActive():
             return None
-        if getattr(self._transport, "disconnecting", False):
+        if driverOf(self._transport).isClosedByOthers(self._transport):
             guarded.guardClosed()
             return None
         return now + GUARD_SECONDS
@@ -55,4 +56,4 @@ class Guard:
 
 def guardOf(guarded: Guarded, transport: Any, reactor: IReactorTime) -> Guard | None:
     """Returns a guard where the transport needs one."""
-    return Guard(guarded, transport, reactor) if ISSLTransport.providedBy(transport) else None
+    return Guard(guarded, transport, reactor) if driverOf(transport).isSecure(transport) else None

@@ -29,7 +29,7 @@ from ..sansio.constants import DEFAULT_MAX_MESSAGE_SIZE
 from ..sansio.events import BinaryReceived, Event, PongReceived, TextReceived
 from ..settings import Settings
 from .keepalive import isOurPong
-from .outbox import Outgoing
+from .outbox import Outbox
 
 #: Why no message is delivered, as bits.
 #: The application has paused.
@@ -162,7 +162,7 @@ class Inbox:
         self,
         owner: InboxOwner,
         core: Connection,
-        outbox: Outgoing,
+        outbox: Outbox,
         reactor: IReactorTime,
         settings: Settings,
     ) -> None:
@@ -381,7 +381,7 @@ class Inbox:
             if core.close_sent is None:
                 self._outbox.writePongs(replies)
             else:
-                self._outbox.writeControl(replies)
+                self._outbox.writeClose(replies)
         if not self._ended and (core.close_received is not None or core.failed is not None):
             self._ended = True
             self._owner.inboxEnded()

@@ -52,7 +52,7 @@ class Acknowledged(Protocol):
     paused: bool
 
     @property
-    def taken(self) -> int:
+    def bytesTaken(self) -> int:
         """How many bytes the peer has taken, as far as can be seen."""
 
 
@@ -193,7 +193,7 @@ class Keepalive:
             # Nobody knows how long it is going to be.
             self._checkMissed = True
             return None
-        taken, full = self._outbox.taken, self._outbox.paused
+        taken, full = self._outbox.bytesTaken, self._outbox.paused
         if self._pingSentAt is not None and taken > self._taken and (full or self._wasFull):
             self._lastActivity = now
         self._taken, self._wasFull = taken, full

@@ -4,164 +4,206 @@
 * **Eager.** Where nothing is buffered the socket is tried at once. Stock Twisted registers for writability, polls,
   and unregisters: three system calls more for each message that would have fitted anyway.
 * **Once a turn.** A second write in one turn of the reactor, outside of `cork`, waits for the end of that turn.
-* **Our queue.** The transport is given bytes while it takes them; the rest waits here as whole messages, which can be
-  counted and limited.
+* **Our queue.** The transport is given bytes while it takes them; the rest waits here as whole messages, each with its
+  kind, which can be counted, limited and dropped.
 * A large payload is sent from where it lies, however many attempts that takes.
 
-The eager path reaches into Twisted's transports. Whether it may is decided by their exact type, never by attributes:
-wrappers forward attributes, and a TLS wrapper's socket would take plain text.
+A driver of `wsock.wire.transports` knows the transport, and says whether its socket may be tried.
 """
 
 from __future__ import annotations
 
-import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import IntEnum
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from zope.interface import implementer
 
-from ..sansio.constants import CLOSE, PING
-from .transports import (
-    flushTLS,
-    held,
-    isStartedTLS,
-    isStock,
-    isTLS,
-    mayTrySocket,
-    push,
-    queuedBySystem,
-    stockBelow,
-    tlsBelow,
-    writeTLS,
-)
+from .transports import JOIN_UP_TO, MAX_BUFFERS, PLAIN, driverOf, mayTrySocket, trySocket
 from .turn import turnOf
 
 #: What a transport is given at a time. One byte more than `FileDescriptor.bufferSize`, because a transport pauses its
 #: producer, and so resumes it later, only when it holds more than that.
 _HANDOVER: Final = 2**16 + 1
-#: What waits at the most for the end of `cork` or of a turn, where ``highWaterMark`` and ``sendLimit`` say no less.
-_CORK: Final = 2**16
-#: And how many messages: 64 KiB of empty ones would take 5 MB.
-_CORKED: Final = 2048
-#: What a message that waits is counted for beside its bytes (a list, a bytes object and a place in the queue take some
-#: 150), and how much that may come to where ``sendLimit`` says no more.
-_OVERHEAD: Final = 256
-_OVERHEADS: Final = 2**20
-#: Up to here, and where they are this small on the average, buffers are joined: `sendmsg` takes more time to look at.
-_JOIN: Final = 2**15
-_SMALL: Final = 512
-#: How many buffers one attempt takes: as many as Linux lets ``sendmsg`` have; Windows has none.
-_BUFFERS: Final = 1024
-_SENDMSG: Final = hasattr(socket.socket, "sendmsg")
-#: What is left of no message: one list for all connections, since one of its own takes 72 bytes. It stays empty.
-_NOT_BEGUN: Final[list[bytes | memoryview]] = []
+#: Corked bytes leave early at 64 KiB, or at ``highWaterMark`` or ``sendLimit`` where these are smaller.
+_CORK_BYTES: Final = 2**16
+#: Corked messages leave early past so many: 64 KiB of empty messages would take 5 MB of memory.
+_CORK_MESSAGES: Final = 2048
+#: The memory in bytes that a waiting message is counted for beside its own bytes; a list, a bytes object and a place in
+#: the queue take some 150. A limit of bytes is a limit of that many messages, too.
+_MESSAGE_OVERHEAD: Final = 256
+#: ``sendLimit`` allows messages with at least this overhead in bytes, however small it is: 4,096 of them.
+_MIN_OVERHEAD_LIMIT: Final = 2**20
+#: ``highWaterMark`` allows messages with at least this overhead in bytes: 256 of them.
+_MIN_OVERHEAD_MARK: Final = 2**16
+#: The rest of a message that has begun to leave, where there is none: one list for all connections, since a list of its
+#: own takes 72 bytes. It stays empty.
+_NOTHING: Final[list[bytes | memoryview]] = []
+
+
+class Kind(IntEnum):
+    """The kinds of what is sent; the first four are the application's messages, whole or in fragments."""
+
+    DATA = 0
+    FIRST_FRAGMENT = 1
+    NEXT_FRAGMENT = 2
+    LAST_FRAGMENT = 3
+    PING = 4
+    PONG = 5
+    CLOSE = 6
+    HTTP = 7
+
+
+class Marked(list[bytes]):
+    """The buffers of a queued message, with its kind; whole data messages are plain lists, and cost no more."""
+
+    __slots__ = ("kind",)
+
+    def __init__(self, buffers: list[bytes], kind: Kind) -> None:
+        super().__init__(buffers)
+        self.kind = kind
+
+
+def _mark(message: list[bytes], kind: Kind) -> list[bytes]:
+    return Marked(message, kind) if kind else message
+
+
+def _kindOf(message: list[bytes]) -> Kind:
+    return message.kind if isinstance(message, Marked) else Kind.DATA
+
+
+def _countMessages(kinds: Iterable[Kind]) -> int:
+    """Counts the messages that frames of these kinds belong to; a message in fragments counts once, ended or not."""
+    count, isOpen = 0, False
+    for kind in kinds:
+        count += kind is Kind.DATA or kind is Kind.LAST_FRAGMENT
+        if Kind.FIRST_FRAGMENT <= kind <= Kind.LAST_FRAGMENT:
+            isOpen = kind is not Kind.LAST_FRAGMENT
+    return count + isOpen
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxLimits:
+    """The limits of an outbox; one object for all connections with the same, which `makeLimits` returns.
+
+    Attributes:
+        highWaterMark: with more bytes unsent a connection is not writable.
+        writableMessages: nor is it with more messages.
+        sendLimit: with more bytes behind the first message nothing more is taken.
+        maxMessages: nor with more messages.
+        corkBytes: corked bytes leave early from here on.
+        dropsOldest: whether the oldest messages are dropped at the limit, and the newest is taken.
+    """
+
+    highWaterMark: float
+    writableMessages: float
+    sendLimit: float
+    maxMessages: float
+    corkBytes: float
+    dropsOldest: bool
 
 
 @lru_cache
-def _messagesOf(limit: float, least: float) -> float:
-    """How many messages a limit of bytes stands for; one object, and not one for each of many connections."""
-    return max(limit, least) / _OVERHEAD
+def makeLimits(highWaterMark: int | None, sendLimit: int | None, dropsOldest: bool = False) -> OutboxLimits:
+    """Returns the limits that an outbox keeps.
+
+    Args:
+        highWaterMark: `Settings.highWaterMark`.
+        sendLimit: `Settings.sendLimit`.
+        dropsOldest: whether the oldest messages are dropped at the limit.
+    """
+    mark = float("inf") if highWaterMark is None else highWaterMark
+    limit = float("inf") if sendLimit is None else sendLimit
+    return OutboxLimits(
+        mark,
+        max(mark, _MIN_OVERHEAD_MARK) / _MESSAGE_OVERHEAD,
+        limit,
+        max(limit, _MIN_OVERHEAD_LIMIT) / _MESSAGE_OVERHEAD,
+        min(_CORK_BYTES if highWaterMark is None else mark, limit),
+        dropsOldest,
+    )
 
 
-def _isData(message: list[bytes]) -> bool:
-    """Whether it is a message of the application's, and no control frame."""
-    return bool(message and message[0]) and message[0][0] & 0x0F < CLOSE
+class OutboxOwner(Protocol):
+    """The connection that an outbox belongs to."""
 
+    def outboxWritable(self) -> None:
+        """The transport has taken bytes, and the outbox is writable."""
 
-def _mayBeDropped(message: list[bytes]) -> bool:
-    """Whether it is a message or a Ping, and not what the protocol itself has to say."""
-    return _isData(message) or message[0][0] & 0x0F == PING
-
-
-def _nothing() -> None:
-    pass
+    def outboxBlocked(self) -> None:
+        """The transport takes no more for now."""
 
 
 @implementer(IPushProducer)
-class Outgoing:
-    """What one connection sends, on its way to its transport.
+class Outbox:
+    """The bytes that one connection sends, on their way to its transport.
 
     Attributes:
-        size: how many bytes wait here, in whole messages and the rest of the one begun.
-        handed: how many bytes were given away so far, to the system or the transport.
-        dropped: how many messages were dropped so far, since too much was unsent.
+        size: the number of bytes that wait here, in whole messages and the rest of the one that has begun to leave.
+        bytesHandedOver: how many bytes were given away so far, to the system or the transport.
+        dropped: how many messages were dropped so far: too much was unsent, or the connection was aborted or lost.
+        driver: the driver of the transport, `PLAIN` once it is lost.
         paused: whether the transport takes no more for now.
-        writabilityChanged: called without arguments when the transport has taken bytes and the connection is writable.
-        blocked: called without arguments when the transport takes no more.
     """
 
     __slots__ = (
         "_aborted",
-        "_begun",
-        "_begunIsData",
-        "_below",
-        "_corkLimit",
         "_corked",
-        "_countLimit",
-        "_countMark",
-        "_drained",
-        "_dropsOldest",
+        "_current",
+        "_currentKind",
+        "_eager",
         "_ended",
         "_handing",
-        "_highWaterMark",
+        "_limits",
+        "_owner",
         "_pongs",
         "_queue",
         "_registered",
-        "_sendLimit",
-        "_stock",
-        "_tls",
+        "_restIsDropped",
         "_transport",
         "_turn",
         "_turnNumber",
-        "blocked",
+        "_whenDrained",
+        "bytesHandedOver",
+        "driver",
         "dropped",
-        "handed",
         "paused",
         "size",
-        "writabilityChanged",
     )
 
-    def __init__(
-        self,
-        transport: Any,
-        reactor: IReactorTime,
-        highWaterMark: int | None,
-        sendLimit: int | None,
-        writabilityChanged: Callable[[], None],
-        blocked: Callable[[], None] = lambda: None,
-        dropsOldest: bool = False,
-    ) -> None:
+    def __init__(self, transport: Any, reactor: IReactorTime, limits: OutboxLimits, owner: OutboxOwner) -> None:
+        """Args:
+        transport: Twisted's; only this object writes to it.
+        reactor: whose turns it keeps.
+        limits: from `makeLimits`.
+        owner: the connection; until `lost` the two hold each other.
+        """
         self._transport = transport
-        self._stock = isStock(transport)
-        #: Twisted's TLS, and the stock transport below it, where they are these exactly; else None.
-        self._tls = transport if isTLS(transport) else None
-        self._below: Any = None
-        if self._tls is not None and isStock(transport.transport):
-            self._below = transport.transport
+        self.driver = driverOf(transport)
+        #: The driver's `isEager`, which is asked for each message.
+        self._eager = self.driver.isEager
         self._turn = turnOf(reactor)
         self._turnNumber = -1
-        self._highWaterMark = float("inf") if highWaterMark is None else highWaterMark
-        self._sendLimit = float("inf") if sendLimit is None else sendLimit
-        self._countMark = _messagesOf(self._highWaterMark, _OVERHEADS / 16)
-        self._countLimit = _messagesOf(self._sendLimit, _OVERHEADS)
-        self._corkLimit = min(_CORK if highWaterMark is None else highWaterMark, self._sendLimit)
-        self.writabilityChanged = writabilityChanged
-        self.blocked = blocked
-        #: Whole messages, each the list of its buffers. None while there are none: an empty deque has 600 bytes.
+        self._limits = limits
+        self._owner: OutboxOwner | None = owner
+        #: Whole messages and control frames, each the list of its buffers, `Marked` where it is no whole data message.
+        #: None while there are none: an empty deque has 600 bytes.
         self._queue: deque[list[bytes]] | None = None
-        #: What is left of the message that has begun to leave.
-        self._begun = _NOT_BEGUN
-        self._begunIsData = False
+        #: The rest of the message that has begun to leave, and its kind.
+        self._current = _NOTHING
+        self._currentKind = Kind.DATA
         #: The Pongs among the queue, which newer ones may replace.
-        self._pongs: list[bytes] | None = None
+        self._pongs: Marked | None = None
         self.size = 0
-        self.handed = 0
+        self.bytesHandedOver = 0
         self.dropped = 0
         self.paused = False
-        self._dropsOldest = dropsOldest
+        #: The message that is being written in fragments was dropped: so is each fragment that is still to be written.
+        self._restIsDropped = False
         #: The transport's ``write`` is on the stack.
         self._handing = False
         self._corked = False
@@ -169,7 +211,7 @@ class Outgoing:
         self._aborted = False
         #: The transport takes nothing any more, and has not said so by a loss yet.
         self._ended = False
-        self._drained: Callable[[], None] | None = None
+        self._whenDrained: Callable[[], None] | None = None
 
     # What the connection asks for
 
@@ -180,7 +222,7 @@ class Outgoing:
     def writeAhead(self, data: bytes) -> None:
         """Sends what goes before all that `hold` holds back: a client's request."""
         if not self._aborted:
-            self._give(data)
+            self.driver.write(self._transport, data)
 
     def register(self) -> None:
         """Becomes the transport's producer, from the end of the opening handshake on; lets go what was held back."""
@@ -215,69 +257,80 @@ class Outgoing:
     @property
     def unsent(self) -> int:
         """How many bytes the system was not given: those here, and those in the transport."""
-        if self._stock:
-            return self.size + held(self._transport)
-        if self._below is not None:
-            return self.size + held(self._below)
-        if not self.paused or not self._registered:
+        if not self.driver.knowsBytesHeld and not (self.paused and self._registered):
             return self.size
-        # A transport that wraps another, as TLS does, has handed on what it was given. Of any other one thing is known:
-        # it pauses us when it holds more than 64 KiB.
-        inner = stockBelow(self._transport)
-        return self.size + (_HANDOVER if inner is None else held(inner))
+        held = self.driver.bytesHeld(self._transport)
+        # Of any other transport one thing is known: it pauses us when it holds more than 64 KiB.
+        return self.size + (_HANDOVER if held is None else held)
 
     @property
     def isOverLimit(self) -> bool:
         """Whether more waits behind the first message than ``sendLimit``, or so many that they take as much memory.
 
-        The first is the message that has begun to leave, or else the next one. It does not count: a large message, and
-        small ones behind it, are no sign of a slow peer.
+        The first message is the one that has begun to leave, or else the next one. It does not count, nor does what the
+        protocol says before it: a large message, and small ones behind it, are no sign of a slow peer. A Ping before it
+        counts as any Ping. Each fragment counts as a message, so that a message without end has a bound, too.
         """
-        queue = self._queue
+        queue, limits = self._queue, self._limits
         if queue is None:
             return False
-        first = sum(map(len, self._begun or queue[0]))
-        if self._pongs is queue[0] and not self._begun and len(queue) > 1:
-            # Answers of the protocol are no message.
-            first += sum(map(len, queue[1]))
-        return self.size - first > self._sendLimit or len(queue) > self._countLimit
+        if len(queue) > limits.maxMessages:
+            return True
+        if self.size <= limits.sendLimit:
+            return False
+        waiting = self.size
+        if self._current:
+            if self._currentKind is not Kind.PING:
+                waiting -= sum(map(len, self._current))
+            if self._currentKind <= Kind.LAST_FRAGMENT:
+                return waiting > limits.sendLimit
+        for message in queue:
+            kind = _kindOf(message)
+            if kind is not Kind.PING:
+                waiting -= sum(map(len, message))
+            if kind <= Kind.LAST_FRAGMENT:
+                break
+        return waiting > limits.sendLimit
 
     @property
-    def untaken(self) -> int:
+    def bytesInFlight(self) -> int:
         """How many bytes the peer has not taken, as far as can be seen: `unsent`, and what the system holds.
 
         The system says that a socket is writable when a third of its buffer is free, and that may be a megabyte: a
         slow reader can be seen to take bytes long before.
         """
-        inner = stockBelow(self._transport)
-        queued = None if inner is None else queuedBySystem(inner)
-        return self.unsent if queued is None else self.size + held(inner) + queued
+        inFlight = self.driver.bytesInFlight(self._transport)
+        return self.unsent if inFlight is None else self.size + inFlight
 
     @property
-    def taken(self) -> int:
+    def bytesTaken(self) -> int:
         """How many bytes the peer has taken, as far as can be seen; over TLS a little less than it has."""
-        return self.handed + self.size - self.untaken
+        return self.bytesHandedOver + self.size - self.bytesInFlight
 
     @property
     def writable(self) -> bool:
         """Whether no more than ``highWaterMark`` is unsent, as always while the transport takes it."""
-        return not self.paused or (self.unsent <= self._highWaterMark and len(self._queue or ()) <= self._countMark)
+        limits = self._limits
+        return not self.paused or (
+            self.unsent <= limits.highWaterMark and len(self._queue or ()) <= limits.writableMessages
+        )
 
-    def write(self, message: list[bytes]) -> bool:
+    def write(self, message: list[bytes], kind: Kind = Kind.DATA) -> bool:
         """Sends a message, now or later.
 
         Args:
             message: the buffers of one whole frame, or of several that may only be dropped together.
+            kind: what it is; `writePing` and `writeFragment` give any other than DATA.
 
         Returns:
             False, and nothing was sent, if more than ``sendLimit`` waits already, see `isOverLimit`; never after
-            `abort`, nor where the oldest are dropped for it.
+            `abort`, nor where the oldest are dropped for it, but for fragments whose first one has left.
         """
         if self._aborted:
             return True
         if (
             not (self.size or self._corked or self.paused)
-            and self._stock
+            and self._eager
             and self._turnNumber != self._turn.number
             and len(message) == 1
             and mayTrySocket(self._transport)
@@ -289,20 +342,25 @@ class Outgoing:
                 sent: int = self._transport.socket.send(frame)
             except OSError:
                 sent = 0
-            self.handed += sent
+            self.bytesHandedOver += sent
             if sent != len(frame):
-                self._keepRest(message, sent)
+                self._keepRest(message, sent, kind)
             return True
         if self.paused and self.isOverLimit:
-            if not self._dropsOldest:
-                return False
-            self._dropOldest()
-        self._append(message)
-        if self.size >= self._corkLimit or len(self._queue or ()) > _CORKED:
+            return self._writePastLimit(message, kind)
+        if kind:
+            message = Marked(message, kind)
+        if self._queue is None:
+            self._queue = deque((message,))
+        else:
+            self._queue.append(message)
+        for buffer in message:
+            self.size += len(buffer)
+        if self.size >= self._limits.corkBytes or len(self._queue) > _CORK_MESSAGES:
             self.flush()
         elif self._corked or self.paused:
             pass
-        elif not self._stock and self._tls is None:
+        elif not (self._eager or self.driver.waitsForTurn):
             self.flush()
         elif self._turnNumber != self._turn.number:
             self._turnNumber = self._turn.begin()
@@ -311,13 +369,51 @@ class Outgoing:
             self._turn.waiting[self] = None
         return True
 
-    def writeControl(self, message: list[bytes]) -> None:
-        """Sends a frame that no limit holds back: a Close, a Pong that answers, a whole HTTP answer."""
-        if self._aborted:
-            return
-        self._append(message)
-        if not self._corked:
-            self.flush()
+    def writePing(self, message: list[bytes]) -> bool:
+        """Sends a Ping as `write` sends a message; where the oldest are dropped, a Ping is dropped, too, uncounted."""
+        return self.write(message, Kind.PING)
+
+    def writeFragment(self, message: list[bytes], kind: Kind) -> bool:
+        """Sends one fragment of a message as `write` sends a message.
+
+        The fragments of one message are dropped together, also those that are still to be written, or else none of
+        them: none that has its first one on the way. The message is counted as dropped once.
+
+        Args:
+            message: the buffers of one frame.
+            kind: FIRST_FRAGMENT, NEXT_FRAGMENT or LAST_FRAGMENT. Other data messages wait for the last.
+        """
+        if self._restIsDropped:
+            self._restIsDropped = kind is not Kind.LAST_FRAGMENT
+            return True
+        return self.write(message, kind)
+
+    def _writePastLimit(self, message: list[bytes], kind: Kind) -> bool:
+        """Refuses a message for which there is no room, or drops the oldest for it."""
+        if not self._limits.dropsOldest:
+            return False
+        hasRoom = self._dropOldest()
+        continues = kind is Kind.NEXT_FRAGMENT or kind is Kind.LAST_FRAGMENT
+        if continues and self._restIsDropped:
+            # Its own message was the oldest.
+            self._restIsDropped = kind is not Kind.LAST_FRAGMENT
+        elif hasRoom:
+            self._append(_mark(message, kind))
+        elif continues:
+            return False
+        else:
+            # Fragments that have to stay take all the room.
+            self.dropped += kind is not Kind.PING
+            self._restIsDropped = self._restIsDropped or kind is Kind.FIRST_FRAGMENT
+        return True
+
+    def writeClose(self, message: list[bytes]) -> None:
+        """Sends a Close, and what was to leave with it; no limit holds it back, and it is not dropped for others."""
+        self._writeAlways(Marked(message, Kind.CLOSE))
+
+    def writeHTTP(self, message: list[bytes]) -> None:
+        """Sends a whole HTTP answer; no limit holds it back, and it is not dropped for others."""
+        self._writeAlways(Marked(message, Kind.HTTP))
 
     def writePongs(self, pongs: list[bytes]) -> None:
         """Sends the Pongs of one call, in the place of earlier ones that have not left.
@@ -325,15 +421,23 @@ class Outgoing:
         RFC 6455 section 5.5.3 allows to answer the latest Ping only; a peer that floods us with Pings and reads
         nothing is held to the memory of one call.
         """
-        message = [b"".join(pongs)]
+        frames = b"".join(pongs)
         waiting = self._pongs
         if self.paused and waiting is not None:
-            self.size += len(message[0]) - len(waiting[0])
-            waiting[:] = message
+            self.size += len(frames) - len(waiting[0])
+            waiting[0] = frames
             return
-        self.writeControl(message)
+        message = Marked([frames], Kind.PONG)
+        self._writeAlways(message)
         if self._queue is not None and self._queue[-1] is message:
             self._pongs = message
+
+    def _writeAlways(self, message: Marked) -> None:
+        if self._aborted:
+            return
+        self._append(message)
+        if not self._corked:
+            self.flush()
 
     def cork(self) -> None:
         """Holds back what is written until `uncork`, or until ``highWaterMark`` or ``sendLimit`` is reached."""
@@ -342,36 +446,60 @@ class Outgoing:
     def uncork(self) -> None:
         """Lets go what was held back."""
         self._corked = False
-        if self.size or self._drained is not None:
+        if self.size or self._whenDrained is not None:
             self.flush()
 
-    def dropQueue(self) -> int:
-        """Drops what has not begun to leave, and returns how many messages were among it."""
-        dropped = sum(map(_isData, self._queue or ()))
+    def dropQueue(self, refused: int = 0) -> int:
+        """Drops what has not begun to leave, and counts the messages among it.
+
+        Args:
+            refused: how many messages are to be counted, too, that `write` has not taken.
+
+        Returns:
+            how many messages were dropped.
+        """
+        dropped = _countMessages(map(_kindOf, self._queue or ()))
+        self.dropped += dropped + refused
         self._queue = self._pongs = None
-        self.size = sum(map(len, self._begun))
+        self.size = sum(map(len, self._current))
         return dropped
 
-    def overflow(self, messages: int) -> None:
-        """Drops all that has not begun to leave, and so many messages that were not taken; counts them."""
-        self.dropped += messages + self.dropQueue()
+    def _dropOldest(self) -> bool:
+        """Drops the oldest messages that have not begun to leave, until no more waits than may be.
 
-    def _dropOldest(self) -> None:
-        """Drops the oldest messages that have not begun to leave, until no more waits than may be."""
+        Returns:
+            whether that was enough: fragments whose first one has left are not dropped.
+        """
         queue = self._queue
-        kept: list[list[bytes]] = []
-        while queue and self.isOverLimit:
-            message = queue.popleft()
-            self.size -= sum(map(len, message))
-            if _mayBeDropped(message):
-                self.dropped += _isData(message)
+        assert queue is not None
+        # Before this place is what has to stay: mostly nothing, the answer of the handshake, Pongs, or fragments.
+        place = 0
+        while place < len(queue) and self.isOverLimit:
+            kind = _kindOf(queue[place])
+            if kind is Kind.DATA or kind is Kind.FIRST_FRAGMENT or kind is Kind.PING:
+                self._drop(queue, place)
+                self.dropped += kind is not Kind.PING
+                if kind is Kind.FIRST_FRAGMENT:
+                    self._restIsDropped = not self._dropFragments(queue, place)
             else:
-                # A few at the most: the answer of the opening handshake, one of Pongs, one Close.
-                kept.append(message)
-        self.size += sum(sum(map(len, message)) for message in kept)
-        if queue is not None:
-            queue.extendleft(reversed(kept))
-            self._queue = queue or None
+                place += 1
+        return not self.isOverLimit
+
+    def _dropFragments(self, queue: deque[list[bytes]], place: int) -> bool:
+        """Drops the fragments from a place on that belong to one message; returns whether its last one was there."""
+        while place < len(queue):
+            kind = _kindOf(queue[place])
+            if kind is Kind.NEXT_FRAGMENT or kind is Kind.LAST_FRAGMENT:
+                self._drop(queue, place)
+                if kind is Kind.LAST_FRAGMENT:
+                    return True
+            else:
+                place += 1
+        return False
+
+    def _drop(self, queue: deque[list[bytes]], place: int) -> None:
+        self.size -= sum(map(len, queue[place]))
+        del queue[place]
 
     def whenDrained(self, drained: Callable[[], None]) -> None:
         """Calls ``drained`` once, as soon as nothing waits here: perhaps now, after `abort` never.
@@ -380,37 +508,39 @@ class Outgoing:
         """
         if self._aborted:
             return
-        self._drained = drained
+        self._whenDrained = drained
         if not self._corked:
             self.flush()
 
     def abort(self) -> None:
         """Drops all that waits, and counts it; nothing leaves any more."""
         self._aborted = True
-        self._drained = None
-        # What has begun to leave has not arrived.
-        self.dropped += bool(self._begun and self._begunIsData)
-        self._begun = _NOT_BEGUN
-        self.dropped += self.dropQueue()
+        self._whenDrained = None
+        # The message that has begun to leave has not arrived.
+        begun = (self._currentKind,) if self._current else ()
+        self.dropped += _countMessages((*begun, *map(_kindOf, self._queue or ())))
+        self._current = _NOTHING
+        self._queue = self._pongs = None
+        self.size = 0
         self._turn.leave(self)
 
     def lost(self) -> None:
         """The transport is lost: the two let go of each other."""
         self.abort()
-        self.writabilityChanged = self.blocked = _nothing
-        if self._registered and tlsBelow(self._transport) is not None and not isStartedTLS(self._transport):
-            # One of TLS would hold its producer, and Twisted leaves a cycle that holds it.
-            self._transport.unregisterProducer()
-        self._transport = self._tls = self._below = None
-        self._stock = self._registered = self.paused = False
+        self._owner = None
+        if self._registered:
+            self.driver.releaseProducer(self._transport)
+        self._transport = None
+        self.driver = PLAIN
+        self._eager = self._registered = self.paused = False
 
     # IPushProducer, for the transport
 
     def pauseProducing(self) -> None:
         """The transport takes no more for now."""
         self.paused = True
-        if not self._handing or self._below is None:
-            self.blocked()
+        if not self._handing or not self.driver.pushes:
+            self._tellBlocked()
 
     def resumeProducing(self) -> None:
         """The transport has sent what it had."""
@@ -419,13 +549,17 @@ class Outgoing:
         self.paused = False
         if not self._corked:
             self.flush()
-        if self.writable and not self._handing:
-            self.writabilityChanged()
+        if self.writable and not self._handing and self._owner is not None:
+            self._owner.outboxWritable()
 
     def stopProducing(self) -> None:
         """The transport is lost; its protocol is told so, too, and does what is to be done."""
 
     # How it leaves
+
+    def _tellBlocked(self) -> None:
+        if self._owner is not None:
+            self._owner.outboxBlocked()
 
     def _append(self, message: list[bytes]) -> None:
         if self._queue is None:
@@ -441,120 +575,90 @@ class Outgoing:
             # What is on its way must not be overtaken; who called first goes on.
             return
         while self.size and not self.paused:
-            if not self._stock or not mayTrySocket(self._transport):
+            if not self._eager or not mayTrySocket(self._transport):
                 self._handOver()
             elif not self._trySocket():
                 self._handOver()
                 if self._registered:
-                    # Else it would pause us only past its own mark, and so not tell when it is empty.
-                    self._transport.producerPaused = self.paused = True
-                    self.blocked()
-        if self._drained is not None and not self.size:
-            drained, self._drained = self._drained, None
+                    self.driver.pauseProducer(self._transport)
+        if self._whenDrained is not None and not self.size:
+            drained, self._whenDrained = self._whenDrained, None
             drained()
 
-    def _keepRest(self, message: list[bytes], sent: int) -> None:
+    def _keepRest(self, message: list[bytes], sent: int, kind: Kind) -> None:
         """Has a frame, of which the socket did not take all, go the usual way."""
         if sent:
             frame = message[0]
-            self._begun = [memoryview(frame)[sent:]]
-            self._begunIsData = _isData(message)
+            self._current = [memoryview(frame)[sent:]]
+            self._currentKind = kind
             self.size = len(frame) - sent
         else:
-            self._append(message)
+            self._append(_mark(message, kind))
         self.flush()
 
     def _trySocket(self) -> bool:
         """Tries the socket once; returns whether it took all that it was given."""
         queue = self._queue
         try:
-            if queue is not None and len(queue) == 1 and len(queue[0]) == 1 and not self._begun:
+            if queue is not None and len(queue) == 1 and len(queue[0]) == 1 and not self._current:
                 # What most often waits: one frame, which is all there is.
                 given = self.size
                 sent: int = self._transport.socket.send(queue[0][0])
             else:
-                sent, given = self._send(self._waiting())
+                sent, given = trySocket(self._transport, self._waiting())
         except OSError:
             # Full, or lost: the transport meets the same error, in the reactor's stack and not in our caller's.
             return False
-        self.handed += sent
+        self.bytesHandedOver += sent
         if sent == self.size:
-            self._begun = _NOT_BEGUN
+            self._current = _NOTHING
             self._queue = self._pongs = None
             self.size = 0
             return True
-        self._take(sent)
+        self._takeBytes(sent)
         return 0 < sent == given
 
     def _waiting(self) -> list[bytes | memoryview]:
         """What waits: all of it, or where it is much, the first so many buffers."""
-        buffers: list[bytes | memoryview] = list(self._begun)
+        buffers: list[bytes | memoryview] = list(self._current)
         for message in self._queue or ():
-            if self.size > _JOIN and buffers and len(buffers) + len(message) > _BUFFERS:
+            if self.size > JOIN_UP_TO and buffers and len(buffers) + len(message) > MAX_BUFFERS:
                 break
             buffers += message
         return buffers
 
-    def _send(self, buffers: list[bytes | memoryview]) -> tuple[int, int]:
-        """Gives the socket as many of the buffers as it takes well; returns how many bytes it took, and of how many."""
-        stream = self._transport.socket
-        if len(buffers) == 1:
-            return stream.send(buffers[0]), len(buffers[0])
-        given = sum(map(len, buffers))
-        if given <= _JOIN or given < _SMALL * len(buffers):
-            return stream.send(b"".join(buffers)), given
-        buffers = buffers[: _BUFFERS if _SENDMSG else 1]
-        given = sum(map(len, buffers))
-        return stream.sendmsg(buffers) if _SENDMSG else stream.send(buffers[0]), given
-
     def _handOver(self) -> None:
-        """Gives the transport its next portion; of what TLS makes of it, the socket gets at once what it takes.
-
-        What stays in the transport below TLS is lost when the peer ends its stream: perhaps the next thing to be read.
-        """
-        below = self._below
-        portion = b"".join(self._take(_HANDOVER))
-        self.handed += len(portion)
-        left = 0
+        """Gives the transport its next portion; of what TLS makes of it, the socket gets at once what it takes."""
+        driver, transport = self.driver, self._transport
+        portion = b"".join(self._takeBytes(_HANDOVER))
+        self.bytesHandedOver += len(portion)
+        left: int | None = 0
         self._handing = True
         try:
-            self._give(portion)
-            if below is not None:
-                left = push(below) if self._turn.allows(len(portion)) else held(below)
+            driver.write(transport, portion)
+            if driver.pushes:
+                left = driver.push(transport) if self._turn.allows(len(portion)) else driver.bytesHeld(transport)
         finally:
             self._handing = False
-        if below is None:
+        if not driver.pushes:
             return
         if self.paused:
-            self.blocked()
+            self._tellBlocked()
         elif left and self._registered:
-            # Else it would pause us only past its own mark. Its producer stands between TLS and us, and is told, too:
-            # it passes on the end of a pause that it knows of, and no other.
-            below.producerPaused = True
-            below.producer.pauseProducing()
+            driver.pauseProducer(transport)
 
-    def _give(self, data: bytes) -> None:
-        if self._tls is None:
-            self._transport.write(data)
-            if not self._stock:
-                # TLS below a policy would keep small writes for the next turn, which may not come.
-                flushTLS(self._transport)
-        else:
-            # All bytes of a connection go this one way, or they would overtake each other.
-            writeTLS(self._tls, data)
-
-    def _take(self, count: int) -> list[bytes | memoryview]:
+    def _takeBytes(self, count: int) -> list[bytes | memoryview]:
         """Takes the next ``count`` bytes, or all there are, from what waits."""
         taken: list[bytes | memoryview] = []
         while count and self.size:
-            while not self._begun:
-                self._begun = list(self._begin())
-            buffer = self._begun[0]
+            while not self._current:
+                self._current = list(self._begin())
+            buffer = self._current[0]
             if len(buffer) > count:
                 view = memoryview(buffer)
-                buffer, self._begun[0] = view[:count], view[count:]
+                buffer, self._current[0] = view[:count], view[count:]
             else:
-                del self._begun[0]
+                del self._current[0]
             taken.append(buffer)
             count -= len(buffer)
             self.size -= len(buffer)
@@ -564,7 +668,7 @@ class Outgoing:
         queue = self._queue
         assert queue is not None
         message = queue.popleft()
-        self._begunIsData = _isData(message)
+        self._currentKind = _kindOf(message)
         if message is self._pongs:
             self._pongs = None
         self._queue = queue or None

@@ -13,7 +13,6 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple, NoReturn, Protocol, cast, final
 
@@ -26,9 +25,6 @@ from twisted.internet.interfaces import (
     IPushProducer,
     IReactorFromThreads,
     IReactorTime,
-    ISSLTransport,
-    ITCPTransport,
-    IUNIXTransport,
 )
 from twisted.python.failure import Failure
 from twisted.python.threadable import isInIOThread
@@ -38,7 +34,7 @@ from ..application import appliesBackpressure
 from ..errors import Close, WebSocketClosed, WebSocketDropped, WebSocketEnded
 from ..log import CAUGHT, excerpt, formatAddress, printable
 from ..reasons import again, failed
-from ..request import Request, Response, getPeerCertificate, plainPath
+from ..request import Request, Response, plainPath
 from ..sansio.connection import Connection
 from ..sansio.constants import MAX_CONTROL_PAYLOAD, CloseCode, Role
 from ..sansio.errors import LocalProtocolError
@@ -49,10 +45,9 @@ from .closing import Closing
 from .guard import Guard, guardOf
 from .inbox import Inbox, asDeferred
 from .keepalive import Keepalive
-from .outbox import Outgoing
+from .outbox import Outbox, makeLimits
 from .producer import Producer
 from .state import ABORTED, CLOSING, ENDING, HANDED_ON, LOST, OPEN, OPENING, OVER, enter
-from .transports import forgetTLSEnd, lowest, tellTLSEnd, tlsBelow
 from .waiters import Waiters
 
 #: How long a thread waits before it looks whether the reactor still runs, in seconds.
@@ -297,20 +292,9 @@ class WebSocketTransport:
         """Takes the transport over; Twisted calls this once."""
         settings = self._settings
         self._transport = transport
-        self._outbox = Outgoing(
-            transport,
-            self._reactor,
-            settings.highWaterMark,
-            settings.sendLimit,
-            self.outboxWritable,
-            self.outboxBlocked,
-            settings.slowConsumer == "drop",
-        )
-        if ITCPTransport.providedBy(transport) and not IUNIXTransport.providedBy(transport):
-            # A message is a whole thing: waiting for more to fill a segment only delays it. TLS says that it is TCP,
-            # whatever is below it.
-            with suppress(AttributeError):
-                transport.setTcpNoDelay(True)
+        limits = makeLimits(settings.highWaterMark, settings.sendLimit, settings.slowConsumer == "drop")
+        self._outbox = outbox = Outbox(transport, self._reactor, limits, self)
+        outbox.driver.setNoDelay(transport)
         self._opening = self._receiver = opening = self.factory.makeOpening(self)
         self._guard = guardOf(self, transport, self._reactor)
         opening.begin()
@@ -336,9 +320,7 @@ class WebSocketTransport:
         if self._closing is not None:
             self._closing.lost()
         self._leaveGuard()
-        tls = tlsBelow(self._transport)
-        if tls is not None:
-            forgetTLSEnd(tls)
+        self._outbox.driver.forgetEnd(self._transport)
         self._outbox.lost()
         self.factory.connectionForgotten(self)
         for group in list(self._groups or ()):
@@ -407,7 +389,7 @@ class WebSocketTransport:
         return self._state == OPENING
 
     @property
-    def outbox(self) -> Outgoing:
+    def outbox(self) -> Outbox:
         """The way out, which an opening handshake uses, too."""
         return self._outbox
 
@@ -466,9 +448,7 @@ class WebSocketTransport:
                 first()
             # From the end of the opening handshake on: with a producer registered, TLS never closes.
             self._outbox.register()
-            tls = tlsBelow(self._transport)
-            if tls is not None:
-                tellTLSEnd(tls, self._tlsEnded)
+            self._outbox.driver.tellEnd(self._transport, self._tlsEnded)
 
         def opened() -> None:
             if last is not None:
@@ -501,7 +481,7 @@ class WebSocketTransport:
         closing = self._beginClosing()
         self._receiver = closing
         if message is not None:
-            self._outbox.writeControl(message)
+            self._outbox.writeHTTP(message)
         if gently:
             closing.leave()
         else:
@@ -646,7 +626,7 @@ class WebSocketTransport:
         buffers = self._core.send_ping(payload)
         if not buffers:
             self._sendsIgnored += 1
-        elif not self._outbox.write(buffers):
+        elif not self._outbox.writePing(buffers):
             self._overflow(messages=0)
 
     def measureLatency(self) -> Deferred[float]:
@@ -798,7 +778,7 @@ class WebSocketTransport:
             return
         buffers = self._core.close(code, reason)
         if buffers:
-            self._outbox.writeControl(buffers)
+            self._outbox.writeClose(buffers)
             if self._state == OPEN:
                 self._closeSent()
             else:
@@ -831,15 +811,13 @@ class WebSocketTransport:
             self._closing.stop()
         self._outbox.abort()
         self._stopProducer()
-        below = lowest(self._transport)
-        if hasattr(below, "abortConnection"):
-            self._transport.abortConnection()
-            return
-        # An ITransport has no such thing: the pipes of a process, standard input and output. It is told to close, and
-        # may wait for good until it has written what it has.
-        self._outbox.unregister()
-        below.loseConnection()
-        if self._state == ABORTED:
+        driver = self._outbox.driver
+        canAbort = driver.canAbort(self._transport)
+        if not canAbort:
+            # It is told to close, and may wait for good until it has written what it has.
+            self._outbox.unregister()
+        driver.abort(self._transport)
+        if not canAbort and self._state == ABORTED:
             self._beginClosing().timer.start(0, self._countAsLost)
 
     def _countAsLost(self) -> None:
@@ -855,7 +833,7 @@ class WebSocketTransport:
 
     def _overflow(self, messages: int = 1) -> None:
         """More is unsent than may be: messages that have not begun to leave are dropped, and the peer is told why."""
-        self._outbox.overflow(messages)
+        self._outbox.dropQueue(messages)
         self.loseConnection(CloseCode.TRY_AGAIN_LATER, "too much unsent")
 
     def _tlsEnded(self) -> None:
@@ -953,7 +931,7 @@ class WebSocketTransport:
         """How much it has carried so far."""
         core, outbox = self._core, self._outbox
         sent = core.messages_sent - outbox.dropped
-        return Traffic(core.messages_received, sent, self._bytesReceived, outbox.handed)
+        return Traffic(core.messages_received, sent, self._bytesReceived, outbox.bytesHandedOver)
 
     def getPeer(self) -> IAddress:
         """Returns the peer's address."""
@@ -967,7 +945,7 @@ class WebSocketTransport:
 
     def getPeerCertificate(self) -> Any:
         """Returns the peer's X.509 certificate over TLS, if it sent one; else None."""
-        return getPeerCertificate(self._transport)
+        return self._outbox.driver.getPeerCertificate(self._transport)
 
     def peerForLog(self) -> str:
         """Returns the peer's address; a transport that is lost may not know it any more, as that of a process."""
@@ -1068,7 +1046,7 @@ class WebSocketTransport:
         if self._state != OPEN or keepalive is None or inbox is None:
             # From its Close on a connection is watched by other means.
             return None
-        if ISSLTransport.providedBy(self._transport) and getattr(self._transport, "disconnecting", False):
+        if self._outbox.driver.isClosedByOthers(self._transport):
             # A policy around us, such as `TimeoutFactory`, has closed it: TLS waits for its producer, which we are.
             self.loseConnection(CloseCode.GOING_AWAY)
             return None

@@ -1,32 +1,31 @@
-"""What is known of Twisted's transports beyond their interfaces; the only module that names their private attributes.
+"""The drivers of transports: a driver says what one kind of transport can do, and does it.
+
+`DRIVERS` is the table of the kinds that are known well: Twisted's TCP and UNIX transports ("stock"), and Twisted's TLS.
+Another kind is one entry more. All other transports have `PLAIN`, which goes by Twisted's interfaces.
 
 Rules:
 
 * A transport is judged by its exact type, never by its attributes: wrappers forward attributes, and the socket of a
   TLS wrapper would take plain text.
-* Nothing here keeps state of its own: a connection's facts are the connection's.
-
-Two kinds of transport are known well: Twisted's TCP and UNIX transports ("stock"), and Twisted's TLS.
+* A driver has no state: a connection's facts are the connection's, and all connections share the driver.
+* Twisted's private attributes are named in this module alone.
 """
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar, Final
 
 from twisted.internet import tcp
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IHalfCloseableDescriptor, ISSLTransport
+from twisted.internet.interfaces import IHalfCloseableDescriptor, ISSLTransport, ITCPTransport, IUNIXTransport
 from twisted.python.failure import Failure
 
-_STOCK: set[type] = {tcp.Server, tcp.Client}
-with suppress(ImportError):  # on a platform without UNIX sockets
-    from twisted.internet import unix
-
-    _STOCK |= {unix.Server, unix.Client}
+from ..request import getPeerCertificate
 
 try:
     import fcntl
@@ -37,10 +36,264 @@ else:
     #: SIOCOUTQ, under its older name.
     _OUTQ = termios.TIOCOUTQ
 
+#: Buffers of up to so many bytes are joined before they are sent, since `sendmsg` takes more time to look at.
+JOIN_UP_TO: Final = 2**15
+#: Buffers are joined, too, where they are smaller than this on the average, in bytes.
+_JOIN_AVERAGE: Final = 512
+#: One attempt to send takes so many buffers: as many as Linux lets ``sendmsg`` have; Windows has none.
+MAX_BUFFERS: Final = 1024
+_SENDMSG: Final = hasattr(socket.socket, "sendmsg")
+
+
+class Driver:
+    """The driver of any ``ITransport``, also of one that wraps another: only its interfaces are known.
+
+    Attributes:
+        isEager: whether the transport's socket can be written to past it, whenever `mayTrySocket` says so.
+        waitsForTurn: whether the transport is written to once in a turn of the reactor, and not for each message.
+        knowsBytesHeld: whether `bytesHeld` is right at any time, and not only while the transport takes no more.
+        pushes: whether `push` gives the socket at once what `write` has made of the bytes.
+    """
+
+    __slots__ = ()
+
+    isEager: ClassVar[bool] = False
+    waitsForTurn: ClassVar[bool] = False
+    knowsBytesHeld: ClassVar[bool] = False
+    pushes: ClassVar[bool] = False
+
+    def fit(self, transport: Any) -> Driver:
+        """Returns the driver of one transport of this kind: what it stands on may make a difference."""
+        return self
+
+    # Bytes
+
+    def write(self, transport: Any, data: bytes) -> None:
+        """Gives the transport bytes, in the order of the calls."""
+        transport.write(data)
+        # TLS below a policy would keep small writes for the next turn, which may not come.
+        flushTLS(transport)
+
+    def bytesHeld(self, transport: Any) -> int | None:
+        """How many bytes the transport holds, and the system was not given; None where it can't be known."""
+        # A transport that wraps another has handed on what it was given.
+        below = stockBelow(transport)
+        return None if below is None else held(below)
+
+    def bytesInFlight(self, transport: Any) -> int | None:
+        """How many bytes the peer has not taken of those that were written; None where it can't be known."""
+        below = stockBelow(transport)
+        queued = None if below is None else queuedBySystem(below)
+        return None if queued is None else held(below) + queued
+
+    def push(self, transport: Any) -> int:
+        """Has the socket take at once what it takes, and returns how many bytes are still held: for `pushes`."""
+        return 0
+
+    def pauseProducer(self, transport: Any) -> None:
+        """Has a transport that holds bytes pause its producer, and so resume it when it has sent them.
+
+        A transport does so by itself only past its own mark of 64 KiB.
+        """
+
+    def releaseProducer(self, transport: Any) -> None:
+        """Has a lost transport let go of its producer: TLS would hold it, and Twisted leaves a cycle that holds TLS."""
+        if tlsBelow(transport) is not None and not isStartedTLS(transport):
+            transport.unregisterProducer()
+
+    # What it is
+
+    def isSecure(self, transport: Any) -> bool:
+        """Whether there is TLS between the transport and its peer."""
+        return bool(ISSLTransport.providedBy(transport))
+
+    def getPeerCertificate(self, transport: Any) -> Any:
+        """Returns the X.509 certificate that the peer sent; None where there is none, or no TLS."""
+        return getPeerCertificate(transport)
+
+    def setNoDelay(self, transport: Any) -> None:
+        """Has small messages leave at once: waiting for more to fill a segment only delays them."""
+        # `ISSLTransport` says that it is TCP, whatever is below it.
+        if ITCPTransport.providedBy(transport) and not IUNIXTransport.providedBy(transport):
+            with suppress(AttributeError):
+                transport.setTcpNoDelay(True)
+
+    # Its end
+
+    def isClosedByOthers(self, transport: Any) -> bool:
+        """Whether somebody else has closed the transport, and it waits: for its producer, the peer, or the handshake.
+
+        A transport without TLS is lost then; TLS tells nobody.
+        """
+        return self.isSecure(transport) and bool(getattr(transport, "disconnecting", False))
+
+    def canHalfClose(self, transport: Any) -> bool:
+        """Whether the transport's end is a socket's: behind TLS, half a close would cut off what ends TLS."""
+        return IHalfCloseableDescriptor.providedBy(transport) and not self.isSecure(transport)
+
+    def halfClose(self, transport: Any) -> None:
+        """Closes our half, behind what was written; only where `canHalfClose` says so."""
+        transport.loseWriteConnection()
+
+    def close(self, transport: Any) -> None:
+        """Closes the transport, behind what was written."""
+        transport.loseConnection()
+
+    def canAbort(self, transport: Any) -> bool:
+        """Whether `abort` loses the transport in any case.
+
+        An ``ITransport`` has no such thing, as the pipes of a process, standard input and output.
+        """
+        return hasattr(_innermost(transport), "abortConnection")
+
+    def abort(self, transport: Any) -> None:
+        """Drops the connection at once; where it can't, tells it to close, for which it may wait for good."""
+        if self.canAbort(transport):
+            transport.abortConnection()
+        else:
+            _innermost(transport).loseConnection()
+
+    def tellEnd(self, transport: Any, ended: Callable[[], None]) -> None:
+        """Calls ``ended`` once when nothing can be sent or received any more and the transport does not say so: TLS.
+
+        Perhaps now, in the middle of TLS's own work, or within its ``connectionLost``; see `forgetEnd`.
+        """
+        tls = tlsBelow(transport)
+        if tls is not None:
+            tellTLSEnd(tls, ended)
+
+    def forgetEnd(self, transport: Any) -> None:
+        """Takes `tellEnd` back."""
+        tls = tlsBelow(transport)
+        if tls is not None:
+            tls.__dict__.pop("_wsockEnded", None)
+
+    def canDrain(self, transport: Any) -> bool:
+        """Whether `drain` and `loseDrained` can do something: TLS has ended, and the socket below it is there."""
+        return stockBelowTLS(tlsBelow(transport)) is not None
+
+    def drain(self, transport: Any) -> int:
+        """Has the socket below an ended TLS take what it takes, and returns how many bytes are still held."""
+        below = stockBelowTLS(tlsBelow(transport))
+        return 0 if below is None else push(below)
+
+    def loseDrained(self, transport: Any) -> None:
+        """Loses the transport below an ended TLS, as the reactor does: what the system holds still arrives."""
+        below = stockBelowTLS(tlsBelow(transport))
+        if below is not None:
+            below.connectionLost(Failure(ConnectionDone()))
+
+
+class StockDriver(Driver):
+    """The driver of Twisted's own TCP and UNIX transports without TLS."""
+
+    __slots__ = ()
+
+    isEager = True
+    waitsForTurn = True
+    knowsBytesHeld = True
+
+    def fit(self, transport: Any) -> Driver:
+        """Returns `PLAIN` where ``startTLS`` was called."""
+        return PLAIN if transport.TLS else self
+
+    def write(self, transport: Any, data: bytes) -> None:
+        """Gives the transport bytes."""
+        transport.write(data)
+
+    def bytesHeld(self, transport: Any) -> int | None:
+        """How many bytes the transport holds."""
+        return held(transport)
+
+    def pauseProducer(self, transport: Any) -> None:
+        """Has the transport tell its producer when it is empty."""
+        transport.producerPaused = True
+        transport.producer.pauseProducing()
+
+    def releaseProducer(self, transport: Any) -> None:
+        """Does nothing: it lets go by itself."""
+
+
+class TLSDriver(Driver):
+    """The driver of Twisted's own TLS above a transport that is not known."""
+
+    __slots__ = ()
+
+    waitsForTurn = True
+
+    def fit(self, transport: Any) -> Driver:
+        """Returns `SOCKET_TLS` above a stock transport."""
+        return SOCKET_TLS if isStock(transport.transport) else self
+
+    def write(self, transport: Any, data: bytes) -> None:
+        """Has TLS encrypt bytes at once: all of a connection go this one way, or they would overtake each other."""
+        writeTLS(transport, data)
+
+    def close(self, transport: Any) -> None:
+        """Closes TLS, and has what it says last leave before the peer's end is read."""
+        transport.loseConnection()
+        below = stockBelowTLS(transport)
+        if below is not None:
+            push(below)
+
+
+class SocketTLSDriver(TLSDriver):
+    """The driver of Twisted's own TLS right above one of its own TCP and UNIX transports."""
+
+    __slots__ = ()
+
+    knowsBytesHeld = True
+    pushes = True
+
+    def bytesHeld(self, transport: Any) -> int | None:
+        """How many bytes the transport below TLS holds."""
+        return held(transport.transport)
+
+    def push(self, transport: Any) -> int:
+        """Has the socket take what TLS has made of the bytes.
+
+        What stays in the transport below TLS is lost when the peer ends its stream: perhaps the next thing to be read.
+        """
+        return push(transport.transport)
+
+    def pauseProducer(self, transport: Any) -> None:
+        """Has the transport below TLS pause TLS, which passes the pause on, and its end: no end of another pause."""
+        below = transport.transport
+        below.producerPaused = True
+        below.producer.pauseProducing()
+
+
+PLAIN: Final = Driver()
+STOCK: Final = StockDriver()
+TLS: Final = TLSDriver()
+SOCKET_TLS: Final = SocketTLSDriver()
+
+#: The driver of each kind of transport, by its exact type; Twisted's TLS is added once there is such a transport.
+DRIVERS: Final[dict[type, Driver]] = {tcp.Server: STOCK, tcp.Client: STOCK}
+with suppress(ImportError):  # on a platform without UNIX sockets
+    from twisted.internet import unix
+
+    DRIVERS.update({unix.Server: STOCK, unix.Client: STOCK})
+
+
+def driverOf(transport: Any) -> Driver:
+    """Returns the driver of a transport, to be kept as long as the transport: it goes by what the transport is now."""
+    return _driverOfKind(type(transport)).fit(transport)
+
+
+def _driverOfKind(kind: type) -> Driver:
+    if "twisted.protocols.tls" in sys.modules:
+        # So that plain connections do not need the packages for TLS.
+        _addTLS()
+    return DRIVERS.get(kind, PLAIN)
+
+
+# Twisted's transports over a socket
+
 
 def isStock(transport: object) -> bool:
     """Whether ``transport`` is one of Twisted's own, over a plain socket, and not a class derived from it."""
-    return type(transport) in _STOCK and not transport.TLS  # type: ignore[attr-defined]
+    return DRIVERS.get(type(transport)) is STOCK and not transport.TLS  # type: ignore[attr-defined]
 
 
 def held(transport: Any) -> int:
@@ -75,23 +328,21 @@ def mayTrySocket(transport: Any) -> bool:
     return may
 
 
-def stockBelow(transport: Any) -> Any:
-    """The stock transport that this one is, or at the end wraps; None where there is none."""
-    while transport is not None and type(transport) not in _STOCK:
-        transport = getattr(transport, "transport", None)
-    return transport
+def trySocket(transport: Any, buffers: list[bytes | memoryview]) -> tuple[int, int]:
+    """Gives a stock transport's socket as many of the buffers as it takes well.
 
-
-def lowest(transport: Any) -> Any:
-    """The transport below all that wrap one, as TLS does."""
-    while (below := getattr(transport, "transport", None)) is not None:
-        transport = below
-    return transport
-
-
-def canHalfClose(transport: Any) -> bool:
-    """Whether the transport's end is a socket's: behind TLS, half a close would cut off what ends TLS."""
-    return IHalfCloseableDescriptor.providedBy(transport) and not ISSLTransport.providedBy(transport)
+    Returns:
+        how many bytes it took, and of how many.
+    """
+    stream = transport.socket
+    if len(buffers) == 1:
+        return stream.send(buffers[0]), len(buffers[0])
+    given = sum(map(len, buffers))
+    if given <= JOIN_UP_TO or given < _JOIN_AVERAGE * len(buffers):
+        return stream.send(b"".join(buffers)), given
+    buffers = buffers[: MAX_BUFFERS if _SENDMSG else 1]
+    given = sum(map(len, buffers))
+    return stream.sendmsg(buffers) if _SENDMSG else stream.send(buffers[0]), given
 
 
 def push(transport: Any) -> int:
@@ -108,12 +359,26 @@ def push(transport: Any) -> int:
     return held(transport) if transport.connected else 0
 
 
-# TLS
+def stockBelow(transport: Any) -> Any:
+    """The stock transport that this one is, or at the end wraps; None where there is none."""
+    while transport is not None and DRIVERS.get(type(transport)) is not STOCK:
+        transport = getattr(transport, "transport", None)
+    return transport
+
+
+def _innermost(transport: Any) -> Any:
+    """The transport below all that wrap one, as TLS does."""
+    while (below := getattr(transport, "transport", None)) is not None:
+        transport = below
+    return transport
+
+
+# Twisted's TLS
 
 
 @cache
-def _tlsClasses() -> dict[type, type]:
-    """Twisted's TLS transports, each with the class that tells of its end; asked for once there is such a transport."""
+def _addTLS() -> dict[type, type]:
+    """Adds Twisted's TLS to `DRIVERS`; returns its transports, each with the class that tells of its end."""
     from twisted.protocols import tls
 
     def telling(base: Any) -> type:
@@ -129,22 +394,19 @@ def _tlsClasses() -> dict[type, type]:
         Telling.__name__ = Telling.__qualname__ = base.__name__
         return Telling
 
-    return {base: telling(base) for base in (tls.TLSMemoryBIOProtocol, tls.BufferingTLSTransport)}
+    classes: dict[type, type] = {base: telling(base) for base in (tls.TLSMemoryBIOProtocol, tls.BufferingTLSTransport)}
+    DRIVERS.update(dict.fromkeys((*classes, *classes.values()), TLS))
+    return classes
 
 
 def isTLS(transport: object) -> bool:
     """Whether ``transport`` is Twisted's own TLS, and not a class derived from it."""
-    if "twisted.protocols.tls" not in sys.modules:
-        # So that plain connections do not need the packages for TLS.
-        return False
-    classes = _tlsClasses()
-    kind = type(transport)
-    return kind in classes or kind in classes.values()
+    return _driverOfKind(type(transport)) is TLS
 
 
 def isStartedTLS(transport: Any) -> bool:
     """Whether ``transport`` is one of Twisted's own over a socket, and its ``startTLS`` was called."""
-    return type(transport) in _STOCK and bool(transport.TLS)
+    return DRIVERS.get(type(transport)) is STOCK and bool(transport.TLS)
 
 
 def tlsBelow(transport: Any) -> Any:
@@ -179,21 +441,14 @@ def flushTLS(transport: Any) -> None:
 def tellTLSEnd(transport: Any, ended: Callable[[], None]) -> None:
     """Calls ``ended`` once, as soon as TLS has ended, perhaps now: at the peer's close_notify, an alert, or an error.
 
-    TLS itself then tells nobody: it has the transport below close, which waits for its producer to leave. The call
-    comes in the middle of TLS's own work, and also within its ``connectionLost``.
+    TLS itself then tells nobody: it has the transport below close, which waits for its producer to leave.
     """
     if transport._lostTLSConnection:
         ended()
         return
-    classes = _tlsClasses()
     # The class, and no method of the instance: that would be a cycle for each connection.
-    transport.__class__ = classes.get(type(transport), type(transport))
+    transport.__class__ = _addTLS().get(type(transport), type(transport))
     transport._wsockEnded = ended
-
-
-def forgetTLSEnd(transport: Any) -> None:
-    """Takes `tellTLSEnd` back."""
-    transport.__dict__.pop("_wsockEnded", None)
 
 
 @cache
@@ -204,13 +459,10 @@ def _bypassTLS() -> type:
 
 
 def stockBelowTLS(transport: Any) -> Any:
-    """The stock transport right below Twisted's TLS, while it is connected; else None."""
-    below = transport.transport
+    """The stock transport right below Twisted's TLS, while it is connected; None of anything else."""
+    below: Any = getattr(transport, "transport", None)
+    if below is None:
+        return None
     # After ``startTLS`` something stands between, by which TLS writes past itself.
     below = getattr(below, "_connection", below) if type(below) is _bypassTLS() else below
-    return below if type(below) in _STOCK and below.connected else None
-
-
-def lose(transport: Any) -> None:
-    """Loses a stock transport, as the reactor does at the end of a stream: what the system holds still arrives."""
-    transport.connectionLost(Failure(ConnectionDone()))
+    return below if DRIVERS.get(type(below)) is STOCK and below.connected else None

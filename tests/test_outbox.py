@@ -1,11 +1,8 @@
-"""The way out, on Twisted's own transports over real sockets: their reactor is a clock that the test steps."""
+"""The outbox, on Twisted's own transports over real sockets: their reactor is a clock that the test steps."""
 
-import gc
-import socket
 import struct
 import sys
 import tracemalloc
-import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,132 +11,31 @@ import pytest
 from growth import assertLinear, spent
 from hypothesis import given
 from hypothesis import strategies as st
-from OpenSSL import SSL
-from twisted.internet import main, tcp, unix
+from links import (
+    HANDOVER,
+    Link,
+    OutboxOwner,
+    Owner,
+    Reactor,
+    TLSLink,
+    Wrapper,
+    links,
+    makeClient,
+    makeLink,
+    overTLS,
+    tlsLinks,
+)
+from twisted.internet import tcp, unix
 from twisted.internet.error import ConnectionLost
-from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
-from twisted.internet.protocol import ClientFactory, Protocol
-from twisted.internet.task import Clock
+from twisted.internet.protocol import ClientFactory
 from twisted.internet.testing import StringTransport
-from twisted.logger import LogEvent, globalLogPublisher
-from twisted.protocols import tls
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from wsock.wire import outbox as module
 from wsock.wire import transports
-from wsock.wire.outbox import Outgoing, isStock
-
-#: One byte more than Twisted's transports hold before they pause their producer.
-HANDOVER = 65537
-
-
-class Reactor(Clock):
-    """Time, and the sockets that wait to be written to; nothing happens but in `advance` and `write`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.writers: list[Any] = []
-
-    def addReader(self, reader: Any) -> None: ...
-
-    def removeReader(self, reader: Any) -> None: ...
-
-    def addWriter(self, writer: Any) -> None:
-        if writer.fileno() < 0:
-            raise ValueError("file descriptor cannot be a negative integer (-1)")  # as epoll does
-        if writer not in self.writers:
-            self.writers.append(writer)
-
-    def removeWriter(self, writer: Any) -> None:
-        if writer in self.writers:
-            self.writers.remove(writer)
-
-    def write(self) -> None:
-        """Lets each transport that wants to write to its socket, once."""
-        for writer in list(self.writers):
-            why = writer.doWrite()
-            if why:
-                self.removeWriter(writer)
-                writer.connectionLost(Failure(why))
-
-
-class Owner(Protocol):
-    """What holds an `Outgoing`."""
-
-    def __init__(self) -> None:
-        self.lost: list[Failure] = []
-
-    def connectionLost(self, reason: Failure = main.CONNECTION_DONE) -> None:
-        self.lost.append(reason)
-
-
-class Port:
-    _realPortNumber = 1
-
-
-class Link:
-    """An `Outgoing`, its transport, and the peer's socket."""
-
-    def __init__(self, transport: Any, peer: socket.socket, reactor: Reactor, **settings: Any) -> None:
-        self.transport, self.peer, self.reactor = transport, peer, reactor
-        self.changes = 0
-        self.connect(**settings)
-
-    def connect(self, highWaterMark: int | None = 65536, sendLimit: int | None = 2**20, register: bool = True) -> None:
-        self.outgoing = Outgoing(self.transport, self.reactor, highWaterMark, sendLimit, self.changed)
-        if register:
-            self.outgoing.register()
-
-    def changed(self) -> None:
-        self.changes += 1
-
-    def arrived(self, limit: int = 2**26) -> bytes:
-        """What the peer can read now."""
-        data = bytearray()
-        while len(data) < limit:
-            try:
-                part = self.peer.recv(min(limit - len(data), 2**20))
-            except BlockingIOError:
-                break
-            if not part:
-                break
-            data += part
-        return bytes(data)
-
-    def packets(self) -> list[int]:
-        """The sizes of the packets that the peer can read now: one for each system call that sent."""
-        sizes = []
-        while True:
-            try:
-                sizes.append(len(self.peer.recv(2**20)))
-            except BlockingIOError:
-                return sizes
-
-    def drain(self) -> bytes:
-        """Everything, the reactor running until nothing is left to write."""
-        data = bytearray(self.arrived())
-        while self.reactor.writers or self.outgoing.size:
-            self.reactor.advance(0)
-            self.reactor.write()
-            data += self.arrived()
-        return bytes(data)
-
-    def fill(self) -> bytes:
-        """Has the system's buffer filled, and the transport's begun; returns what was sent for it."""
-        data = b"f" * 2**22
-        self.outgoing.cork()
-        self.outgoing.writeControl([data])
-        self.outgoing.uncork()
-        assert self.outgoing.paused
-        return data
-
-    def close(self) -> None:
-        self.outgoing.abort()
-        if self.transport.connected:
-            self.transport.connectionLost(Failure(ConnectionLost()))
-        self.peer.close()
+from wsock.wire.outbox import Kind, Outbox, makeLimits
+from wsock.wire.transports import isStock
 
 
 @pytest.fixture
@@ -149,57 +45,14 @@ def reactor() -> Reactor:
 
 @pytest.fixture
 def link(reactor: Reactor) -> Iterator[Callable[..., Link]]:
-    links: list[Link] = []
-
-    def make(
-        kind: type[tcp.Server] = tcp.Server, packets: bool = False, sendBuffer: int | None = None, **settings: Any
-    ) -> Link:
-        made = makeLink(reactor, kind, packets, sendBuffer, **settings)
-        links.append(made)
-        return made
-
-    yield make
-    for made in links:
-        made.close()
+    with links(reactor) as make:
+        yield make
 
 
-def makeLink(
-    reactor: Reactor,
-    kind: type[tcp.Server] = tcp.Server,
-    packets: bool = False,
-    sendBuffer: int | None = None,
-    **settings: Any,
-) -> Link:
-    near, peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET if packets else socket.SOCK_STREAM)
-    peer.setblocking(False)
-    if sendBuffer is not None:
-        near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, sendBuffer)
-    transport: Any = kind(near, Owner(), ("", 1), Port(), 1, reactor)
-    return Link(transport, peer, reactor, **settings)
-
-
-def makeClient(kind: str, reactor: Reactor, folder: Path) -> tuple[Any, socket.socket]:
-    """A connected tcp.Client or unix.Client, and the peer's socket."""
-    owner = Owner()
-    factory = ClientFactory.forProtocol(lambda: owner)
-    factory.noisy = False
-    with socket.socket(socket.AF_INET if kind == "tcp" else socket.AF_UNIX) as listening:
-        listening.bind(("127.0.0.1", 0) if kind == "tcp" else str(folder / "socket"))
-        listening.listen()
-        connector: Any
-        if kind == "tcp":
-            connector = tcp.Connector("127.0.0.1", listening.getsockname()[1], factory, 30, None, reactor)
-        else:
-            connector = unix.Connector(str(folder / "socket"), factory, 30, reactor, False)
-        connector.connect()
-        reactor.advance(0)
-        peer, _ = listening.accept()
-    peer.setblocking(False)
-    transport = connector.transport
-    if owner.transport is None:
-        transport.doConnect()
-    assert owner.transport is transport
-    return transport, peer
+@pytest.fixture
+def secured(reactor: Reactor) -> Iterator[Callable[..., TLSLink]]:
+    with tlsLinks(reactor) as make:
+        yield make
 
 
 # The eager path, and what keeps it from being taken
@@ -208,10 +61,10 @@ def makeClient(kind: str, reactor: Reactor, folder: Path) -> tuple[Any, socket.s
 @pytest.mark.parametrize("kind", [tcp.Server, unix.Server])
 def test_a_server_transports_socket_is_tried_at_once(link: Callable[..., Link], kind: type[tcp.Server]) -> None:
     it = link(kind)
-    it.outgoing.write([b"one"])
+    it.outbox.write([b"one"])
     assert it.arrived() == b"one"
     assert not it.reactor.writers
-    assert it.outgoing.unsent == it.outgoing.size == 0
+    assert it.outbox.unsent == it.outbox.size == 0
 
 
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
@@ -220,7 +73,7 @@ def test_a_client_transports_socket_is_tried_at_once(kind: str, reactor: Reactor
     assert type(transport) is (tcp.Client if kind == "tcp" else unix.Client)
     it = Link(transport, peer, reactor)
     before = len(reactor.writers)
-    it.outgoing.write([b"one"])
+    it.outbox.write([b"one"])
     assert it.arrived() == b"one"
     assert len(reactor.writers) == before
     it.close()
@@ -228,7 +81,7 @@ def test_a_client_transports_socket_is_tried_at_once(kind: str, reactor: Reactor
 
 def assertNotTried(it: Link, expected: bytes = b"one") -> None:
     """A message goes to the transport's write, which asks the reactor; then it arrives."""
-    it.outgoing.write([b"one"])
+    it.outbox.write([b"one"])
     assert it.arrived() == b""
     assert it.reactor.writers == [it.transport]
     it.reactor.write()
@@ -253,10 +106,10 @@ def test_what_forwards_attributes_is_not_tried(link: Callable[..., Link], reacto
     wrapper = Shouting(WrappingFactory(ClientFactory()), Owner())
     wrapper.makeConnection(inner.transport)
     assert wrapper.socket is inner.transport.socket
-    inner.outgoing.unregister()
-    outgoing = Outgoing(wrapper, reactor, 65536, 2**20, lambda: None)
+    inner.outbox.unregister()
+    outbox = Outbox(wrapper, reactor, makeLimits(65536, 2**20), OutboxOwner())
     assert not isStock(wrapper)
-    outgoing.write([b"plain"])
+    outbox.write([b"plain"])
     assert inner.arrived() == b""
     reactor.write()
     assert inner.arrived() == b"PLAIN"
@@ -275,7 +128,7 @@ class Secured(Owner):
 
 def secure(it: Link) -> Secured:
     secured = Secured()
-    it.outgoing.unregister()
+    it.outbox.unregister()
     it.transport.TLS = True
     it.transport.protocol = secured
     return secured
@@ -294,8 +147,8 @@ def test_no_plain_text_leaves_under_TLS(link: Callable[..., Link], before: bool)
     secured = secure(it)
     if before:
         it.connect(register=False)
-    it.outgoing.write([b"secret"])
-    it.outgoing.write([b"second"])
+    it.outbox.write([b"secret"])
+    it.outbox.write([b"second"])
     it.reactor.advance(0)
     assert it.arrived() == b""
     assert secured.written == [b"secret", b"second"]
@@ -305,25 +158,25 @@ def test_a_lost_transport_is_not_tried(link: Callable[..., Link]) -> None:
     it = link()
     it.transport.connectionLost(Failure(ConnectionLost()))
     assert not hasattr(it.transport, "socket")
-    it.outgoing.write([b"one"])
-    assert it.outgoing.size == 0
+    it.outbox.write([b"one"])
+    assert it.outbox.size == 0
 
 
 def test_nothing_leaves_after_abort(link: Callable[..., Link]) -> None:
     it = link()
-    it.outgoing.abort()
+    it.outbox.abort()
     it.transport.abortConnection()
     assert it.transport.connected
-    assert it.outgoing.write([b"one"]) is True
-    it.outgoing.write([b"two"])
-    it.outgoing.writeControl([b"three"])
-    it.outgoing.writePongs([b"four"])
-    it.outgoing.cork()
-    it.outgoing.write([b"five"])
-    it.outgoing.uncork()
-    it.outgoing.whenDrained(lambda: pytest.fail("nothing drains any more"))
-    it.outgoing.flush()
-    assert (it.arrived(), it.outgoing.size, it.outgoing.unsent) == (b"", 0, 0)
+    assert it.outbox.write([b"one"]) is True
+    it.outbox.write([b"two"])
+    it.outbox.writeHTTP([b"three"])
+    it.outbox.writePongs([b"four"])
+    it.outbox.cork()
+    it.outbox.write([b"five"])
+    it.outbox.uncork()
+    it.outbox.whenDrained(lambda: pytest.fail("nothing drains any more"))
+    it.outbox.flush()
+    assert (it.arrived(), it.outbox.size, it.outbox.unsent) == (b"", 0, 0)
     assert len(it.reactor.getDelayedCalls()) == 1, "but for Twisted's own no delayed call is left"
 
 
@@ -355,7 +208,7 @@ def test_bytes_that_the_transport_has_tried_to_send_are_not_overtaken(link: Call
     data = it.arrived()
     assert it.transport.dataBuffer
     assert not it.transport._tempDataBuffer
-    it.outgoing.write([b"one"])
+    it.outbox.write([b"one"])
     assert data + it.drain() == b"f" * 100_000 + b"one"
 
 
@@ -378,32 +231,32 @@ def test_a_pull_producer_is_asked_again(link: Callable[..., Link]) -> None:
 def test_a_full_socket_leaves_the_rest_to_the_transport(link: Callable[..., Link]) -> None:
     it = link(sendBuffer=4096)
     data = bytes(range(256)) * 4096
-    it.outgoing.write([data])
+    it.outbox.write([data])
     sent = it.arrived()
     assert 0 < len(sent) < 2**17
     assert sent + it.transport._tempDataBuffer[0] == data[: len(sent) + HANDOVER]
     assert all(type(part) is bytes for part in it.transport._tempDataBuffer)
-    assert it.outgoing.paused
-    assert it.outgoing.size == len(data) - len(sent) - HANDOVER
-    assert it.outgoing.unsent == len(data) - len(sent)
+    assert it.outbox.paused
+    assert it.outbox.size == len(data) - len(sent) - HANDOVER
+    assert it.outbox.unsent == len(data) - len(sent)
     assert sent + it.drain() == data
-    assert it.outgoing.unsent == 0
-    assert not it.outgoing.paused
+    assert it.outbox.unsent == 0
+    assert not it.outbox.paused
 
 
 def test_the_smallest_rest_pauses_until_the_transport_has_sent_it(link: Callable[..., Link]) -> None:
     it = link(sendBuffer=4096)
     while not it.reactor.writers:
-        it.outgoing.writeControl([b"x" * 100])
-    assert it.outgoing.paused
-    assert it.outgoing.size == 0
-    assert 0 < it.outgoing.unsent <= 100
-    assert it.outgoing.writable
-    it.outgoing.write([b"later"])
-    assert it.outgoing.size == 5
+        it.outbox.writeHTTP([b"x" * 100])
+    assert it.outbox.paused
+    assert it.outbox.size == 0
+    assert 0 < it.outbox.unsent <= 100
+    assert it.outbox.writable
+    it.outbox.write([b"later"])
+    assert it.outbox.size == 5
     assert it.reactor.getDelayedCalls() == []
     assert it.drain().endswith(b"xlater")
-    assert not it.outgoing.paused
+    assert not it.outbox.paused
 
 
 @pytest.mark.parametrize("reset", [True, False])
@@ -415,7 +268,7 @@ def test_an_error_is_met_in_the_reactor(link: Callable[..., Link], reset: bool) 
         it.transport.socket.send(b"unread")
     it.peer.close()
     for _ in range(3):
-        it.outgoing.write([b"one"])
+        it.outbox.write([b"one"])
         it.reactor.advance(0)
     assert it.transport.connected
     assert owner.lost == []
@@ -428,21 +281,21 @@ def test_an_error_is_met_in_the_reactor(link: Callable[..., Link], reset: bool) 
 
 def test_what_is_corked_leaves_in_one_system_call(link: Callable[..., Link]) -> None:
     it = link(packets=True)
-    it.outgoing.cork()
+    it.outbox.cork()
     for number in range(64):
-        it.outgoing.write([b"%04d" % number])
-    it.outgoing.writeControl([b"control"])
-    it.outgoing.writePongs([b"po", b"ng"])
+        it.outbox.write([b"%04d" % number])
+    it.outbox.writeHTTP([b"control"])
+    it.outbox.writePongs([b"po", b"ng"])
     assert it.packets() == []
-    assert it.outgoing.size == 64 * 4 + 7 + 4
-    it.outgoing.uncork()
+    assert it.outbox.size == 64 * 4 + 7 + 4
+    it.outbox.uncork()
     assert it.packets() == [64 * 4 + 7 + 4]
     assert it.reactor.getDelayedCalls() == []
 
 
 def test_large_buffers_leave_apart_in_one_system_call(link: Callable[..., Link]) -> None:
     it = link(packets=True)
-    it.outgoing.write([b"head", b"p" * 50_000])
+    it.outbox.write([b"head", b"p" * 50_000])
     assert it.packets() == [50_004]
 
 
@@ -454,22 +307,22 @@ def test_a_cork_holds_less_than_the_limits(
     link: Callable[..., Link], highWaterMark: int | None, sendLimit: int | None, limit: int
 ) -> None:
     it = link(highWaterMark=highWaterMark, sendLimit=sendLimit)
-    it.outgoing.cork()
-    it.outgoing.write([b"x" * (limit - 1)])
+    it.outbox.cork()
+    it.outbox.write([b"x" * (limit - 1)])
     assert it.arrived() == b""
-    it.outgoing.write([b"y"])
+    it.outbox.write([b"y"])
     assert it.arrived() == b"x" * (limit - 1) + b"y"
-    it.outgoing.write([b"z"])
+    it.outbox.write([b"z"])
     assert it.arrived() == b""
-    it.outgoing.uncork()
+    it.outbox.uncork()
     assert it.arrived() == b"z"
 
 
 def test_an_empty_cork_sends_nothing(link: Callable[..., Link]) -> None:
     it = link(packets=True)
-    it.outgoing.cork()
-    it.outgoing.uncork()
-    it.outgoing.flush()
+    it.outbox.cork()
+    it.outbox.uncork()
+    it.outbox.flush()
     assert it.packets() == []
 
 
@@ -482,15 +335,15 @@ def test_a_cork_on_another_transport_is_one_write(reactor: Reactor) -> None:
             super().write(data)
 
     transport = Writes()
-    outgoing = Outgoing(transport, reactor, 65536, 2**20, lambda: None)
-    outgoing.register()
-    outgoing.cork()
+    outbox = Outbox(transport, reactor, makeLimits(65536, 2**20), OutboxOwner())
+    outbox.register()
+    outbox.cork()
     for _ in range(10):
-        outgoing.write([b"ab", b"c"])
-    outgoing.uncork()
+        outbox.write([b"ab", b"c"])
+    outbox.uncork()
     assert transport.sizes == (30,)
-    outgoing.write([b"d"])
-    outgoing.write([b"e"])
+    outbox.write([b"d"])
+    outbox.write([b"e"])
     assert transport.sizes == (30, 1, 1), "a transport that is not Twisted's own has its own ways in a turn"
     assert reactor.getDelayedCalls() == []
 
@@ -501,23 +354,23 @@ def test_a_cork_on_another_transport_is_one_write(reactor: Reactor) -> None:
 def test_a_burst_is_two_system_calls(link: Callable[..., Link]) -> None:
     it = link(packets=True)
     for _ in range(100):
-        it.outgoing.write([b"abc"])
+        it.outbox.write([b"abc"])
     assert it.packets() == [3]
-    assert it.outgoing.size == 99 * 3
+    assert it.outbox.size == 99 * 3
     it.reactor.advance(0)
     assert it.packets() == [99 * 3]
     assert it.reactor.getDelayedCalls() == []
-    it.outgoing.write([b"next"])
+    it.outbox.write([b"next"])
     assert it.packets() == [4], "in the next turn the first is tried at once again"
 
 
 def test_a_burst_in_a_later_turn_is_two_system_calls(link: Callable[..., Link]) -> None:
     it = link(packets=True)
-    it.outgoing.write([b"one"])
+    it.outbox.write([b"one"])
     it.reactor.advance(0)
     assert it.packets() == [3]
     for data in (b"three", b"four", b"five"):
-        it.outgoing.write([data])
+        it.outbox.write([data])
     assert it.packets() == [5]
     it.reactor.advance(0)
     assert it.packets() == [8]
@@ -526,17 +379,17 @@ def test_a_burst_in_a_later_turn_is_two_system_calls(link: Callable[..., Link]) 
 def test_a_burst_of_many_small_messages_is_joined(link: Callable[..., Link]) -> None:
     it = link(packets=True)
     for _ in range(2000):
-        it.outgoing.write([b"x" * 16])
+        it.outbox.write([b"x" * 16])
     it.reactor.advance(0)
     assert it.packets() == [16, 1999 * 16]
 
 
 def test_a_burst_does_not_wait_past_the_mark(link: Callable[..., Link]) -> None:
     it = link(packets=True, highWaterMark=1000)
-    it.outgoing.write([b"first"])
-    it.outgoing.write([b"x" * 999])
+    it.outbox.write([b"first"])
+    it.outbox.write([b"x" * 999])
     assert it.packets() == [5]
-    it.outgoing.write([b"x"])
+    it.outbox.write([b"x"])
     assert it.packets() == [1000]
 
 
@@ -544,10 +397,10 @@ def test_a_broadcast_is_one_system_call_each(link: Callable[..., Link]) -> None:
     links = [link(packets=True) for _ in range(50)]
     message = [b"head", b"payload"]
     for it in links:
-        it.outgoing.write(message)
+        it.outbox.write(message)
     assert [it.packets() for it in links] == [[11]] * 50
     for it in links:
-        it.outgoing.write(message)
+        it.outbox.write(message)
     assert [it.packets() for it in links] == [[]] * 50
     assert len(links[0].reactor.getDelayedCalls()) == 1
     links[0].reactor.advance(0)
@@ -558,8 +411,8 @@ def test_a_broadcast_is_one_system_call_each(link: Callable[..., Link]) -> None:
 def test_a_control_frame_takes_along_what_waits(link: Callable[..., Link]) -> None:
     it = link(packets=True)
     for data in (b"one", b"two", b"three"):
-        it.outgoing.write([data])
-    it.outgoing.writeControl([b"close"])
+        it.outbox.write([data])
+    it.outbox.writeClose([b"close"])
     assert it.packets() == [3, 13]
     it.reactor.advance(0)
     assert it.packets() == []
@@ -567,74 +420,20 @@ def test_a_control_frame_takes_along_what_waits(link: Callable[..., Link]) -> No
 
 def test_drained_takes_along_what_waits(link: Callable[..., Link]) -> None:
     it, drained = link(), []
-    it.outgoing.write([b"one"])
-    it.outgoing.write([b"two"])
-    it.outgoing.whenDrained(lambda: drained.append(it.arrived()))
+    it.outbox.write([b"one"])
+    it.outbox.write([b"two"])
+    it.outbox.whenDrained(lambda: drained.append(it.arrived()))
     assert drained == [b"onetwo"]
 
 
 def test_a_lost_connection_leaves_no_delayed_call(link: Callable[..., Link]) -> None:
     it = link()
-    it.outgoing.write([b"one"])
+    it.outbox.write([b"one"])
     assert len(it.reactor.getDelayedCalls()) == 1
-    it.outgoing.write([b"two"])
-    it.outgoing.abort()
+    it.outbox.write([b"two"])
+    it.outbox.abort()
     assert it.reactor.getDelayedCalls() == []
     assert it.arrived() == b"one"
-
-
-def test_a_lost_connection_takes_nobodys_turn_along(link: Callable[..., Link]) -> None:
-    it, other = link(), link()
-    for one in (it, other):
-        one.outgoing.write([b"one"])
-        one.outgoing.write([b"two"])
-    it.outgoing.abort()
-    assert len(it.reactor.getDelayedCalls()) == 1
-    it.reactor.advance(0)
-    assert (it.arrived(), other.arrived()) == (b"one", b"onetwo")
-
-
-def test_a_turn_that_was_cancelled_can_begin_anew(link: Callable[..., Link]) -> None:
-    it, other = link(), link()
-    it.outgoing.write([b"one"])
-    other.outgoing.abort()
-    it.outgoing.write([b"two"])
-    it.outgoing.write([b"three"])
-    it.reactor.advance(0)
-    assert it.arrived() == b"onetwothree"
-    assert it.reactor.getDelayedCalls() == []
-
-
-def test_a_connection_that_fails_to_send_does_not_hold_up_others(link: Callable[..., Link]) -> None:
-    it, other = link(), link()
-    for one in (it, other):
-        one.outgoing.write([b"one"])
-        one.outgoing.write([b"two"])
-    it.transport.socket.close()
-    logged: list[LogEvent] = []
-    globalLogPublisher.addObserver(logged.append)
-    try:
-        it.reactor.advance(0)
-    finally:
-        globalLogPublisher.removeObserver(logged.append)
-    assert other.arrived() == b"onetwo"
-    assert [event["log_failure"].type for event in logged] == [ValueError]
-
-
-def test_each_reactor_has_its_turns_and_is_let_go() -> None:
-    reactors = [Reactor(), Reactor()]
-    links = [makeLink(reactor, packets=True) for reactor in reactors]
-    for it in links:
-        it.outgoing.write([b"one"])
-        it.outgoing.write([b"two"])
-    reactors[0].advance(0)
-    assert [it.packets() for it in links] == [[3, 3], [3]]
-    for it in links:
-        it.close()
-    gone = [weakref.ref(reactor) for reactor in reactors]
-    del reactors, links, it
-    gc.collect()
-    assert [reference() for reference in gone] == [None, None]
 
 
 # The queue and its limits
@@ -644,42 +443,42 @@ def test_limits_are_exact_on_a_stock_transport(link: Callable[..., Link]) -> Non
     it = link(sendBuffer=4096, highWaterMark=5000, sendLimit=6000)
     it.fill()
     left = 2**22
-    while it.outgoing.unsent > 4000:
+    while it.outbox.unsent > 4000:
         left -= len(it.arrived())
-        assert it.outgoing.unsent == left
+        assert it.outbox.unsent == left
         it.reactor.write()
     left -= len(it.arrived())
-    assert it.outgoing.unsent == left > 0
-    assert it.outgoing.paused
-    assert it.outgoing.size == 0
-    assert it.outgoing.write([b"x" * (5000 - it.outgoing.unsent)])
-    assert it.outgoing.unsent == 5000
-    assert it.outgoing.writable
-    assert it.outgoing.write([b"x"])
-    assert not it.outgoing.writable
-    assert it.outgoing.write([b"x" * 999])
-    assert it.outgoing.unsent == 6000
-    assert it.outgoing.write([b"x" * 10_000]), "the message at hand does not count"
-    assert it.outgoing.unsent == 16_000
-    assert it.outgoing.write([b"x"]) is False
-    assert it.outgoing.unsent == 16_000
-    it.outgoing.writeControl([b"x"])
-    assert it.outgoing.unsent == 16_001
+    assert it.outbox.unsent == left > 0
+    assert it.outbox.paused
+    assert it.outbox.size == 0
+    assert it.outbox.write([b"x" * (5000 - it.outbox.unsent)])
+    assert it.outbox.unsent == 5000
+    assert it.outbox.writable
+    assert it.outbox.write([b"x"])
+    assert not it.outbox.writable
+    assert it.outbox.write([b"x" * 999])
+    assert it.outbox.unsent == 6000
+    assert it.outbox.write([b"x" * 10_000]), "the message at hand does not count"
+    assert it.outbox.unsent == 16_000
+    assert it.outbox.write([b"x"]) is False
+    assert it.outbox.unsent == 16_000
+    it.outbox.writeHTTP([b"x"])
+    assert it.outbox.unsent == 16_001
 
 
 def test_limits_on_another_transport(reactor: Reactor) -> None:
     transport = StringTransport()
-    outgoing = Outgoing(transport, reactor, 65536, 100_000, lambda: None)
-    outgoing.register()
+    outbox = Outbox(transport, reactor, makeLimits(65536, 100_000), OutboxOwner())
+    outbox.register()
     transport.producer.pauseProducing()
-    assert not outgoing.writable
-    assert outgoing.write([b"x" * 200_000]), "the first message does not count"
-    assert outgoing.unsent == 200_000 + HANDOVER
-    assert outgoing.write([b"x" * 100_000])
-    assert outgoing.write([b"x"])
-    assert outgoing.write([b"x"]) is False
+    assert not outbox.writable
+    assert outbox.write([b"x" * 200_000]), "the first message does not count"
+    assert outbox.unsent == 200_000 + HANDOVER
+    assert outbox.write([b"x" * 100_000])
+    assert outbox.write([b"x"])
+    assert outbox.write([b"x"]) is False
     transport.producer.resumeProducing()
-    assert outgoing.writable
+    assert outbox.writable
     assert len(transport.value()) == 300_001
 
 
@@ -693,98 +492,98 @@ def test_a_large_message_and_small_ones_behind_it_fit_and_a_third_large_one_does
     it = link(tcp.Server if kind == "stock" else Derived, highWaterMark=10, sendLimit=100, sendBuffer=4096)
     data = bytes(range(250)) * 4000
     for _ in range(2):
-        assert it.outgoing.write([data])
-        assert it.outgoing.write([b"x" * 100])
-        assert it.outgoing.write([data])
-        assert it.outgoing.write([b"y"]) is False
-        assert it.outgoing.write([data]) is False
+        assert it.outbox.write([data])
+        assert it.outbox.write([b"x" * 100])
+        assert it.outbox.write([data])
+        assert it.outbox.write([b"y"]) is False
+        assert it.outbox.write([data]) is False
         assert it.drain() == data + b"x" * 100 + data
 
 
 def test_a_burst_meets_the_limit(link: Callable[..., Link]) -> None:
     it = link(highWaterMark=None, sendLimit=10_000, sendBuffer=4096)
-    it.outgoing.cork()
-    accepted = sum(it.outgoing.write([b"x" * 1000]) for _ in range(500))
-    it.outgoing.uncork()
+    it.outbox.cork()
+    accepted = sum(it.outbox.write([b"x" * 1000]) for _ in range(500))
+    it.outbox.uncork()
     assert accepted < 100
     # The limit, the message that has begun to leave, and the one that goes beyond; the transport holds the rest.
-    waiting = it.outgoing.size - sum(map(len, it.outgoing._begun))
+    waiting = it.outbox.size - sum(map(len, it.outbox._current))
     assert 10_000 < waiting <= 12_000
-    assert it.outgoing.unsent <= 12_000 + HANDOVER
+    assert it.outbox.unsent <= 12_000 + HANDOVER
 
 
 def test_tiny_messages_meet_a_limit_of_their_own(link: Callable[..., Link]) -> None:
     """Each takes more memory than its bytes."""
     it = link(highWaterMark=10, sendLimit=2**20, sendBuffer=4096)
-    it.outgoing.write([bytes(500_000)])
-    accepted = sum(it.outgoing.write([b"\x82\x00"]) for _ in range(100_000))
+    it.outbox.write([bytes(500_000)])
+    accepted = sum(it.outbox.write([b"\x82\x00"]) for _ in range(100_000))
     assert accepted == 2**20 // 256 + 1
     it = link(highWaterMark=None, sendLimit=2**22, sendBuffer=4096)
-    it.outgoing.write([bytes(500_000)])
-    assert sum(it.outgoing.write([b"\x82\x00"]) for _ in range(100_000)) == 2**22 // 256 + 1
+    it.outbox.write([bytes(500_000)])
+    assert sum(it.outbox.write([b"\x82\x00"]) for _ in range(100_000)) == 2**22 // 256 + 1
 
 
 @pytest.mark.parametrize("highWaterMark", [65_536, 40_000])
 def test_tiny_messages_meet_the_mark_long_before_the_limit(link: Callable[..., Link], highWaterMark: int) -> None:
     it = link(sendBuffer=4096, highWaterMark=highWaterMark)
-    it.outgoing.write([bytes(30_000)])
-    assert it.outgoing.paused
+    it.outbox.write([bytes(30_000)])
+    assert it.outbox.paused
     count = 0
-    while it.outgoing.writable:
-        assert it.outgoing.write([b"\x82\x00"])
+    while it.outbox.writable:
+        assert it.outbox.write([b"\x82\x00"])
         count += 1
-    assert it.outgoing.unsent < highWaterMark
+    assert it.outbox.unsent < highWaterMark
     assert count == 65_536 // 256 + 1
     it = link(sendBuffer=4096, highWaterMark=None)
-    it.outgoing.write([bytes(30_000)])
+    it.outbox.write([bytes(30_000)])
     for _ in range(4000):
-        assert it.outgoing.write([b"\x82\x00"])
-    assert it.outgoing.writable
+        assert it.outbox.write([b"\x82\x00"])
+    assert it.outbox.writable
 
 
 def test_not_too_many_messages_are_corked(link: Callable[..., Link]) -> None:
     it = link()
-    it.outgoing.cork()
+    it.outbox.cork()
     for _ in range(2048):
-        it.outgoing.write([b"\x82\x00"])
+        it.outbox.write([b"\x82\x00"])
     assert it.arrived() == b""
-    it.outgoing.write([b"\x82\x00"])
+    it.outbox.write([b"\x82\x00"])
     assert it.arrived() == b"\x82\x00" * 2049
     for _ in range(5000):
-        it.outgoing.write([b"\x82\x00"])
-    it.outgoing.uncork()
+        it.outbox.write([b"\x82\x00"])
+    it.outbox.uncork()
     assert it.drain() == b"\x82\x00" * 5000
 
 
 def test_what_is_held_does_not_leave_by_any_way(link: Callable[..., Link]) -> None:
     """A client's messages before the answer: the socket is there, and nothing is before them."""
     it = link(register=False)
-    it.outgoing.writeAhead(b"request")
-    it.outgoing.hold()
+    it.outbox.writeAhead(b"request")
+    it.outbox.hold()
     it.reactor.write()
     assert it.arrived() == b"request"
-    it.outgoing.write([b"held"])
+    it.outbox.write([b"held"])
     it.reactor.advance(0)
     assert it.arrived() == b""
-    it.outgoing.register()
+    it.outbox.register()
     assert it.drain() == b"held"
 
 
 def test_what_is_held_waits_for_the_cork_too(link: Callable[..., Link]) -> None:
     it = link(register=False)
-    it.outgoing.hold()
-    it.outgoing.cork()
-    it.outgoing.write([b"held"])
-    it.outgoing.register()
+    it.outbox.hold()
+    it.outbox.cork()
+    it.outbox.write([b"held"])
+    it.outbox.register()
     assert it.arrived() == b""
-    it.outgoing.uncork()
+    it.outbox.uncork()
     assert it.arrived() == b"held"
 
 
 def test_nothing_goes_ahead_after_abort(link: Callable[..., Link]) -> None:
     it = link(register=False)
-    it.outgoing.abort()
-    it.outgoing.writeAhead(b"request")
+    it.outbox.abort()
+    it.outbox.writeAhead(b"request")
     it.reactor.write()
     assert it.arrived() == b""
 
@@ -792,15 +591,15 @@ def test_nothing_goes_ahead_after_abort(link: Callable[..., Link]) -> None:
 def test_nothing_leaves_after_the_end(link: Callable[..., Link]) -> None:
     """Not even where the transport says that it takes more, or is left to itself."""
     it = link()
-    it.outgoing.end()
-    it.outgoing.write([b"one"])
+    it.outbox.end()
+    it.outbox.write([b"one"])
     it.transport.producer.resumeProducing()
-    it.outgoing.writeControl([b"two"])
-    it.outgoing.unregister()
+    it.outbox.writeHTTP([b"two"])
+    it.outbox.unregister()
     it.reactor.advance(0)
     it.reactor.write()
     assert it.arrived() == b""
-    assert it.outgoing.size == 6
+    assert it.outbox.size == 6
 
 
 def test_what_waits_for_the_end_of_a_turn_is_not_overtaken_in_it(link: Callable[..., Link]) -> None:
@@ -809,11 +608,11 @@ def test_what_waits_for_the_end_of_a_turn_is_not_overtaken_in_it(link: Callable[
 
     class Other:
         def flush(self) -> None:
-            it.outgoing.write([b"3"])
+            it.outbox.write([b"3"])
 
-    it.outgoing.write([b"1"])
-    it.outgoing.write([b"2"])
-    turn = it.outgoing._turn
+    it.outbox.write([b"1"])
+    it.outbox.write([b"2"])
+    turn = it.outbox._turn
     turn.waiting = {Other(): None, **turn.waiting}
     it.reactor.advance(0)
     assert it.drain() == b"123"
@@ -822,30 +621,20 @@ def test_what_waits_for_the_end_of_a_turn_is_not_overtaken_in_it(link: Callable[
 def test_without_limits_all_is_taken(link: Callable[..., Link]) -> None:
     it = link(highWaterMark=None, sendLimit=None, sendBuffer=4096)
     data = b"x" * 2**20
-    assert all(it.outgoing.write([data]) for _ in range(20))
-    assert it.outgoing.paused
-    assert it.outgoing.writable
+    assert all(it.outbox.write([data]) for _ in range(20))
+    assert it.outbox.paused
+    assert it.outbox.writable
 
 
 def test_the_connection_hears_when_it_is_writable_and_not_only_when_all_is_sent(link: Callable[..., Link]) -> None:
     it = link(highWaterMark=500_000, sendLimit=None, sendBuffer=4096)
     it.fill()
-    assert not it.outgoing.writable
+    assert not it.outbox.writable
     while not it.changes:
         it.arrived()
         it.reactor.write()
-    assert it.outgoing.size > 300_000
-    assert 500_000 - 3 * HANDOVER < it.outgoing.unsent <= 500_000
-
-
-class Wrapper:
-    """A transport around another, as that of TLS: it hands on what it is given, and has no other buffer."""
-
-    def __init__(self, transport: Any) -> None:
-        self.transport = transport
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.transport, name)
+    assert it.outbox.size > 300_000
+    assert 500_000 - 3 * HANDOVER < it.outbox.unsent <= 500_000
 
 
 def test_what_a_wrapped_transport_holds_is_counted(link: Callable[..., Link]) -> None:
@@ -853,28 +642,28 @@ def test_what_a_wrapped_transport_holds_is_counted(link: Callable[..., Link]) ->
     it.transport = Wrapper(it.transport)
     it.connect(sendLimit=None)
     total = 2_000_000
-    it.outgoing.write([bytes(total)])
-    assert it.outgoing.paused
+    it.outbox.write([bytes(total)])
+    assert it.outbox.paused
     received = len(it.arrived())
     for _ in range(5):
         it.reactor.write()
         received += len(it.arrived())
         # The socket holds nothing now: what did not arrive is with us, or with the wrapped transport.
-        assert it.outgoing.unsent == total - received
-        assert it.outgoing.taken == received
-    assert it.outgoing.paused
+        assert it.outbox.unsent == total - received
+        assert it.outbox.bytesTaken == received
+    assert it.outbox.paused
 
 
 def test_what_a_wrapped_transport_holds_is_not_taken(link: Callable[..., Link]) -> None:
     it = link(sendBuffer=4096, register=False)
     it.transport = Wrapper(it.transport)
     it.connect()
-    it.outgoing.write([bytes(50_000)])
+    it.outbox.write([bytes(50_000)])
     it.reactor.write()
-    assert not it.outgoing.paused
+    assert not it.outbox.paused
     received = len(it.arrived())
     assert received < 50_000
-    assert it.outgoing.taken == received
+    assert it.outbox.bytesTaken == received
 
 
 @pytest.mark.parametrize("code", [None, 0])
@@ -883,87 +672,82 @@ def test_a_system_that_does_not_say_what_it_holds(
 ) -> None:
     monkeypatch.setattr(transports, "_OUTQ", code)
     it = link(sendBuffer=4096)
-    it.outgoing.write([bytes(50_000)])
-    assert it.outgoing.untaken == it.outgoing.unsent > 0
+    it.outbox.write([bytes(50_000)])
+    assert it.outbox.bytesInFlight == it.outbox.unsent > 0
 
 
 def test_what_the_peer_has_taken(link: Callable[..., Link]) -> None:
     it = link(sendBuffer=4096, sendLimit=None)
     total = 2_000_000
-    it.outgoing.write([bytes(total)])
-    before = it.outgoing.taken
+    it.outbox.write([bytes(total)])
+    before = it.outbox.bytesTaken
     assert before < total
     if sys.platform == "linux":
         assert before <= 0, "the system tells of its memory, which is no less than the bytes in it"
     assert it.arrived(4000)
-    assert before <= it.outgoing.taken < total
+    assert before <= it.outbox.bytesTaken < total
     it.drain()
-    assert it.outgoing.taken == total
+    assert it.outbox.bytesTaken == total
 
 
 def test_dropping_keeps_the_message_that_has_begun_to_leave(link: Callable[..., Link]) -> None:
     it = link(sendBuffer=4096, sendLimit=None)
     begun = bytes(range(256)) * 2000
-    it.outgoing.write([begun])
-    assert it.outgoing.size
+    it.outbox.write([begun])
+    assert it.outbox.size
     for _ in range(3):
-        it.outgoing.write([b"\x82ead", b"dropped"])
-    it.outgoing.writePongs([b"\x8aropped too"])
-    size = it.outgoing.size
-    assert it.outgoing.dropQueue() == 3
-    assert it.outgoing.size == size - 3 * 11 - 11
-    assert it.outgoing.dropQueue() == 0
-    it.outgoing.writePongs([b"pong"])
-    it.outgoing.write([b"next"])
+        it.outbox.write([b"\x82ead", b"dropped"])
+    it.outbox.writePongs([b"\x8aropped too"])
+    size = it.outbox.size
+    assert it.outbox.dropQueue() == 3
+    assert it.outbox.size == size - 3 * 11 - 11
+    assert it.outbox.dropQueue() == 0
+    it.outbox.writePongs([b"pong"])
+    it.outbox.write([b"next"])
     assert it.drain() == begun + b"pongnext"
-    assert it.outgoing.size == 0
+    assert it.outbox.size == 0
 
 
 def test_only_messages_are_counted_among_what_is_dropped(link: Callable[..., Link]) -> None:
     it = link(sendBuffer=4096, sendLimit=None)
-    it.outgoing.write([bytes(500_000)])
-    it.outgoing.write([b"\x82\x00"])
-    it.outgoing.write([b"\x89\x00"])
-    it.outgoing.writeControl([b"\x88\x00"])
-    assert it.outgoing.dropQueue() == 1
+    it.outbox.write([bytes(500_000)])
+    it.outbox.write([b"\x82\x00"])
+    it.outbox.writePing([b"\x89\x00"])
+    it.outbox.writeClose([b"\x88\x00"])
+    assert it.outbox.dropQueue() == 1
 
 
-@pytest.mark.parametrize(
-    ("begun", "dropped"),
-    [
-        ([b"\x82" + bytes(500_000)], 1),
-        ([b"\x82ead", bytes(500_000)], 1),
-        ([b"\x8a" + bytes(500_000)], 0),
-        ([b"\x8aead", bytes(500_000)], 0),
-    ],
-)
+@pytest.mark.parametrize("begun", [[bytes(500_000)], [b"head", bytes(500_000)]])
+@pytest.mark.parametrize(("kind", "dropped"), [(Kind.DATA, 1), (Kind.PING, 0)])
 def test_a_message_that_has_begun_to_leave_is_counted_when_it_is_aborted(
-    link: Callable[..., Link], begun: list[bytes], dropped: int
+    link: Callable[..., Link], begun: list[bytes], kind: Kind, dropped: int
 ) -> None:
     it = link(sendBuffer=4096)
-    it.outgoing.write(begun)
-    assert it.outgoing.size
-    it.outgoing.abort()
-    assert it.outgoing.dropped == dropped
+    it.outbox.write(begun, kind)
+    assert it.outbox.size
+    it.outbox.abort()
+    assert it.outbox.dropped == dropped
+    it.outbox.abort()
+    assert it.outbox.dropped == dropped
 
 
 def test_a_message_that_has_left_is_not_counted_when_it_is_aborted(link: Callable[..., Link]) -> None:
     it = link(sendBuffer=4096)
-    it.outgoing.write([b"\x82" + bytes(500_000)])
+    it.outbox.write([b"\x82" + bytes(500_000)])
     it.drain()
-    it.outgoing.abort()
-    assert it.outgoing.dropped == 0
+    it.outbox.abort()
+    assert it.outbox.dropped == 0
 
 
 @pytest.mark.parametrize("sendBuffer", [2**12, 2**17])
 def test_what_has_left_in_parts_is_not_sent_again(link: Callable[..., Link], sendBuffer: int) -> None:
     it = link(sendBuffer=sendBuffer)
     first = bytes(range(250)) * 2000
-    it.outgoing.write([first])
-    it.outgoing.write([b"next"])
+    it.outbox.write([first])
+    it.outbox.write([b"next"])
     assert it.drain() == first + b"next"
     for data in (b"one", b"two"):
-        it.outgoing.write([data])
+        it.outbox.write([data])
     it.reactor.advance(0)
     assert it.arrived() == b"onetwo"
 
@@ -976,40 +760,291 @@ def test_a_socket_that_takes_nothing_at_first_gets_it_all(link: Callable[..., Li
             filled += b"x" * it.transport.socket.send(b"x" * 4096)
     except BlockingIOError:
         pass
-    it.outgoing.write([b"message"])
-    assert it.outgoing.handed == 7, "the transport has it"
-    assert it.outgoing.paused
+    it.outbox.write([b"message"])
+    assert it.outbox.bytesHandedOver == 7, "the transport has it"
+    assert it.outbox.paused
     assert it.drain() == filled + b"message"
 
 
-def oldestDropped(reactor: Reactor) -> tuple[StringTransport, Outgoing]:
+def oldestDropped(reactor: Reactor) -> tuple[StringTransport, Outbox]:
     """A transport that takes nothing for now, and what drops the oldest messages past 100 bytes."""
     transport = StringTransport()
-    outgoing = Outgoing(transport, reactor, 100, 100, lambda: None, dropsOldest=True)
-    outgoing.register()
+    outbox = Outbox(transport, reactor, makeLimits(100, 100, dropsOldest=True), OutboxOwner())
+    outbox.register()
     transport.producer.pauseProducing()
-    return transport, outgoing
+    return transport, outbox
 
 
 def test_no_more_messages_are_dropped_than_have_to(reactor: Reactor) -> None:
-    transport, outgoing = oldestDropped(reactor)
+    transport, outbox = oldestDropped(reactor)
     messages = [b"\x82\x1c" + b"%028d" % number for number in range(12)]
-    assert all(outgoing.write([message]) for message in messages)
-    assert outgoing.dropped == 7
+    assert all(outbox.write([message]) for message in messages)
+    assert outbox.dropped == 7
     transport.producer.resumeProducing()
     assert transport.value() == b"".join(messages[7:])
 
 
 def test_what_the_protocol_says_takes_no_room_from_messages(reactor: Reactor) -> None:
-    transport, outgoing = oldestDropped(reactor)
+    transport, outbox = oldestDropped(reactor)
     pongs = b"\x8a\x7d" + bytes(125)
-    outgoing.writePongs([pongs, pongs])
+    outbox.writePongs([pongs, pongs])
     for letter in (b"1", b"2", b"3", b"4", b"5"):
-        outgoing.write([b"\x82\x3c" + letter * 60])
-    assert outgoing.dropped == 2
+        outbox.write([b"\x82\x3c" + letter * 60])
+    assert outbox.dropped == 2
     transport.producer.resumeProducing()
     left = b"".join(b"\x82\x3c" + letter * 60 for letter in (b"3", b"4", b"5"))
     assert transport.value() == pongs + pongs + left
+
+
+# Kinds
+
+
+@pytest.mark.parametrize("kind", [Kind.PING, Kind.PONG, Kind.CLOSE, Kind.HTTP])
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_control_frame_in_front_of_a_snapshot_is_no_message(reactor: Reactor, kind: Kind, begun: bool) -> None:
+    """Else the snapshot would be the second message, and a small one behind it too much."""
+    transport, outbox = limited(reactor)
+    frame = [b"\x82" * (HANDOVER + 50 if begun else 50)]
+    if begun:
+        transport.producer.resumeProducing()
+        transport.write = lambda data: transport.producer.pauseProducing()
+    if kind is Kind.PING:
+        assert outbox.writePing(frame)
+    else:
+        {Kind.PONG: outbox.writePongs, Kind.CLOSE: outbox.writeClose, Kind.HTTP: outbox.writeHTTP}[kind](frame)
+    assert (outbox.paused, outbox.size) == (True, 50)
+    assert outbox.writePing([b"\x89\x00"])
+    assert outbox.write([bytes(5000)])
+    assert outbox.write([bytes(60)])
+    assert outbox.isOverLimit is (kind is Kind.PING), "a Ping takes the room of its bytes"
+    outbox.write([bytes(60)])
+    assert outbox.isOverLimit
+
+
+@pytest.mark.parametrize("first", [0x82, 0x00, 0x88, 0x89, 0x8A, 0xC1, ord("G")])
+def test_a_message_is_one_whatever_its_first_byte_is(reactor: Reactor, first: int) -> None:
+    _, outbox = limited(reactor, dropsOldest=True)
+    for _ in range(4):
+        assert outbox.write([bytes([first]) + bytes(99)])
+    assert outbox.dropped == 1
+    assert outbox.dropQueue() == 3
+    assert (outbox.dropped, outbox.size) == (4, 0)
+
+
+@pytest.mark.parametrize("first", [b"\x82", b"\x00", b"GET /"])
+def test_what_is_no_message_is_none_whatever_its_first_byte_is(reactor: Reactor, first: bytes) -> None:
+    transport, outbox = limited(reactor, dropsOldest=True)
+    outbox.writeHTTP([first + b"HTTP"])
+    outbox.writePongs([first + b"pong"])
+    outbox.writeClose([first + b"close"])
+    for _ in range(10):
+        assert outbox.writePing([first + bytes(60)])
+    assert outbox.dropped == 0
+    assert outbox.size < 4 * 65 + 40
+    transport.producer.resumeProducing()
+    assert transport.value().startswith(first + b"HTTP" + first + b"pong" + first + b"close" + first)
+
+
+def test_messages_that_were_refused_are_counted_with_what_they_drop(reactor: Reactor) -> None:
+    _, outbox = limited(reactor)
+    while outbox.write([bytes(100)]):
+        pass
+    assert outbox.dropQueue(1) == 3
+    assert outbox.dropped == 4
+
+
+def test_limits_are_one_object_for_all_connections() -> None:
+    limits = makeLimits(65536, 2**20)
+    assert makeLimits(65536, 2**20) is limits
+    assert (limits.highWaterMark, limits.sendLimit, limits.dropsOldest) == (65536, 2**20, False)
+    assert makeLimits(65536, 2**20, dropsOldest=True).dropsOldest
+
+
+def test_a_lost_outbox_tells_its_owner_nothing_more(reactor: Reactor) -> None:
+    transport, calls = StringTransport(), list[str]()
+    owner = OutboxOwner(lambda: calls.append("writable"))
+    owner.blocked = lambda: calls.append("blocked")
+    outbox = Outbox(transport, reactor, makeLimits(100, 100), owner)
+    outbox.register()
+    outbox.pauseProducing()
+    outbox.resumeProducing()
+    assert calls == ["blocked", "writable"]
+    outbox.lost()
+    outbox.pauseProducing()
+    outbox.resumeProducing()
+    assert calls == ["blocked", "writable"]
+
+
+# Fragments
+
+FIRST, NEXT, LAST = Kind.FIRST_FRAGMENT, Kind.NEXT_FRAGMENT, Kind.LAST_FRAGMENT
+
+
+def limited(reactor: Reactor, dropsOldest: bool = False) -> tuple[StringTransport, Outbox]:
+    """A transport that takes nothing for now, and an outbox with a limit of 100 bytes."""
+    transport = StringTransport()
+    outbox = Outbox(transport, reactor, makeLimits(100, 100, dropsOldest), OutboxOwner())
+    outbox.register()
+    transport.producer.pauseProducing()
+    return transport, outbox
+
+
+def writeParts(outbox: Outbox, parts: str, size: int = 30) -> list[bool]:
+    """Writes "f", "n" and "l" as the fragments of a message, others as whole messages, "." as a Ping."""
+    accepted = []
+    for letter in parts:
+        frame = [letter.encode() * size]
+        if letter == ".":
+            accepted.append(outbox.writePing(frame))
+        elif letter in "fnl":
+            accepted.append(outbox.writeFragment(frame, {"f": FIRST, "n": NEXT, "l": LAST}[letter]))
+        else:
+            accepted.append(outbox.write(frame))
+    return accepted
+
+
+def arrived(transport: StringTransport, size: int = 30) -> str:
+    """The first letter of each frame that has left."""
+    return transport.value()[::size].decode()
+
+
+def test_fragments_that_find_room_leave_in_order(reactor: Reactor) -> None:
+    transport = StringTransport()
+    outbox = Outbox(transport, reactor, makeLimits(100, 100, dropsOldest=True), OutboxOwner())
+    outbox.register()
+    assert writeParts(outbox, "fn.nl1f") == [True] * 7
+    transport.producer.pauseProducing()
+    assert writeParts(outbox, "nl2") == [True] * 3
+    transport.producer.resumeProducing()
+    assert (arrived(transport), outbox.dropped) == ("fn.nl1fnl2", 0)
+
+
+def test_the_fragments_of_a_message_are_dropped_together(reactor: Reactor) -> None:
+    transport, outbox = limited(reactor, dropsOldest=True)
+    assert writeParts(outbox, "fn.l1234") == [True] * 8
+    assert outbox.dropped == 1
+    transport.producer.resumeProducing()
+    assert arrived(transport) == ".1234"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "left", "dropped"),
+    [
+        ("fnnnnn", "nnl1", "1", 1),
+        ("fnnnnn", "l1", "1", 1),
+        ("fnnnnl", "1fl", "1fl", 1),
+        ("fnnnnn", "l1f", "1", 1),
+        ("fn.nnnn", "l1", ".1", 1),
+        ("1fnnnnnl2", "", "2", 2),
+        ("fnnnnn", ".l1", ".1", 1),
+        ("fnnn.....", "nl", "....", 1),
+    ],
+)
+def test_fragments_still_to_be_written_are_dropped_with_those_before_them(
+    reactor: Reactor, before: str, after: str, left: str, dropped: int
+) -> None:
+    transport, outbox = limited(reactor, dropsOldest=True)
+    assert all(writeParts(outbox, before))
+    assert outbox.dropped == dropped
+    transport.producer.resumeProducing()
+    # Also where there is room again.
+    assert all(writeParts(outbox, after))
+    assert outbox.dropped == dropped
+    assert arrived(transport).rstrip("f") == left
+
+
+def test_fragments_whose_first_one_has_left_are_not_dropped(reactor: Reactor) -> None:
+    transport, outbox = limited(reactor, dropsOldest=True)
+    transport.producer.resumeProducing()
+    writeParts(outbox, "f")
+    transport.producer.pauseProducing()
+    assert writeParts(outbox, "nnnl1234") == [True] * 8
+    transport.producer.resumeProducing()
+    assert (arrived(transport), outbox.dropped) == ("fnnnl4", 3)
+
+
+def test_a_fragment_that_can_not_be_dropped_and_has_no_room_is_refused(reactor: Reactor) -> None:
+    """Else a message without end would have no bound."""
+    transport, outbox = limited(reactor, dropsOldest=True)
+    transport.producer.resumeProducing()
+    writeParts(outbox, "f")
+    transport.producer.pauseProducing()
+    assert writeParts(outbox, "nn.nnnnl") == [True] * 6 + [False] * 2
+    # Whatever has no part in it is dropped in its place, and counted if it is a message.
+    assert writeParts(outbox, "1.f.n") == [True] * 5
+    assert outbox.dropped == 2
+    transport.producer.resumeProducing()
+    assert writeParts(outbox, "l2") == [True, True]
+    assert arrived(transport) == "fnnnnn2"
+
+
+def test_fragments_past_the_limit_are_refused_where_nothing_is_dropped(reactor: Reactor) -> None:
+    _, outbox = limited(reactor)
+    assert writeParts(outbox, "fnnnnnl") == [True] * 5 + [False] * 2
+    assert outbox.dropQueue() == 1
+
+
+@pytest.mark.parametrize(
+    ("parts", "count"),
+    [("f", 1), ("fn", 1), ("fnl", 1), ("fnlfnl", 2), ("1fn.l2", 3), ("fl.f", 2), ("n", 1), ("nl1", 2)],
+)
+def test_a_message_in_fragments_counts_once(reactor: Reactor, parts: str, count: int) -> None:
+    for drop in (Outbox.dropQueue, Outbox.abort):
+        outbox = Outbox(StringTransport(), reactor, makeLimits(100, None), OutboxOwner())
+        outbox.register()
+        outbox.pauseProducing()
+        writeParts(outbox, parts)
+        drop(outbox)
+        assert outbox.dropped == count
+
+
+def test_a_message_that_has_begun_to_leave_in_fragments_counts_once(link: Callable[..., Link]) -> None:
+    it = link(sendBuffer=4096)
+    it.outbox.writeFragment([bytes(500_000)], FIRST)
+    assert it.outbox._current
+    it.outbox.writeFragment([b"last"], LAST)
+    it.outbox.abort()
+    assert it.outbox.dropped == 1
+
+
+@given(operations=st.lists(st.sampled_from("mmmmppfnldtt"), max_size=60), dropsOldest=st.booleans())
+def test_no_message_arrives_in_part(operations: list[str], dropsOldest: bool) -> None:
+    """Messages whole and in fragments, Pings, and a transport that takes nothing in between."""
+    transport, outbox = limited(Reactor(), dropsOldest)
+    number, isOpen = 0, False
+    for operation in operations:
+        if operation == "t":
+            transport.producer.resumeProducing()
+            transport.producer.pauseProducing()
+        elif operation == "p":
+            outbox.writePing([b"p%09d" % number])
+        elif operation == "m" and not isOpen:
+            number += 1
+            outbox.write([b"m%09d" % number])
+        elif operation in "fnl" and (operation == "f") is not isOpen:
+            number += operation == "f"
+            kind = {"f": FIRST, "n": NEXT, "l": LAST}[operation]
+            isOpen = operation != "l"
+            if not outbox.writeFragment([b"%s%09d" % (operation.encode(), number)], kind):
+                break
+    else:
+        if isOpen:
+            outbox.writeFragment([b"l%09d" % number], LAST)
+        transport.producer.resumeProducing()
+        data = transport.value()
+        frames = [(data[at : at + 1], int(data[at + 1 : at + 10])) for at in range(0, len(data), 10)]
+        message: int | None = None
+        for letter, frame in frames:
+            assert (letter in b"nl") is (message == frame if letter != b"p" else False)
+            if letter in b"fnl":
+                message = None if letter == b"l" else frame
+            elif letter == b"m":
+                assert message is None
+        assert message is None
+        arrivedCount = sum(letter in b"ml" for letter, _ in frames)
+        assert arrivedCount + outbox.dropped <= number
+        if dropsOldest:
+            assert arrivedCount + outbox.dropped == number
 
 
 def test_thousands_of_small_messages_wait_and_leave_in_order(link: Callable[..., Link]) -> None:
@@ -1017,7 +1052,7 @@ def test_thousands_of_small_messages_wait_and_leave_in_order(link: Callable[...,
     filled = it.fill()
     messages = [[b"%08d" % number, b"payload" * (number % 7)] for number in range(5000)]
     for message in messages:
-        it.outgoing.write(message)
+        it.outbox.write(message)
     data = it.drain()
     assert data == filled + b"".join(b"".join(message) for message in messages)
 
@@ -1027,16 +1062,16 @@ def test_thousands_of_small_messages_wait_and_leave_in_order(link: Callable[...,
 def test_more_buffers_than_the_system_takes_at_once(
     link: Callable[..., Link], monkeypatch: pytest.MonkeyPatch, sendmsg: bool, size: int
 ) -> None:
-    monkeypatch.setattr(module, "_SENDMSG", sendmsg)
+    monkeypatch.setattr(transports, "_SENDMSG", sendmsg)
     it = link(sendLimit=None)
     many = 200 if size == 40_000 else 3000
-    it.outgoing.write([bytes([number % 256]) * size for number in range(many)])
-    it.outgoing.write([b""])
-    it.outgoing.writeControl([])
-    it.outgoing.cork()
+    it.outbox.write([bytes([number % 256]) * size for number in range(many)])
+    it.outbox.write([b""])
+    it.outbox.writeHTTP([])
+    it.outbox.cork()
     for number in range(many):
-        it.outgoing.write([b"", bytes([number % 251]) * size, b""])
-    it.outgoing.uncork()
+        it.outbox.write([b"", bytes([number % 251]) * size, b""])
+    it.outbox.uncork()
     expected = [bytes([number % 256]) * size for number in range(many)]
     expected += [bytes([number % 251]) * size for number in range(many)]
     assert it.drain() == b"".join(expected)
@@ -1045,15 +1080,16 @@ def test_more_buffers_than_the_system_takes_at_once(
 def test_the_system_is_given_as_many_buffers_as_it_takes(
     link: Callable[..., Link], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_JOIN", 10)
-    monkeypatch.setattr(module, "_SMALL", 1)
+    monkeypatch.setattr(transports, "JOIN_UP_TO", 10)
+    monkeypatch.setattr(module, "JOIN_UP_TO", 10)
+    monkeypatch.setattr(transports, "_JOIN_AVERAGE", 1)
     it = link(packets=True)
-    it.outgoing.cork()
+    it.outbox.cork()
     for _ in range(1000):
-        it.outgoing.write([b"head", b"payload"])
-    it.outgoing.uncork()
+        it.outbox.write([b"head", b"payload"])
+    it.outbox.uncork()
     assert it.packets() == [512 * 11, 488 * 11]
-    it.outgoing.writeControl([b"payload"] * 1500)
+    it.outbox.writeHTTP([b"payload"] * 1500)
     assert it.packets() == [1024 * 7, 476 * 7]
 
 
@@ -1066,7 +1102,7 @@ def test_a_broadcast_is_held_by_reference() -> None:
     try:
         frame = [b"head", bytes(2**20)]
         for it in links:
-            it.outgoing.write(frame)
+            it.outbox.write(frame)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -1081,51 +1117,51 @@ def test_a_broadcast_is_held_by_reference() -> None:
 def test_pongs_that_wait_are_replaced_where_they_wait(link: Callable[..., Link]) -> None:
     it = link(sendBuffer=4096, sendLimit=None)
     filled = it.fill()
-    it.outgoing.write([b"before"])
-    it.outgoing.writePongs([b"old", b"er"])
-    it.outgoing.write([b"after"])
-    size = it.outgoing.size
+    it.outbox.write([b"before"])
+    it.outbox.writePongs([b"old", b"er"])
+    it.outbox.write([b"after"])
+    size = it.outbox.size
     for number in range(1000):
-        it.outgoing.writePongs([b"pong", b"%04d" % number])
-    assert it.outgoing.size == size + 3
-    assert it.outgoing.unsent == it.outgoing.size + HANDOVER
+        it.outbox.writePongs([b"pong", b"%04d" % number])
+    assert it.outbox.size == size + 3
+    assert it.outbox.unsent == it.outbox.size + HANDOVER
     assert it.drain() == filled + b"beforepong0999after"
-    assert it.outgoing.size == 0
+    assert it.outbox.size == 0
 
 
 def test_pongs_are_not_replaced_while_the_transport_takes_them(link: Callable[..., Link]) -> None:
     it = link()
-    it.outgoing.cork()
-    it.outgoing.writePongs([b"one", b"two"])
-    it.outgoing.writePongs([b"three"])
-    it.outgoing.uncork()
-    it.outgoing.writePongs([b"four"])
-    it.outgoing.writePongs([b"five"])
+    it.outbox.cork()
+    it.outbox.writePongs([b"one", b"two"])
+    it.outbox.writePongs([b"three"])
+    it.outbox.uncork()
+    it.outbox.writePongs([b"four"])
+    it.outbox.writePongs([b"five"])
     assert it.arrived() == b"onetwothreefourfive"
 
 
 def test_pongs_that_have_begun_to_leave_are_not_replaced(link: Callable[..., Link]) -> None:
     it = link(sendBuffer=4096, sendLimit=None)
     first = bytes(range(250)) * 2000
-    it.outgoing.writePongs([first])
-    assert it.outgoing.paused
-    assert it.outgoing.size
-    it.outgoing.writePongs([b"second"])
-    it.outgoing.writePongs([b"third"])
+    it.outbox.writePongs([first])
+    assert it.outbox.paused
+    assert it.outbox.size
+    it.outbox.writePongs([b"second"])
+    it.outbox.writePongs([b"third"])
     assert it.drain() == first + b"third"
 
 
 def test_pongs_that_wait_behind_what_begins_to_leave_are_replaced(link: Callable[..., Link]) -> None:
     it = link(sendBuffer=4096, sendLimit=None)
     first, second = bytes(range(250)) * 1000, bytes(range(240)) * 2000
-    it.outgoing.write([first])
-    it.outgoing.write([second])
-    it.outgoing.writePongs([b"older"])
+    it.outbox.write([first])
+    it.outbox.write([second])
+    it.outbox.writePongs([b"older"])
     data = b""
-    while it.outgoing.size > 300_000:
+    while it.outbox.size > 300_000:
         data += it.arrived()
         it.reactor.write()
-    it.outgoing.writePongs([b"newer"])
+    it.outbox.writePongs([b"newer"])
     assert data + it.drain() == first + second + b"newer"
 
 
@@ -1133,28 +1169,28 @@ def test_pongs_with_others_behind_them_that_have_begun_to_leave_are_not_replaced
     """The application sends when it hears that the transport takes no more."""
     it = link(sendBuffer=4096, sendLimit=None)
     messages = [b"after"]
-    it.outgoing.blocked = lambda: it.outgoing.write([messages.pop()]) if messages else None
+    it.owner.blocked = lambda: it.outbox.write([messages.pop()]) if messages else None
     first = bytes(range(250)) * 2000
-    it.outgoing.writePongs([first])
-    it.outgoing.writePongs([b"second"])
+    it.outbox.writePongs([first])
+    it.outbox.writePongs([b"second"])
     assert it.drain() == first + b"aftersecond"
-    assert it.outgoing.size == 0
+    assert it.outbox.size == 0
 
 
 def test_pongs_that_have_left_are_not_replaced(link: Callable[..., Link]) -> None:
     it = link(sendBuffer=4096, sendLimit=None)
     filled = it.fill()
-    it.outgoing.writePongs([b"first"])
+    it.outbox.writePongs([b"first"])
     assert it.drain() == filled + b"first"
     it.fill()
-    it.outgoing.writePongs([b"second"])
+    it.outbox.writePongs([b"second"])
     assert it.drain() == filled + b"second"
-    it.outgoing.cork()
-    it.outgoing.writePongs([b"third"])
-    it.outgoing.uncork()
+    it.outbox.cork()
+    it.outbox.writePongs([b"third"])
+    it.outbox.uncork()
     assert it.arrived() == b"third"
     it.fill()
-    it.outgoing.writePongs([b"fourth"])
+    it.outbox.writePongs([b"fourth"])
     assert it.drain() == filled + b"fourth"
 
 
@@ -1163,13 +1199,13 @@ def test_pongs_that_have_left_are_not_replaced(link: Callable[..., Link]) -> Non
 
 def test_drained_is_called_once_when_nothing_waits(link: Callable[..., Link]) -> None:
     it, drained = link(sendBuffer=4096), []
-    it.outgoing.whenDrained(lambda: drained.append("at once"))
+    it.outbox.whenDrained(lambda: drained.append("at once"))
     assert drained == ["at once"]
     it.fill()
-    it.outgoing.whenDrained(lambda: drained.append("replaced"))
-    it.outgoing.whenDrained(lambda: drained.append("later"))
+    it.outbox.whenDrained(lambda: drained.append("replaced"))
+    it.outbox.whenDrained(lambda: drained.append("later"))
     assert drained == ["at once"]
-    while it.outgoing.size:
+    while it.outbox.size:
         assert len(drained) == 1
         it.arrived()
         it.reactor.write()
@@ -1179,15 +1215,15 @@ def test_drained_is_called_once_when_nothing_waits(link: Callable[..., Link]) ->
 
 def test_drained_waits_for_the_cork(link: Callable[..., Link]) -> None:
     it, drained = link(), []
-    it.outgoing.cork()
-    it.outgoing.whenDrained(lambda: drained.append(it.arrived()))
-    it.outgoing.write([b"corked"])
+    it.outbox.cork()
+    it.outbox.whenDrained(lambda: drained.append(it.arrived()))
+    it.outbox.write([b"corked"])
     assert drained == []
-    it.outgoing.uncork()
+    it.outbox.uncork()
     assert drained == [b"corked"]
-    it.outgoing.cork()
-    it.outgoing.whenDrained(lambda: drained.append(it.arrived()))
-    it.outgoing.uncork()
+    it.outbox.cork()
+    it.outbox.whenDrained(lambda: drained.append(it.arrived()))
+    it.outbox.uncork()
     assert drained == [b"corked", b""]
 
 
@@ -1196,27 +1232,27 @@ def test_drained_may_do_anything(link: Callable[..., Link]) -> None:
 
     def drained() -> None:
         calls.append(it.arrived())
-        it.outgoing.cork()
-        it.outgoing.write([b"again"])
+        it.outbox.cork()
+        it.outbox.write([b"again"])
         if len(calls) < 3:
-            it.outgoing.whenDrained(drained)
-        it.outgoing.uncork()
+            it.outbox.whenDrained(drained)
+        it.outbox.uncork()
 
-    it.outgoing.write([b"one"])
-    it.outgoing.whenDrained(drained)
+    it.outbox.write([b"one"])
+    it.outbox.whenDrained(drained)
     assert calls == [b"one", b"again", b"again"]
     assert it.arrived() == b"again"
-    it.outgoing.whenDrained(it.outgoing.abort)
+    it.outbox.whenDrained(it.outbox.abort)
     assert it.reactor.getDelayedCalls() == []
 
 
 def test_nothing_drains_after_abort(link: Callable[..., Link]) -> None:
     it = link(sendBuffer=4096)
     it.fill()
-    it.outgoing.whenDrained(lambda: pytest.fail("nothing drains any more"))
-    it.outgoing.abort()
-    it.outgoing.flush()
-    it.outgoing.uncork()
+    it.outbox.whenDrained(lambda: pytest.fail("nothing drains any more"))
+    it.outbox.abort()
+    it.outbox.flush()
+    it.outbox.uncork()
     it.transport.producer.resumeProducing()
 
 
@@ -1224,12 +1260,12 @@ def test_drained_may_end_the_connection(link: Callable[..., Link]) -> None:
     it = link(sendBuffer=4096, sendLimit=None)
 
     def leave() -> None:
-        it.outgoing.unregister()
+        it.outbox.unregister()
         it.transport.loseConnection()
 
     filled = it.fill()
-    it.outgoing.writeControl([b"bye"])
-    it.outgoing.whenDrained(leave)
+    it.outbox.writeClose([b"bye"])
+    it.outbox.whenDrained(leave)
     assert it.drain() == filled + b"bye"
     assert len(it.transport.protocol.lost if it.transport.connected else [1]) == 1
     assert not it.transport.connected
@@ -1241,30 +1277,30 @@ def test_drained_may_end_the_connection(link: Callable[..., Link]) -> None:
 def test_unregistering_hands_everything_over(link: Callable[..., Link]) -> None:
     it = link(sendBuffer=4096, sendLimit=None)
     filled = it.fill()
-    it.outgoing.write([b"corked"])
-    it.outgoing.cork()
-    assert it.outgoing.registered
-    it.outgoing.unregister()
-    assert not it.outgoing.registered
+    it.outbox.write([b"corked"])
+    it.outbox.cork()
+    assert it.outbox.registered
+    it.outbox.unregister()
+    assert not it.outbox.registered
     assert it.transport.producer is None
-    assert (it.outgoing.size, it.outgoing.paused) == (0, False)
-    it.outgoing.uncork()
+    assert (it.outbox.size, it.outbox.paused) == (0, False)
+    it.outbox.uncork()
     it.transport.loseConnection()
     data = bytearray(it.arrived())
     while it.transport.connected:
         it.reactor.write()
         data += it.arrived()
     assert data == filled + b"corked"
-    it.outgoing.unregister()
+    it.outbox.unregister()
 
 
 def test_before_it_is_registered_everything_is_handed_over(link: Callable[..., Link]) -> None:
     it = link(sendBuffer=4096, register=False)
     data = bytes(range(256)) * 4096
-    it.outgoing.writeControl([data])
-    assert (it.outgoing.size, it.outgoing.paused) == (0, False)
-    assert it.outgoing.unsent > 2**19
-    assert it.outgoing.writable, "there is nobody whom the transport could tell that it is"
+    it.outbox.writeHTTP([data])
+    assert (it.outbox.size, it.outbox.paused) == (0, False)
+    assert it.outbox.unsent > 2**19
+    assert it.outbox.writable, "there is nobody whom the transport could tell that it is"
     assert not it.transport.producerPaused
     assert it.drain() == data
 
@@ -1272,38 +1308,38 @@ def test_before_it_is_registered_everything_is_handed_over(link: Callable[..., L
 def test_a_transport_that_holds_bytes_is_filled_until_it_pauses(link: Callable[..., Link]) -> None:
     it = link(sendBuffer=4096, register=False, sendLimit=None)
     first = bytes(range(256)) * 300
-    it.outgoing.writeControl([first])
-    it.outgoing.register()
-    it.outgoing.write([b"second" * 100_000])
-    assert it.outgoing.paused
-    assert it.outgoing.size == 600_000 - HANDOVER
+    it.outbox.writeHTTP([first])
+    it.outbox.register()
+    it.outbox.write([b"second" * 100_000])
+    assert it.outbox.paused
+    assert it.outbox.size == 600_000 - HANDOVER
     assert it.drain() == first + b"second" * 100_000
 
 
 def test_the_connection_hears_when_the_transport_takes_no_more(link: Callable[..., Link]) -> None:
     it, blocked = link(sendBuffer=4096), []
-    it.outgoing.blocked = lambda: blocked.append(it.outgoing.paused)
-    it.outgoing.write([b"little"])
+    it.owner.blocked = lambda: blocked.append(it.outbox.paused)
+    it.outbox.write([b"little"])
     assert blocked == []
-    it.outgoing.writeControl([bytes(30_000)])
+    it.outbox.writeHTTP([bytes(30_000)])
     assert blocked == [True]
 
 
 def test_other_transports_are_given_a_portion_at_a_time(reactor: Reactor) -> None:
     changes: list[bool] = []
     transport = StringTransport()
-    outgoing = Outgoing(transport, reactor, 65536, None, lambda: changes.append(outgoing.writable))
-    outgoing.register()
+    outbox = Outbox(transport, reactor, makeLimits(65536, None), OutboxOwner(lambda: changes.append(outbox.writable)))
+    outbox.register()
     assert transport.streaming
     transport.producer.pauseProducing()
     data = bytes(range(256)) * 1000
-    outgoing.write([data])
+    outbox.write([data])
     assert transport.value() == b""
     transport.producer.resumeProducing()
     assert transport.value() == data
     assert changes == [True]
     transport.producer.stopProducing()
-    outgoing.unregister()
+    outbox.unregister()
     assert transport.producer is None
 
 
@@ -1326,11 +1362,11 @@ def test_a_transport_that_resumes_in_its_write_gets_its_bytes_in_order(reactor: 
         stack.append("changed")
 
     transport = Abrupt()
-    outgoing = Outgoing(transport, reactor, 65536, None, changed)
-    outgoing.register()
+    outbox = Outbox(transport, reactor, makeLimits(65536, None), OutboxOwner(changed))
+    outbox.register()
     data = bytes(range(251)) * 2000
-    outgoing.write([data])
-    outgoing.write([b"end"])
+    outbox.write([data])
+    outbox.write([b"end"])
     assert transport.value() == data + b"end"
     assert transport.portions == (*[HANDOVER] * 7, 502_000 - 7 * HANDOVER, 3)
     assert stack == [], "nobody is called back from within a send"
@@ -1338,10 +1374,10 @@ def test_a_transport_that_resumes_in_its_write_gets_its_bytes_in_order(reactor: 
 
 def test_a_transport_that_resumes_thousands_of_times_does_not_fill_the_stack(reactor: Reactor) -> None:
     transport = Abrupt()
-    outgoing = Outgoing(transport, reactor, None, None, lambda: None)
-    outgoing.register()
+    outbox = Outbox(transport, reactor, makeLimits(None, None), OutboxOwner())
+    outbox.register()
     transport.producer.pauseProducing()
-    outgoing.write([bytes(2**27)])
+    outbox.write([bytes(2**27)])
     transport.producer.resumeProducing()
     assert len(transport.portions) == 2048
 
@@ -1353,15 +1389,17 @@ def test_a_transport_that_pauses_in_its_write_is_given_no_more(reactor: Reactor)
             self.producer.pauseProducing()
 
     transport, blocked = Full(), []
-    outgoing = Outgoing(transport, reactor, 65536, None, lambda: None, lambda: blocked.append(len(transport.value())))
-    outgoing.register()
-    outgoing.write([bytes(200_000)])
-    assert (len(transport.value()), outgoing.size) == (HANDOVER, 200_000 - HANDOVER)
-    assert outgoing.unsent == 200_000
+    owner = OutboxOwner()
+    owner.blocked = lambda: blocked.append(len(transport.value()))
+    outbox = Outbox(transport, reactor, makeLimits(65536, None), owner)
+    outbox.register()
+    outbox.write([bytes(200_000)])
+    assert (len(transport.value()), outbox.size) == (HANDOVER, 200_000 - HANDOVER)
+    assert outbox.unsent == 200_000
     assert blocked == [HANDOVER]
     transport.producer.resumeProducing()
-    assert (len(transport.value()), outgoing.size) == (2 * HANDOVER, 200_000 - 2 * HANDOVER)
-    outgoing.abort()
+    assert (len(transport.value()), outbox.size) == (2 * HANDOVER, 200_000 - 2 * HANDOVER)
+    outbox.abort()
     transport.producer.resumeProducing()
     assert len(transport.value()) == 2 * HANDOVER
 
@@ -1376,24 +1414,24 @@ def test_a_transport_whose_write_fails_is_not_written_to_from_within(reactor: Re
             super().write(data)
 
     transport = Failing()
-    outgoing = Outgoing(transport, reactor, 65536, None, lambda: None)
+    outbox = Outbox(transport, reactor, makeLimits(65536, None), OutboxOwner())
     with pytest.raises(ZeroDivisionError):
-        outgoing.write([b"lost"])
+        outbox.write([b"lost"])
     transport.fails = False
-    outgoing.write([b"next"])
+    outbox.write([b"next"])
     assert transport.value() == b"next"
 
 
 def test_a_cork_holds_when_the_transport_resumes(reactor: Reactor) -> None:
     transport, changes = StringTransport(), []
-    outgoing = Outgoing(transport, reactor, 65536, None, lambda: changes.append(True))
-    outgoing.register()
+    outbox = Outbox(transport, reactor, makeLimits(65536, None), OutboxOwner(lambda: changes.append(True)))
+    outbox.register()
     transport.producer.pauseProducing()
-    outgoing.cork()
-    outgoing.write([b"corked"])
+    outbox.cork()
+    outbox.write([b"corked"])
     transport.producer.resumeProducing()
     assert (transport.value(), changes) == (b"", [True])
-    outgoing.uncork()
+    outbox.uncork()
     assert transport.value() == b"corked"
 
 
@@ -1404,128 +1442,45 @@ def test_who_hears_that_it_is_writable_may_write_and_abort(link: Callable[..., L
 
     def changed() -> None:
         nonlocal written
-        it.outgoing.cork()
-        while it.outgoing.writable and written < 500:
+        it.outbox.cork()
+        while it.outbox.writable and written < 500:
             written += 1
-            it.outgoing.write([b"%04d" % written * 1000])
-        it.outgoing.uncork()
+            it.outbox.write([b"%04d" % written * 1000])
+        it.outbox.uncork()
 
-    it.outgoing.writabilityChanged = changed
+    it.owner.writable = changed
     assert it.drain() == filled + b"".join(b"%04d" % number * 1000 for number in range(1, 501))
     it.fill()
-    it.outgoing.writabilityChanged = it.outgoing.abort
-    while it.outgoing.size:
+    it.owner.writable = it.outbox.abort
+    while it.outbox.size:
         it.arrived()
         it.reactor.write()
-    assert it.outgoing.write([b"never"]) is True
+    assert it.outbox.write([b"never"]) is True
     assert not it.drain().endswith(b"never")
-
-
-# TLS, in memory above the socket: its handshake needs no certificate
-
-
-def anonymous() -> SSL.Connection:
-    context = SSL.Context(SSL.TLSv1_2_METHOD)
-    context.set_cipher_list(b"AECDH:@SECLEVEL=0")
-    return SSL.Connection(context, None)
-
-
-@implementer(IOpenSSLServerConnectionCreator)
-class Creator:
-    def serverConnectionForTLS(self, protocol: Any) -> SSL.Connection:
-        return anonymous()
-
-
-class TLSLink(Link):
-    """As `Link`; `arrived` is what the peer has decrypted."""
-
-    def __init__(self, below: tcp.Server, peer: socket.socket, reactor: Reactor, **settings: Any) -> None:
-        self.below = below
-        self.peerTLS = anonymous()
-        self.peerTLS.set_connect_state()
-        above = overTLS(below, reactor)
-        below.protocol = above
-        self.blocked: list[bool] = []
-        for _ in range(3):
-            try:
-                self.peerTLS.do_handshake()
-            except SSL.WantReadError:
-                pass
-            try:
-                above.dataReceived(self.peerTLS.bio_read(2**16))
-            except SSL.WantReadError:
-                pass
-            reactor.advance(0)
-            while below in reactor.writers:
-                reactor.write()
-            self.decrypted(peer)
-        super().__init__(above, peer, reactor, **settings)
-        self.outgoing.blocked = lambda: self.blocked.append(self.outgoing.paused)
-
-    def decrypted(self, peer: socket.socket) -> bytes:
-        data = bytearray()
-        while True:
-            try:
-                self.peerTLS.bio_write(peer.recv(2**16))
-                while True:
-                    data += self.peerTLS.recv(2**16)
-            except SSL.WantReadError:
-                pass
-            except BlockingIOError:
-                return bytes(data)
-
-    def arrived(self, limit: int = 2**26) -> bytes:
-        return self.decrypted(self.peer)
-
-    def close(self) -> None:
-        self.outgoing.abort()
-        self.below.connectionLost(Failure(ConnectionLost()))
-        self.peer.close()
-
-
-def overTLS(below: Any, reactor: Reactor) -> Any:
-    factory = tls.TLSMemoryBIOFactory(Creator(), False, ClientFactory.forProtocol(Owner), reactor)
-    protocol = factory.buildProtocol(None)
-    protocol.makeConnection(below)
-    return protocol
-
-
-@pytest.fixture
-def secured(reactor: Reactor) -> Iterator[Callable[..., TLSLink]]:
-    links: list[TLSLink] = []
-
-    def make(sendBuffer: int = 2**20, **settings: Any) -> TLSLink:
-        plain = makeLink(reactor, sendBuffer=sendBuffer, register=False)
-        links.append(TLSLink(plain.transport, plain.peer, reactor, **settings))
-        return links[-1]
-
-    yield make
-    for made in links:
-        made.close()
 
 
 def test_over_tls_a_message_leaves_at_once_and_a_second_at_the_end_of_the_turn(
     secured: Callable[..., TLSLink],
 ) -> None:
     it = secured()
-    it.outgoing.write([b"one"])
+    it.outbox.write([b"one"])
     assert it.arrived() == b"one"
-    it.outgoing.write([b"two"])
-    it.outgoing.write([b"three"])
+    it.outbox.write([b"two"])
+    it.outbox.write([b"three"])
     assert it.arrived() == b""
     it.reactor.advance(0)
     assert it.arrived() == b"twothree"
-    assert (it.outgoing.paused, it.blocked, it.reactor.writers) == (False, [], [])
+    assert (it.outbox.paused, it.blocked, it.reactor.writers) == (False, [], [])
 
 
 def test_over_tls_what_the_socket_takes_at_once_blocks_nobody(secured: Callable[..., TLSLink]) -> None:
     """Although the transport below holds more than its mark in between."""
     it = secured()
     data = bytes(range(250)) * 400
-    it.outgoing.write([data])
+    it.outbox.write([data])
     assert it.arrived() == data
-    assert (it.outgoing.paused, it.blocked) == (False, [])
-    it.outgoing.pauseProducing()
+    assert (it.outbox.paused, it.blocked) == (False, [])
+    it.outbox.pauseProducing()
     assert it.blocked == [True]
 
 
@@ -1535,30 +1490,30 @@ def test_over_tls_what_the_socket_does_not_take_waits_and_is_counted(
 ) -> None:
     it = secured(sendBuffer=4096, sendLimit=None)
     data = bytes(range(250)) * (size // 250)
-    it.outgoing.write([data])
-    assert (it.outgoing.paused, it.blocked) == (True, [True])
+    it.outbox.write([data])
+    assert (it.outbox.paused, it.blocked) == (True, [True])
     received = it.arrived()
     while len(received) < size:
         left = size - len(received)
         # A record of at most 16 KiB may have arrived in part, and has some 50 bytes of its own.
-        assert left - 16_384 <= it.outgoing.unsent <= left + 50 * (size // 16_384 + 9)
-        assert it.outgoing.writable or it.outgoing.unsent > 65_536
+        assert left - 16_384 <= it.outbox.unsent <= left + 50 * (size // 16_384 + 9)
+        assert it.outbox.writable or it.outbox.unsent > 65_536
         it.reactor.write()
         received += it.arrived()
     assert received == data
-    assert it.outgoing.unsent == 0
-    assert not it.outgoing.paused
+    assert it.outbox.unsent == 0
+    assert not it.outbox.paused
     assert it.changes > 0
-    it.outgoing.write([b"next"])
+    it.outbox.write([b"next"])
     it.reactor.advance(0)
     assert it.arrived() == b"next"
 
 
 def test_over_tls_all_is_handed_over_before_it_is_registered(secured: Callable[..., TLSLink]) -> None:
     it = secured(sendBuffer=4096, register=False)
-    it.outgoing.writeControl([bytes(200_000)])
-    assert (it.outgoing.size, it.outgoing.paused) == (0, False)
-    assert it.outgoing.unsent > 150_000
+    it.outbox.writeHTTP([bytes(200_000)])
+    assert (it.outbox.size, it.outbox.paused) == (0, False)
+    assert it.outbox.unsent > 150_000
     received = len(it.arrived())
     while it.reactor.writers:
         it.reactor.write()
@@ -1568,10 +1523,10 @@ def test_over_tls_all_is_handed_over_before_it_is_registered(secured: Callable[.
 
 def test_over_tls_on_another_transport(reactor: Reactor) -> None:
     below = StringTransport()
-    outgoing = Outgoing(overTLS(below, reactor), reactor, 65536, None, lambda: None)
-    outgoing.register()
-    outgoing.write([b"before the handshake"])
-    assert (outgoing.size, outgoing.paused, outgoing.unsent) == (0, True, HANDOVER)
+    outbox = Outbox(overTLS(below, reactor), reactor, makeLimits(65536, None), OutboxOwner())
+    outbox.register()
+    outbox.write([b"before the handshake"])
+    assert (outbox.size, outbox.paused, outbox.unsent) == (0, True, HANDOVER)
 
 
 # Order, time and memory
@@ -1587,20 +1542,20 @@ OPERATIONS = st.one_of(
 
 def operate(
     it: Link, operations: list[tuple[str, int]], sendLimit: int | None
-) -> tuple[bytearray, list[tuple[int, str]], int]:
-    """Does it all; returns what arrived, the size and the kind of each message, and how many were dropped."""
+) -> tuple[bytearray, list[tuple[int, str]], bool]:
+    """Does it all; returns what arrived, the size and the kind of each message, and whether any was dropped."""
     received = bytearray()
     messages: list[tuple[int, str]] = []
-    dropped = 0
+    dropped = False
     for name, size in operations:
         if name in ("write", "control", "pongs"):
             head = struct.pack(">II", len(messages), size)
             message = [head, b"x" * size] if size else [head]
             if name != "write":
-                getattr(it.outgoing, "writePongs" if name == "pongs" else "writeControl")(message)
-            elif not it.outgoing.write(message):
+                getattr(it.outbox, "writePongs" if name == "pongs" else "writeHTTP")(message)
+            elif not it.outbox.write(message):
                 assert sendLimit is not None
-                assert it.outgoing.isOverLimit
+                assert it.outbox.isOverLimit
                 continue
             messages.append((size, name))
         elif name == "read":
@@ -1610,13 +1565,15 @@ def operate(
         elif name == "reactor":
             it.reactor.write()
         elif name == "drop":
-            dropped += it.outgoing.dropQueue()
+            waited, counted = it.outbox.size, it.outbox.dropped
+            assert it.outbox.dropQueue() == it.outbox.dropped - counted
+            dropped = dropped or it.outbox.size < waited
         else:
-            getattr(it.outgoing, name)()
-    it.outgoing.uncork()
+            getattr(it.outbox, name)()
+    it.outbox.uncork()
     received += it.drain()
     it.reactor.advance(0)
-    assert (it.outgoing.unsent, it.outgoing.paused, it.reactor.getDelayedCalls()) == (0, False, [])
+    assert (it.outbox.unsent, it.outbox.paused, it.reactor.getDelayedCalls()) == (0, False, [])
     return received, messages, dropped
 
 
@@ -1656,16 +1613,16 @@ def test_whole_messages_arrive_in_order(
     assert pongs == sorted(set(pongs))
     if not dropped:
         assert inOrder == [number for number, (_, name) in enumerate(messages) if name != "pongs"]
-    assert len(messages) - len(arrived) >= dropped
+    assert len(messages) - len(arrived) >= it.outbox.dropped
 
 
 def sendSlowly(it: Link, messages: list[list[bytes]]) -> None:
     """Sends messages to a slow reader."""
     left = sum(len(buffer) for message in messages for buffer in message)
-    it.outgoing.cork()
+    it.outbox.cork()
     for message in messages:
-        it.outgoing.write(message)
-    it.outgoing.uncork()
+        it.outbox.write(message)
+    it.outbox.uncork()
     while left:
         left -= len(it.arrived(65536))
         it.reactor.write()
@@ -1692,7 +1649,7 @@ def test_a_large_message_is_sent_from_where_it_lies(link: Callable[..., Link]) -
     payload = bytes(2**26)
     tracemalloc.start()
     try:
-        it.outgoing.write([b"head", payload])
+        it.outbox.write([b"head", payload])
         left = len(payload) + 4
         while left:
             left -= len(it.arrived(65536))

@@ -1,0 +1,129 @@
+"""The turns of a reactor, alone: the things that wait for the end of one only note that it has come."""
+
+import gc
+import weakref
+
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, globalLogPublisher
+
+from wsock.wire.turn import turnOf
+
+
+class Waiting:
+    """Something that waits for the end of a turn."""
+
+    def __init__(self, told: list[str], name: str) -> None:
+        self.told, self.name = told, name
+
+    def flush(self) -> None:
+        self.told.append(self.name)
+
+
+class Failing(Waiting):
+    def flush(self) -> None:
+        raise ZeroDivisionError
+
+
+def test_all_that_wait_are_flushed_at_the_end_of_the_turn_in_their_order() -> None:
+    clock, told = Clock(), list[str]()
+    turn = turnOf(clock)
+    number = turn.begin()
+    assert turn.begin() == turn.number == number
+    assert len(clock.getDelayedCalls()) == 1
+    for name in ("one", "two"):
+        turn.waiting[Waiting(told, name)] = None
+    assert told == []
+    clock.advance(0)
+    assert told == ["one", "two"]
+    assert (turn.number, turn.waiting, clock.getDelayedCalls()) == (number + 1, {}, [])
+
+
+def test_one_that_waits_again_is_flushed_in_the_next_turn() -> None:
+    clock, told = Clock(), list[str]()
+    turn = turnOf(clock)
+
+    class Again(Waiting):
+        def flush(self) -> None:
+            super().flush()
+            if len(told) == 1:
+                numbers.append(turn.begin())
+                turn.waiting[self] = None
+
+    numbers = [turn.begin()]
+    turn.waiting[Again(told, "again")] = None
+    clock.advance(0)
+    assert told == ["again", "again"]
+    assert numbers[1] == numbers[0] + 1
+
+
+def test_one_that_leaves_takes_nobodys_turn_along() -> None:
+    clock, told = Clock(), list[str]()
+    turn = turnOf(clock)
+    gone, other = Waiting(told, "gone"), Waiting(told, "other")
+    turn.begin()
+    turn.waiting.update({gone: None, other: None})
+    turn.leave(gone)
+    assert len(clock.getDelayedCalls()) == 1
+    clock.advance(0)
+    assert told == ["other"]
+
+
+def test_the_last_one_that_leaves_ends_the_turn() -> None:
+    clock, told = Clock(), list[str]()
+    turn = turnOf(clock)
+    gone = Waiting(told, "gone")
+    number = turn.begin()
+    turn.waiting[gone] = None
+    turn.leave(gone)
+    assert (turn.number, clock.getDelayedCalls()) == (number + 1, [])
+    turn.leave(gone)
+    assert turn.number == number + 1, "there is no turn to end"
+    turn.begin()
+    turn.waiting[Waiting(told, "next")] = None
+    clock.advance(0)
+    assert told == ["next"]
+
+
+def test_one_that_fails_does_not_hold_up_others() -> None:
+    clock, told = Clock(), list[str]()
+    turn = turnOf(clock)
+    turn.begin()
+    turn.waiting.update({Failing(told, "failing"): None, Waiting(told, "other"): None})
+    logged: list[LogEvent] = []
+    globalLogPublisher.addObserver(logged.append)
+    try:
+        clock.advance(0)
+    finally:
+        globalLogPublisher.removeObserver(logged.append)
+    assert told == ["other"]
+    assert [event["log_failure"].type for event in logged] == [ZeroDivisionError]
+
+
+def test_a_turn_writes_at_most_a_mebibyte_of_large_pieces_through() -> None:
+    clock = Clock()
+    turn = turnOf(clock)
+    assert turn.allows(2**14 - 1)
+    assert clock.getDelayedCalls() == [], "small pieces do not count"
+    assert turn.allows(2**20 - 2**14)
+    assert turn.allows(2**14)
+    assert not turn.allows(2**14)
+    assert turn.allows(2**14 - 1)
+    clock.advance(0)
+    assert turn.allows(2**20)
+    assert not turn.allows(2**20)
+    turn.leave(Waiting([], "nobody"))
+    assert turn.allows(2**20), "an ended turn is over"
+
+
+def test_each_reactor_has_its_turn_and_is_let_go() -> None:
+    clocks = [Clock(), Clock()]
+    turns = [turnOf(clock) for clock in clocks]
+    assert turnOf(clocks[0]) is turns[0] is not turns[1]
+    numbers = [turn.begin() for turn in turns]
+    clocks[0].advance(0)
+    assert [turn.number - number for turn, number in zip(turns, numbers, strict=True)] == [1, 0]
+    turns[1].leave(Waiting([], "nobody"))
+    gone = [weakref.ref(clock) for clock in clocks]
+    del clocks, turns
+    gc.collect()
+    assert [reference() for reference in gone] == [None, None]
