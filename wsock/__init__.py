@@ -19,7 +19,6 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
     from .application import BuildApplication as BuildApplication
     from .application import Decision as Decision
     from .application import Refuse as Refuse
-    from .application import WebSocketProtocol as WebSocketProtocol
     from .broadcast import BroadcastResult as BroadcastResult
     from .broadcast import Group as Group
     from .client.agent import Agent as Agent
@@ -30,6 +29,7 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
     from .errors import WebSocketClosed as WebSocketClosed
     from .errors import WebSocketDropped as WebSocketDropped
     from .errors import WebSocketEnded as WebSocketEnded
+    from .protocol import WebSocketProtocol as WebSocketProtocol
     from .request import Headers as Headers
     from .request import Request as Request
     from .request import Response as Response
@@ -92,7 +92,7 @@ _HOMES = {
     "WebSocketDropped": "wsock.errors",
     "WebSocketEnded": "wsock.errors",
     "WebSocketError": "wsock.sansio.errors",
-    "WebSocketProtocol": "wsock.application",
+    "WebSocketProtocol": "wsock.protocol",
     "WebSocketServerFactory": "wsock.server.factory",
     "WebSocketServerService": "wsock.server.service",
     "WebSocketStream": "wsock.stream",

@@ -1,8 +1,8 @@
 """What an application and wsock promise each other.
 
-The application is any object with the methods of `WebSocketProtocol`: it may inherit them or not. The transport it
-is given is the wire protocol (`wsock.wire.protocol`). The contract is a superset of that of ``twisted.web.websocket``,
-with the same names: an application written for the one runs on the other.
+The application is any object with the methods of `WebSocketProtocol`: it may inherit them or not. The contract is a
+superset of that of ``twisted.web.websocket``, with the same names: an application written for the one runs on the
+other.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -19,13 +19,6 @@ from .request import Request
 from .sansio.errors import LocalProtocolError, make_empty, wrong_type
 from .sansio.handshake import check_response_fields, refuse
 from .sansio.http import check_fields, is_token
-
-if TYPE_CHECKING:
-    from .wire.protocol import WebSocketTransport
-
-
-#: What a callback may return: the next message waits until a Deferred fires or a coroutine ends.
-Served: TypeAlias = Deferred[Any] | Coroutine[Any, Any, Any] | None
 
 
 class Application(Protocol):
@@ -51,59 +44,6 @@ class Application(Protocol):
 
     def connectionLost(self, reason: Failure, /) -> object:
         """The connection is over; exactly once, and the last callback."""
-
-
-class WebSocketProtocol:
-    """A convenient base for applications: all methods are there and do nothing.
-
-    The callbacks for messages and Pongs may return a Deferred or a coroutine: no other is called before it is done,
-    and the peer is made to wait if it sends too much meanwhile. An exception in any of them is logged, drops what was
-    received and not delivered, and closes the connection with 1011.
-    """
-
-    __slots__ = ("transport",)
-
-    transport: WebSocketTransport
-
-    def negotiationStarted(self, transport: WebSocketTransport) -> Served:
-        """The opening handshake is about to end well, or on a client to begin: keep ``transport``.
-
-        What is sent now leaves after the handshake's last byte.
-        """
-        self.transport = transport
-        return None
-
-    def negotiationFinished(self) -> Served:
-        """The connection is open."""
-
-    def textMessageReceived(self, message: str) -> Served:
-        """A whole text message came.
-
-        Args:
-            message: its text.
-        """
-
-    def bytesMessageReceived(self, data: bytes) -> Served:
-        """A whole binary message came.
-
-        Args:
-            data: its payload.
-        """
-
-    def pongReceived(self, payload: bytes) -> Served:
-        """The peer answered a `ping`, or sent a Pong of its own accord (RFC 6455 section 5.5.3).
-
-        Args:
-            payload: up to 125 bytes.
-        """
-
-    def connectionLost(self, reason: Failure) -> Served:
-        """The connection is over: exactly once, as the last callback, iff `negotiationStarted` was called.
-
-        Args:
-            reason: wraps a `WebSocketClosed` or a `WebSocketDropped`; on a client that was never open, whatever
-                `connectProtocol` says of that, such as a `ConnectionRejected`.
-        """
 
 
 def appliesBackpressure(application: object) -> bool:
