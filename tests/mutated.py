@@ -76,6 +76,13 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "number: _MIN_OVERHEAD_LIMIT: Final = 2 ** 20 -> _MIN_OVERHEAD_LIMIT: Final = 2 ** 20 + 1": "a fraction of a message",
         "number: _MIN_OVERHEAD_MARK: Final = 2 ** 16 -> _MIN_OVERHEAD_MARK: Final = 2 ** 16 + 1": "a fraction of a message",
     },
+    "wsock.wire.outbox:_mark": {
+        "force: return Marked(message, kind) if kind else message -> return Marked(message, kind) if True else message": "only larger",
+    },
+    "wsock.wire.outbox:Outbox.isOverLimit": {
+        "force: self.size <= limits.sendLimit -> False": _SLOWER,
+        "compare: self.size <= limits.sendLimit -> self.size < limits.sendLimit": _SLOWER,
+    },
     "wsock.wire.outbox:Outbox.write": {
         "force: not (self.size or self._corked or self.paused) and self._eager and (self._turnNumber != self._turn.number) and (len(message) == 1) and mayTrySocket(self._transport) -> False": _SLOWER,
         "number: not (self.size or self._corked or self.paused) and self._eager and (self._turnNumber != self._turn.number) and (len(message) == 1) and mayTrySocket(self._transport) -> not (self.size or self._corked or self.paused) and self._eager and (self._turnNumber != self._turn.number) and (len(message) == 0) and mayTrySocket(self._transport)": _SLOWER,
