@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.task import Clock
 from wire import failures, logged
 
-from wsock.wire.watch import Watch, watchOf
+from wsock.wire.watch import Watch, sharedWatch
 
 
 class Looked:
@@ -15,7 +15,7 @@ class Looked:
         self.again = again
         self.times: list[float] = []
 
-    def _look(self, now: float) -> float | None:
+    def check(self, now: float) -> float | None:
         assert now == self.clock.seconds()
         self.times.append(now)
         return self.again(now)
@@ -30,9 +30,9 @@ def test_it_looks_when_it_is_due() -> None:
     assert len(clock.getDelayedCalls()) == 1
     clock.pump([1] * 8)
     assert (early.times, late.times) == ([3, 5, 7], [5])
-    watch.leave()
+    watch.remove()
     assert len(clock.getDelayedCalls()) == 1
-    watch.leave()
+    watch.remove()
     assert clock.getDelayedCalls() == []
 
 
@@ -61,7 +61,7 @@ def test_those_that_have_left_are_not_looked_at_for_others() -> None:
     watch = Watch(clock)
     left, stays = Looked(clock, lambda now: None), Looked(clock, lambda now: None)
     watch.add(left, 1)
-    watch.leave()
+    watch.remove()
     watch.add(stays, 5)
     clock.pump([1] * 5)
     assert (left.times, stays.times) == ([], [5])
@@ -147,17 +147,17 @@ def test_again() -> None:
     watch.add(looked, 1)
     clock.advance(1)
     assert clock.getDelayedCalls() == []
-    watch.again(looked, 3)
+    watch.reschedule(looked, 3)
     clock.pump([1, 1, 1])
     assert looked.times == [1, 3]
-    watch.leave()
+    watch.remove()
 
 
 def test_one_for_each_reactor() -> None:
     first, second = Clock(), Clock()
-    watch = watchOf(first)
-    assert watchOf(first) is watch
-    assert watchOf(second) is not watch
+    watch = sharedWatch(first)
+    assert sharedWatch(first) is watch
+    assert sharedWatch(second) is not watch
 
 
 def test_those_that_are_gone_are_forgotten_before_they_are_due() -> None:
@@ -169,7 +169,7 @@ def test_those_that_are_gone_are_forgotten_before_they_are_due() -> None:
         gone = Looked(clock, lambda now: None)
         watch.add(gone, 86400)
         del gone
-        watch.leave()
+        watch.remove()
     assert len(watch._due) < 200
     clock.advance(86400)
     assert stays.times == [86400]
@@ -185,7 +185,7 @@ def test_those_that_stay_are_looked_at_in_time_when_others_are_forgotten() -> No
         watch.add(all_of_them[number], when)
     for number in [number for number in due if number % 3]:
         del all_of_them[number]
-        watch.leave()
+        watch.remove()
     clock.pump([1] * 1000)
     assert {number: one.times for number, one in all_of_them.items()} == {
         number: [when] for number, when in due.items() if number % 3 == 0

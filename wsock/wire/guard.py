@@ -12,7 +12,7 @@ from weakref import ref
 from twisted.internet.interfaces import IReactorTime
 
 from .transports import driverOf
-from .watch import watchOf
+from .watch import sharedWatch
 
 #: How often a transport is looked at, in seconds.
 GUARD_SECONDS: Final = 1
@@ -37,14 +37,15 @@ class Guard:
 
     def __init__(self, wire: Guarded, reactor: IReactorTime) -> None:
         self._wire = ref(wire)
-        self._watch = watchOf(reactor)
+        self._watch = sharedWatch(reactor)
         self._watch.add(self, reactor.seconds() + GUARD_SECONDS)
 
     def leave(self) -> None:
         """There is nothing to look for any more."""
-        self._watch.leave()
+        self._watch.remove()
 
-    def _look(self, now: float) -> float | None:
+    def check(self, now: float) -> float | None:
+        """Looks whether the transport was closed; returns when to look again."""
         wire = self._wire()
         if wire is None or not wire._isGuarded():
             return None

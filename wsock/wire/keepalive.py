@@ -26,7 +26,7 @@ from ..sansio.constants import CloseCode
 from ..settings import Settings
 from .inbox import LOST, OPEN
 from .sending import Sending
-from .watch import Watch, watchOf
+from .watch import Watch, sharedWatch
 
 #: What a Ping of ours begins with; after it comes a number.
 #: Both are ASCII: there are peers that take the payload of a Ping for text.
@@ -151,16 +151,16 @@ class Keepalive(Sending):
         """The connection is open."""
         interval = self._settings.pingInterval
         if interval is not None:
-            self._watch = watchOf(self._reactor)
+            self._watch = sharedWatch(self._reactor)
             self._watch.add(self, self._reactor.seconds() + interval)
 
     def _stopWatch(self) -> None:
         """The connection is lost."""
         watch, self._watch = self._watch, None
         if watch is not None:
-            watch.leave()
+            watch.remove()
 
-    def _look(self, now: float) -> float | None:
+    def check(self, now: float) -> float | None:
         """Looks for a sign of life; returns when to look again."""
         interval, timeout = self._settings.pingInterval, self._settings.pingTimeout
         if interval is None or self._phase != OPEN or self._isClosing():
@@ -217,7 +217,7 @@ class Keepalive(Sending):
         if self._overdue:
             self._overdue = False
             if self._watch is not None:
-                self._watch.again(self, now)
+                self._watch.reschedule(self, now)
 
     def _peerGone(self, seconds: float) -> None:
         """The peer gave no sign of life."""
