@@ -283,11 +283,12 @@ def test_a_lost_tls_lets_go_of_its_producer(secured: Callable[..., TLSLink], aro
 
 
 def test_other_transports_let_go_of_their_producer_by_themselves(link: Callable[..., Link]) -> None:
-    it, started = link(), link()
+    it, started, plain = link(), link(), StringTransport()
     started.transport.startTLS(Creator())
-    for transport in (StringTransport(), it.transport, started.transport):
+    for transport in (plain, it.transport, started.transport):
         transport.registerProducer(Producer(), True)
         driverOf(transport).releaseProducer(transport)
+    assert plain.producer is not None
     assert it.transport.producer is not None
     assert started.transport.protocol._producer is not None, "a lost one has forgotten TLS, and could not"
 
