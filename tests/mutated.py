@@ -69,12 +69,19 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.wire.turn:Turn.__init__": {
         "number: self.number = 0 -> self.number = 1": "only whether two are equal is asked",
     },
-    "wsock.wire.turn:turnOf": {
+    "wsock.wire.turn:sharedTurn": {
         "operand: return _turns.get(id(reactor)) or _turns.setdefault(id(reactor), Turn(reactor)) -> return False or _turns.setdefault(id(reactor), Turn(reactor))": _SLOWER,
     },
     "wsock.wire.outbox:<module>": {
         "number: _MIN_OVERHEAD_LIMIT: Final = 2 ** 20 -> _MIN_OVERHEAD_LIMIT: Final = 2 ** 20 + 1": "a fraction of a message",
         "number: _MIN_OVERHEAD_MARK: Final = 2 ** 16 -> _MIN_OVERHEAD_MARK: Final = 2 ** 16 + 1": "a fraction of a message",
+    },
+    "wsock.wire.outbox:_mark": {
+        "force: return Marked(message, kind) if kind else message -> return Marked(message, kind) if True else message": "only larger",
+    },
+    "wsock.wire.outbox:Outbox.isOverLimit": {
+        "force: self.size <= limits.sendLimit -> False": _SLOWER,
+        "compare: self.size <= limits.sendLimit -> self.size < limits.sendLimit": _SLOWER,
     },
     "wsock.wire.outbox:Outbox.write": {
         "force: not (self.size or self._corked or self.paused) and self._eager and (self._turnNumber != self._turn.number) and (len(message) == 1) and mayTrySocket(self._transport) -> False": _SLOWER,
@@ -127,7 +134,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.wire.keepalive:Keepalive._stopWatch": {
         "drop: watch, self._watch = (self._watch, None) -> watch, _ = (self._watch, None)": "called once, and nothing is watched after it",
     },
-    "wsock.wire.keepalive:Keepalive._look": {
+    "wsock.wire.keepalive:Keepalive.check": {
         "operand: interval is None or self._phase != OPEN or self._isClosing() -> False or self._phase != OPEN or self._isClosing()": "without an interval there is no look",
         "drop: return None -> pass": "what is closing is not asked",
         "drop#3: return None -> pass": "what was aborted is not asked",
@@ -139,24 +146,24 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "force: self._watch is not None -> True": "no time is exempt after the loss",
     },
     "wsock.wire.watch:<module>": {
-        "number: _SPARE: Final = 64 -> _SPARE: Final = 64 + 1": "only how often what is gone is looked for",
+        "number: _MAX_DEAD: Final = 64 -> _MAX_DEAD: Final = 64 + 1": "only how often what is gone is looked for",
     },
     "wsock.wire.watch:Watch.__init__": {
         "number: self._number = 0 -> self._number = 1": "only which of two is greater is asked",
     },
-    "wsock.wire.watch:Watch.leave": {
+    "wsock.wire.watch:Watch.remove": {
         "force: len(self._due) > self._most -> True": "only how often what is gone is looked for",
         "compare: len(self._due) > self._most -> len(self._due) >= self._most": "only how often what is gone is looked for",
-        "drop: self._most = 2 * len(self._due) + _SPARE -> pass": "only how often what is gone is looked for",
-        "sign: self._most = 2 * len(self._due) + _SPARE -> self._most = 2 * len(self._due) - _SPARE": "only how often what is gone is looked for",
-        "number: self._most = 2 * len(self._due) + _SPARE -> self._most = (2 + 1) * len(self._due) + _SPARE": "only how often what is gone is looked for",
+        "drop: self._most = 2 * len(self._due) + _MAX_DEAD -> pass": "only how often what is gone is looked for",
+        "sign: self._most = 2 * len(self._due) + _MAX_DEAD -> self._most = 2 * len(self._due) - _MAX_DEAD": "only how often what is gone is looked for",
+        "number: self._most = 2 * len(self._due) + _MAX_DEAD -> self._most = (2 + 1) * len(self._due) + _MAX_DEAD": "only how often what is gone is looked for",
     },
     "wsock.wire.watch:Watch._schedule": {
         "force: self._call.getTime() > self._reactor.seconds() + delay -> True": _SLOWER,
         "compare: self._call.getTime() > self._reactor.seconds() + delay -> self._call.getTime() >= self._reactor.seconds() + delay": _SLOWER,
         "sign: self._call.getTime() > self._reactor.seconds() + delay -> self._call.getTime() > self._reactor.seconds() - delay": _SLOWER,
     },
-    "wsock.wire.watch:watchOf": {
+    "wsock.wire.watch:sharedWatch": {
         "operand: return _watches.get(id(reactor)) or _watches.setdefault(id(reactor), Watch(reactor)) -> return False or _watches.setdefault(id(reactor), Watch(reactor))": _SLOWER,
     },
     "wsock.broadcast:Group._send": {

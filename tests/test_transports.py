@@ -283,12 +283,14 @@ def test_a_lost_tls_lets_go_of_its_producer(secured: Callable[..., TLSLink], aro
 
 
 def test_other_transports_let_go_of_their_producer_by_themselves(link: Callable[..., Link]) -> None:
-    it, started = link(), link()
+    it, started, plain = link(), link(), StringTransport()
     started.transport.startTLS(Creator())
-    for transport in (StringTransport(), it.transport, started.transport):
-        transport.producer = Producer()
+    for transport in (plain, it.transport, started.transport):
+        transport.registerProducer(Producer(), True)
         driverOf(transport).releaseProducer(transport)
-        assert transport.producer is not None
+    assert plain.producer is not None
+    assert it.transport.producer is not None
+    assert started.transport.protocol._producer is not None, "a lost one has forgotten TLS, and could not"
 
 
 # What a transport is
@@ -344,6 +346,12 @@ def test_tls_is_told_by_the_interface(link: Callable[..., Link], secured: Callab
 @pytest.mark.parametrize("driver", [PLAIN, STOCK, SOCKET_TLS])
 def test_there_is_no_certificate_where_there_is_no_tls(link: Callable[..., Link], driver: Driver) -> None:
     assert driver.getPeerCertificate(link().transport) is None
+
+
+def test_a_certificate_is_the_transports() -> None:
+    transport = Transport()
+    transport.getPeerCertificate = lambda: "certificate"  # type: ignore[attr-defined]
+    assert PLAIN.getPeerCertificate(transport) == "certificate"
 
 
 # Its end

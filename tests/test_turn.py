@@ -6,7 +6,7 @@ import weakref
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, globalLogPublisher
 
-from wsock.wire.turn import turnOf
+from wsock.wire.turn import sharedTurn
 
 
 class Waiting:
@@ -26,7 +26,7 @@ class Failing(Waiting):
 
 def test_all_that_wait_are_flushed_at_the_end_of_the_turn_in_their_order() -> None:
     clock, told = Clock(), list[str]()
-    turn = turnOf(clock)
+    turn = sharedTurn(clock)
     number = turn.begin()
     assert turn.begin() == turn.number == number
     assert len(clock.getDelayedCalls()) == 1
@@ -40,7 +40,7 @@ def test_all_that_wait_are_flushed_at_the_end_of_the_turn_in_their_order() -> No
 
 def test_one_that_waits_again_is_flushed_in_the_next_turn() -> None:
     clock, told = Clock(), list[str]()
-    turn = turnOf(clock)
+    turn = sharedTurn(clock)
 
     class Again(Waiting):
         def flush(self) -> None:
@@ -58,11 +58,11 @@ def test_one_that_waits_again_is_flushed_in_the_next_turn() -> None:
 
 def test_one_that_leaves_takes_nobodys_turn_along() -> None:
     clock, told = Clock(), list[str]()
-    turn = turnOf(clock)
+    turn = sharedTurn(clock)
     gone, other = Waiting(told, "gone"), Waiting(told, "other")
     turn.begin()
     turn.waiting.update({gone: None, other: None})
-    turn.leave(gone)
+    turn.remove(gone)
     assert len(clock.getDelayedCalls()) == 1
     clock.advance(0)
     assert told == ["other"]
@@ -70,13 +70,13 @@ def test_one_that_leaves_takes_nobodys_turn_along() -> None:
 
 def test_the_last_one_that_leaves_ends_the_turn() -> None:
     clock, told = Clock(), list[str]()
-    turn = turnOf(clock)
+    turn = sharedTurn(clock)
     gone = Waiting(told, "gone")
     number = turn.begin()
     turn.waiting[gone] = None
-    turn.leave(gone)
+    turn.remove(gone)
     assert (turn.number, clock.getDelayedCalls()) == (number + 1, [])
-    turn.leave(gone)
+    turn.remove(gone)
     assert turn.number == number + 1, "there is no turn to end"
     turn.begin()
     turn.waiting[Waiting(told, "next")] = None
@@ -86,7 +86,7 @@ def test_the_last_one_that_leaves_ends_the_turn() -> None:
 
 def test_one_that_fails_does_not_hold_up_others() -> None:
     clock, told = Clock(), list[str]()
-    turn = turnOf(clock)
+    turn = sharedTurn(clock)
     turn.begin()
     turn.waiting.update({Failing(told, "failing"): None, Waiting(told, "other"): None})
     logged: list[LogEvent] = []
@@ -101,7 +101,7 @@ def test_one_that_fails_does_not_hold_up_others() -> None:
 
 def test_a_turn_writes_at_most_a_mebibyte_of_large_pieces_through() -> None:
     clock = Clock()
-    turn = turnOf(clock)
+    turn = sharedTurn(clock)
     assert turn.allows(2**14 - 1)
     assert clock.getDelayedCalls() == [], "small pieces do not count"
     assert turn.allows(2**20 - 2**14)
@@ -111,18 +111,18 @@ def test_a_turn_writes_at_most_a_mebibyte_of_large_pieces_through() -> None:
     clock.advance(0)
     assert turn.allows(2**20)
     assert not turn.allows(2**20)
-    turn.leave(Waiting([], "nobody"))
+    turn.remove(Waiting([], "nobody"))
     assert turn.allows(2**20), "an ended turn is over"
 
 
 def test_each_reactor_has_its_turn_and_is_let_go() -> None:
     clocks = [Clock(), Clock()]
-    turns = [turnOf(clock) for clock in clocks]
-    assert turnOf(clocks[0]) is turns[0] is not turns[1]
+    turns = [sharedTurn(clock) for clock in clocks]
+    assert sharedTurn(clocks[0]) is turns[0] is not turns[1]
     numbers = [turn.begin() for turn in turns]
     clocks[0].advance(0)
     assert [turn.number - number for turn, number in zip(turns, numbers, strict=True)] == [1, 0]
-    turns[1].leave(Waiting([], "nobody"))
+    turns[1].remove(Waiting([], "nobody"))
     gone = [weakref.ref(clock) for clock in clocks]
     del clocks, turns
     gc.collect()

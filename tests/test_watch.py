@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.task import Clock
 from wire import failures, logged
 
-from wsock.wire.watch import Watch, watchOf
+from wsock.wire.watch import Watch, sharedWatch
 
 
 class Looked:
@@ -155,9 +155,9 @@ def test_again() -> None:
 
 def test_one_for_each_reactor() -> None:
     first, second = Clock(), Clock()
-    watch = watchOf(first)
-    assert watchOf(first) is watch
-    assert watchOf(second) is not watch
+    watch = sharedWatch(first)
+    assert sharedWatch(first) is watch
+    assert sharedWatch(second) is not watch
 
 
 def test_those_that_are_gone_are_forgotten_before_they_are_due() -> None:

@@ -12,7 +12,7 @@ from weakref import ref
 from twisted.internet.interfaces import IReactorTime
 
 from .transports import driverOf
-from .watch import watchOf
+from .watch import sharedWatch
 
 #: How often a transport is looked at, in seconds.
 GUARD_SECONDS: Final = 1
@@ -36,7 +36,7 @@ class Guard:
     def __init__(self, guarded: Guarded, transport: Any, reactor: IReactorTime) -> None:
         self._guarded = ref(guarded)
         self._transport = transport
-        self._watch = watchOf(reactor)
+        self._watch = sharedWatch(reactor)
         self._watch.add(self, reactor.seconds() + GUARD_SECONDS)
 
     def leave(self) -> None:

@@ -22,7 +22,7 @@ from twisted.internet.error import TimeoutError as TimedOut
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ..reasons import Result
-from .watch import Watch, Watched, watchOf
+from .watch import Watch, Watched, sharedWatch
 
 #: The prefix of our own Pings; a number follows it. Both are ASCII: some peers decode the payload of a Ping as text.
 _PING_PREFIX: Final = os.urandom(8).hex().encode()
@@ -135,7 +135,7 @@ class Keepalive:
     def start(self, watched: Watched) -> None:
         """The connection is open: has it checked by the watch, if there is an interval."""
         if self._interval is not None:
-            self._watch = watchOf(self._reactor)
+            self._watch = sharedWatch(self._reactor)
             self._watch.add(watched, self._reactor.seconds() + self._interval)
 
     def stop(self, makeReason: Callable[[], BaseException]) -> None:

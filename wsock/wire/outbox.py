@@ -24,7 +24,7 @@ from twisted.internet.interfaces import IPushProducer, IReactorTime
 from zope.interface import implementer
 
 from .transports import JOIN_UP_TO, MAX_BUFFERS, PLAIN, driverOf, mayTrySocket, trySocket
-from .turn import turnOf
+from .turn import sharedTurn
 
 #: What a transport is given at a time. One byte more than `FileDescriptor.bufferSize`, because a transport pauses its
 #: producer, and so resumes it later, only when it holds more than that.
@@ -186,7 +186,7 @@ class Outbox:
         self.driver = driverOf(transport)
         #: The driver's `isEager`, which is asked for each message.
         self._eager = self.driver.isEager
-        self._turn = turnOf(reactor)
+        self._turn = sharedTurn(reactor)
         self._turnNumber = -1
         self._limits = limits
         self._owner: OutboxOwner | None = owner
@@ -450,7 +450,7 @@ class Outbox:
             self.flush()
 
     def dropQueue(self, refused: int = 0) -> int:
-        """Drops what has not begun to leave, and counts the messages among it.
+        """Drops what has not begun to leave, and counts the messages among it; only a Close is to follow.
 
         Args:
             refused: how many messages are to be counted, too, that `write` has not taken.
@@ -522,7 +522,7 @@ class Outbox:
         self._current = _NOTHING
         self._queue = self._pongs = None
         self.size = 0
-        self._turn.leave(self)
+        self._turn.remove(self)
 
     def lost(self) -> None:
         """The transport is lost: the two let go of each other."""

@@ -1,4 +1,4 @@
-"""The turns of a reactor: what waits for the end of the present one, by one delayed call for all connections."""
+"""The turns of a reactor: connections wait for the end of the present one by one delayed call for all of them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ..log import CAUGHT, ClassLogger
 
-#: How much is written through to sockets in one turn, in bytes; smaller pieces do not count.
+#: So many bytes are written through to sockets in one turn; more wait for the reactor, since others want to be served.
 _TURN_BYTES: Final = 2**20
+#: Pieces of fewer bytes than this do not count.
 _SMALL_BYTES: Final = 2**14
 
 
 class Flushable(Protocol):
-    """What can wait for the end of a turn."""
+    """An object that can wait for the end of a turn."""
 
     def flush(self) -> None:
         """The turn is over."""
@@ -31,7 +32,7 @@ class Turn:
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
         self._call: IDelayedCall | None = None
-        #: Those to flush at its end.
+        #: The objects to flush at its end, in the order of a dict.
         self.waiting: dict[Flushable, None] = {}
         self.number = 0
         #: How many bytes were written through to sockets in it, of large pieces.
@@ -51,9 +52,9 @@ class Turn:
         self._written += size
         return self._written <= _TURN_BYTES
 
-    def leave(self, outgoing: Flushable) -> None:
-        """Forgets a connection that is lost, and the delayed call if no other connection waits for it."""
-        self.waiting.pop(outgoing, None)
+    def remove(self, waiting: Flushable) -> None:
+        """Forgets an object that is lost, and the delayed call if no other object waits for it."""
+        self.waiting.pop(waiting, None)
         if self._call is not None and not self.waiting:
             self._call.cancel()
             self._call = None
@@ -65,18 +66,18 @@ class Turn:
         self.number += 1
         self._written = 0
         waiting, self.waiting = self.waiting, {}
-        for outgoing in waiting:
+        for one in waiting:
             try:
-                outgoing.flush()
+                one.flush()
             except CAUGHT:
-                # The others have no part in it.
+                # One failure does not hold up the others.
                 self._log.failure("a connection failed to send")
 
 
-#: By the reactor's id: as long as a turn is here it holds its reactor, so that the id is nobody else's.
+#: Keyed by id(reactor). Each value references its reactor, so an id can't be reused while its entry exists.
 _turns: WeakValueDictionary[int, Turn] = WeakValueDictionary()
 
 
-def turnOf(reactor: IReactorTime) -> Turn:
-    """The turn that all connections on a reactor share."""
+def sharedTurn(reactor: IReactorTime) -> Turn:
+    """Returns the turn that all connections on a reactor share."""
     return _turns.get(id(reactor)) or _turns.setdefault(id(reactor), Turn(reactor))
