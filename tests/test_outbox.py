@@ -1042,8 +1042,9 @@ def test_no_message_arrives_in_part(operations: list[str], dropsOldest: bool) ->
             if not outbox.writeFragment([b"%s%09d" % (operation.encode(), number)], kind):
                 break
     else:
-        if isOpen:
-            outbox.writeFragment([b"l%09d" % number], LAST)
+        if isOpen and not outbox.writeFragment([b"l%09d" % number], LAST):
+            # As above: the connection is closed.
+            return
         transport.producer.resumeProducing()
         data = transport.value()
         frames = [(data[at : at + 1], int(data[at + 1 : at + 10])) for at in range(0, len(data), 10)]
