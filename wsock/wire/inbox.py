@@ -136,6 +136,7 @@ class Inbox:
 
     __slots__ = (
         "__weakref__",
+        "_closing",
         "_continuation",
         "_core",
         "_ended",
@@ -193,6 +194,8 @@ class Inbox:
         self._exempt = False
         #: Behind our Close messages were discarded, and so are those that follow.
         self._overflowed = False
+        #: Our Close is queued.
+        self._closing = False
         #: The peer's Close came, or its fault.
         self._ended = False
         #: The transport is lost.
@@ -251,7 +254,8 @@ class Inbox:
             self._negotiate(callbacks, [] if pending is None else [("negotiationStarted", pending)])
             last()
         finally:
-            self._stops &= ~_DELIVERING
+            # A subtraction, since it is the cheapest: the bit is set.
+            self._stops -= _DELIVERING
             outbox.uncork()
         self.proceed()
 
@@ -340,7 +344,7 @@ class Inbox:
             events = core.receive_data(data)
             if len(events) == 1 and isinstance(events[0], (BinaryReceived, TextReceived)) and not self._overflowed:
                 # The most frequent case: a message, which no reply goes before, and which ends nothing.
-                if core.close_sent is not None:
+                if self._closing:
                     self._owner.inboxDelivers()
                 self._dispatch(events[0])
             else:
@@ -350,7 +354,8 @@ class Inbox:
             if core.has_unread_data or self._unread is not None:
                 self._deliverWaiting()
         finally:
-            self._stops &= ~_DELIVERING
+            # A subtraction, since it is the cheapest: the bit is set.
+            self._stops -= _DELIVERING
             outbox.uncork()
         if (
             self._events is not None
@@ -396,7 +401,7 @@ class Inbox:
         for index, event in enumerate(events):
             self._dispatch(event)
             # `_isBlocked` is asked only where it may say yes: this runs for each message.
-            if (self._stops & _HOLDING or outbox.paused) and self._isBlocked():
+            if (self._stops != _DELIVERING or outbox.paused) and self._isBlocked():
                 self._enqueue(events[index + 1 :])
                 break
 
@@ -538,7 +543,8 @@ class Inbox:
         try:
             self._deliverWaiting()
         finally:
-            self._stops &= ~_DELIVERING
+            # A subtraction, since it is the cheapest: the bit is set.
+            self._stops -= _DELIVERING
             outbox.uncork()
         self._readAhead()
         self.updateReading()
@@ -556,6 +562,7 @@ class Inbox:
 
     def closeSent(self) -> None:
         """Our Close is queued: messages that waited because the peer did not read are delivered now."""
+        self._closing = True
         if self._stops & _DELIVERING:
             return
         if self._isBlocked():
