@@ -3,9 +3,11 @@
 import os
 import platform
 import signal
+from collections.abc import Generator
 
 import hypothesis
 import pytest
+import tools
 import twisted
 
 import wsock
@@ -42,6 +44,15 @@ def pytest_configure() -> None:
 
 def pytest_report_header() -> str:
     return f"wsock: {describe()}, {wsock.__file__}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    tools.marks = {mark.name for mark in item.iter_markers()}
+    try:
+        return (yield)
+    finally:
+        tools.marks = set()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from statistics import median
 
+from tools import need
+
 #: Does its work once, and returns how long that took, in seconds of the processor.
 Measure = Callable[[], float]
 
@@ -30,7 +32,10 @@ def growth(small: Measure, large: Measure, most: float = 6) -> tuple[float, list
     since a machine may be quicker in one turn than in the next. A median of at most ``most`` says that half of the
     turns are such, where the best of five would need but one; and no single turn, lucky or not, decides. Where it is
     more it gets more turns, of which what grows with the square (16 times) makes no use.
+
+    A test that measures is marked "growth".
     """
+    need("growth")
     turns: list[tuple[float, float]] = []
     factor = 0.0
     while len(turns) < 5 or (factor > most and len(turns) < 50):

@@ -199,6 +199,7 @@ def test_memory_of_the_plain_buffer():
     assert peak(lambda: _masking_python.unmask(data, 0, MIB, b"abcd")) <= 2 * MIB + FIXED
 
 
+@pytest.mark.growth
 def test_growth_is_measured():
     # What follows would fail on a reader that goes through what it has with each piece.
     def quadratic(size):
@@ -274,6 +275,7 @@ def a_huge_frame_in_one_read(size):
     return lambda: take(Connection(Role.SERVER, max_message_size=None), [stream])
 
 
+@pytest.mark.growth
 @pytest.mark.parametrize(
     "make",
     [

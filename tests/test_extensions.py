@@ -155,6 +155,7 @@ def test_what_is_no_extension(extension: object) -> None:
         extensions.encode([extension])
 
 
+@pytest.mark.growth
 @pytest.mark.parametrize(
     ("before", "unit", "after"),
     [

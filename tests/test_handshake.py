@@ -729,6 +729,7 @@ def cost(head: Request) -> Measure:
     return lambda: spent(handle)
 
 
+@pytest.mark.growth
 @pytest.mark.parametrize(
     ("before", "unit", "after"),
     [

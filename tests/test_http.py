@@ -737,6 +737,7 @@ def cost(data: bytes, size: int, make: Callable[[], Decoder]) -> Measure:
     return lambda: spent(decode)
 
 
+@pytest.mark.growth
 @pytest.mark.parametrize("unit", [b"a", b"A: b\tc d\r\n" * 4])
 def test_time_is_linear(unit: bytes) -> None:
     """CVE-2023-43669: a head of single bytes must not be read again from its start (or its line's)."""
@@ -754,6 +755,7 @@ def unlimited_client() -> ResponseDecoder:
     return ResponseDecoder(max_header_line=None, max_header_size=None, max_headers=None)
 
 
+@pytest.mark.growth
 @pytest.mark.parametrize("size", [100, 10**9])
 @pytest.mark.parametrize(
     ("start", "unit", "end"),

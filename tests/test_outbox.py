@@ -1628,6 +1628,7 @@ def sendSlowly(it: Link, messages: list[list[bytes]]) -> None:
         it.reactor.write()
 
 
+@pytest.mark.growth
 @pytest.mark.parametrize("kind", ["stock", "derived"])
 @pytest.mark.parametrize(
     ("small", "large"),

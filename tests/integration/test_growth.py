@@ -153,6 +153,7 @@ GROWTH: dict[str, tuple[Callable[[int], Measure], int]] = {
 }
 
 
+@pytest.mark.growth
 @pytest.mark.parametrize("name", GROWTH)
 def test_growth(name: str) -> None:
     make, amount = GROWTH[name]

@@ -1,0 +1,30 @@
+"""The marks by which runs of the suite choose tests."""
+
+from pathlib import Path
+
+import pytest
+from growth import assertLinear
+from tools import require
+
+
+def test_a_program_of_others_needs_its_mark() -> None:
+    with pytest.raises(pytest.fail.Exception, match=r"needs @pytest\.mark\.peer"):
+        require("python3")
+
+
+def test_measuring_growth_needs_its_mark() -> None:
+    with pytest.raises(pytest.fail.Exception, match=r"needs @pytest\.mark\.growth"):
+        assertLinear(lambda: 1, lambda: 4)
+
+
+@pytest.mark.peer
+@pytest.mark.growth
+def test_with_their_marks_they_go_on() -> None:
+    assert require("openssl")
+    assertLinear(lambda: 1, lambda: 4)
+
+
+def test_the_folder_marks_integration(request: pytest.FixtureRequest) -> None:
+    for item in request.session.items:
+        in_folder = item.path.is_relative_to(Path(__file__).parent / "integration")
+        assert (item.get_closest_marker("integration") is not None) == in_folder, item.nodeid
