@@ -1,10 +1,14 @@
 """The marks by which runs of the suite choose tests."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from growth import assertLinear
 from tools import require
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_a_program_of_others_needs_its_mark() -> None:
@@ -28,3 +32,16 @@ def test_the_folder_marks_integration(request: pytest.FixtureRequest) -> None:
     for item in request.session.items:
         in_folder = item.path.is_relative_to(Path(__file__).parent / "integration")
         assert (item.get_closest_marker("integration") is not None) == in_folder, item.nodeid
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ([], "not run here: 1 tests marked 'growth'; `nox -s 'tests(left-out)'` runs them"),
+        (["-m", "not clock"], None),
+    ],
+)
+def test_the_end_names_what_was_left_out(options: list[str], line: str | None) -> None:
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *options, __file__]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert [one for one in done.stdout.splitlines() if one.startswith("not run here")] == ([line] if line else [])

@@ -1,6 +1,6 @@
 """What happens to peers and machines: resets, kills, dead cables, stopped processes, too few descriptors.
 
-The sizes are those that each change can carry; WSOCK_FAULTS=full, which `.ci/release faults` sets, takes the large ones
+The sizes are those that each change can carry; WSOCK_FAULTS=full, which `nox -s faults` sets, takes the large ones
 and says what was measured.
 """
 
