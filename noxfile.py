@@ -152,7 +152,7 @@ def develop(session: nox.Session, extras: str) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style, layers of imports, and the names of changelog fragments."""
+    """Style, layers of imports, and the names of changelog fragments; .pre-commit-config.yaml has the same linters."""
     develop(session, "dev")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")

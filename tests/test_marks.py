@@ -1,5 +1,6 @@
-"""The marks by which runs of the suite choose tests."""
+"""The marks by which runs of the suite choose tests, and the linters that two files name."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -45,3 +46,14 @@ def test_the_end_names_what_was_left_out(options: list[str], line: str | None) -
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *options, __file__]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
     assert [one for one in done.stdout.splitlines() if one.startswith("not run here")] == ([line] if line else [])
+
+
+def test_linters_are_of_one_version() -> None:
+    """Those of .pre-commit-config.yaml are those that pyproject.toml names."""
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text("utf-8")
+    named = set(re.findall(r'"(.+?)"', (ROOT / "pyproject.toml").read_text("utf-8")))
+    wanted = [
+        one for line in re.findall(r"additional_dependencies: \[(.+)\]", hooks) for one in re.findall(r'"(.+?)"', line)
+    ]
+    assert {re.split(r"\W", one)[0] for one in wanted} == {"import", "ruff", "towncrier"}
+    assert set(wanted) <= named
