@@ -19,14 +19,14 @@ def test_a_program_of_others_needs_its_mark() -> None:
 
 def test_measuring_growth_needs_its_mark() -> None:
     with pytest.raises(pytest.fail.Exception, match=r"needs @pytest\.mark\.growth"):
-        assertLinear(lambda: 1, lambda: 4)
+        assertLinear(lambda: 1, lambda: 16)
 
 
 @pytest.mark.peer
 @pytest.mark.growth
 def test_with_their_marks_they_go_on() -> None:
     assert require("openssl")
-    assertLinear(lambda: 1, lambda: 4)
+    assertLinear(lambda: 1, lambda: 16)
 
 
 def test_the_folder_marks_integration(request: pytest.FixtureRequest) -> None:
