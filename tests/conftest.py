@@ -1,11 +1,13 @@
-"""What a run of the suite asserts first and says last: which implementation it tests."""
+"""A run of the suite asserts first which implementation it tests, and says last which tests it left out."""
 
 import os
 import platform
 import signal
+from collections.abc import Generator, Sequence
 
 import hypothesis
 import pytest
+import tools
 import twisted
 
 import wsock
@@ -24,6 +26,14 @@ hypothesis.settings.load_profile("wsock")
 # A shell has what it starts in the background ignore this one, and with it all that is started here.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+#: The marks of tests that take long, and the sessions of nox that run these.
+_LONG = {
+    "clock": "nox -s clock",
+    "slow": "nox -s 'tests(left-out)'",
+    "growth": "nox -s 'tests(left-out)'",
+}
+_left_out: list[pytest.Item] = []
 
 
 def describe() -> str:
@@ -44,6 +54,23 @@ def pytest_report_header() -> str:
     return f"wsock: {describe()}, {wsock.__file__}"
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    tools.marks = {mark.name for mark in item.iter_markers()}
+    try:
+        return (yield)
+    finally:
+        tools.marks = set()
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    _left_out.extend(items)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     ran = sum(len(terminalreporter.stats.get(outcome, [])) for outcome in ("passed", "failed", "xfailed", "xpassed"))
     terminalreporter.write_line(f"wsock: {ran} tests ran {describe()}")
+    for mark, command in _LONG.items():
+        count = sum(item.get_closest_marker(mark) is not None for item in _left_out)
+        if count:
+            terminalreporter.write_line(f"not run here: {count} tests marked {mark!r}; `{command}` runs them")

@@ -2,7 +2,7 @@
 
 import tracemalloc
 from functools import partial
-from itertools import pairwise
+from itertools import cycle, pairwise
 
 import pytest
 from feeding import frame
@@ -199,6 +199,7 @@ def test_memory_of_the_plain_buffer():
     assert peak(lambda: _masking_python.unmask(data, 0, MIB, b"abcd")) <= 2 * MIB + FIXED
 
 
+@pytest.mark.growth
 def test_growth_is_measured():
     # What follows would fail on a reader that goes through what it has with each piece.
     def quadratic(size):
@@ -206,7 +207,27 @@ def test_growth_is_measured():
             sum(range(has))
 
     with pytest.raises(AssertionError, match="times the time"):
-        assertLinear(lambda: spent(lambda: quadratic(500)), lambda: spent(lambda: quadratic(2000)))
+        assertLinear(lambda: spent(lambda: quadratic(125)), lambda: spent(lambda: quadratic(2000)))
+
+
+@pytest.mark.growth
+def test_what_adds_to_the_time_is_no_growth():
+    # Memory that is dearer in large pieces, at each turn; another program that is busy for most of the turns.
+    assertLinear(lambda: 0.02, lambda: 0.02 * 16 * 2.7)
+    busy = cycle([2.0] * 9 + [0.32])
+    assertLinear(lambda: 0.02, lambda: next(busy))
+
+
+@pytest.mark.growth
+def test_short_work_is_repeated():
+    measured = []
+
+    def small():
+        measured.append(0.001)
+        return measured[-1]
+
+    assertLinear(small, lambda: 0.016)
+    assert sum(measured) >= 5 * 0.009
 
 
 def one_byte_chunks(size):
@@ -256,24 +277,25 @@ def many_messages_in_one_read(size):
     return lambda: take(Connection(Role.SERVER, receive_queue=1), [stream])
 
 
-# 64 and 256 KiB: beyond, what is measured is the caches of the processor.
+# 16 and 256 KiB: beyond, what is measured is the caches of the processor.
 
 
 def a_huge_frame(size):
-    chunks = in_chunks(frame(0x82, bytes(size * 16), ZEROS), 1024)
+    chunks = in_chunks(frame(0x82, bytes(size * 4), ZEROS), 1024)
     return lambda: take(Connection(Role.SERVER, max_message_size=None), chunks)
 
 
 def a_huge_frame_of_text(size):
-    chunks = in_chunks(frame(0x81, bytes(size * 16), ZEROS), 1024)
+    chunks = in_chunks(frame(0x81, bytes(size * 4), ZEROS), 1024)
     return lambda: take(Connection(Role.SERVER, max_message_size=None), chunks)
 
 
 def a_huge_frame_in_one_read(size):
-    stream = frame(0x82, bytes(size * 16), ZEROS)
+    stream = frame(0x82, bytes(size * 4), ZEROS)
     return lambda: take(Connection(Role.SERVER, max_message_size=None), [stream])
 
 
+@pytest.mark.growth
 @pytest.mark.parametrize(
     "make",
     [
@@ -292,5 +314,5 @@ def a_huge_frame_in_one_read(size):
     ids=lambda make: make.__name__,
 )
 def test_time_is_linear(make):
-    small, large = make(4000), make(16_000)
+    small, large = make(4000), make(64_000)
     assertLinear(lambda: spent(small), lambda: spent(large))

@@ -31,6 +31,11 @@ WITH_COMMANDS = [
     for page in PAGES
     if "```console" in (DOCS / page).read_text() and page not in ("performance.md", "conformance.md")
 ]
+#: The same; those with a command of openssl need that program.
+PAGES_TO_TRY = [
+    pytest.param(page, marks=[pytest.mark.peer] if "\nopenssl " in (DOCS / page).read_text() else [])
+    for page in WITH_COMMANDS
+]
 #: Only wsock is on the path: a program of a reader's finds other modules beside itself.
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(wsock.__file__).parents[1])}
 #: Like the command twistd, this does not look for modules in the present folder.
@@ -149,7 +154,7 @@ def test_pages_with_commands() -> None:
     assert {"howto/tls.md", "service.md", "tutorial.md"} <= set(WITH_COMMANDS)
 
 
-@pytest.mark.parametrize("page", WITH_COMMANDS)
+@pytest.mark.parametrize("page", PAGES_TO_TRY)
 def test_commands(page: str, tmp_path: Path) -> None:
     """Each does what the page shows below it; a server runs until the next one is started."""
     with reading(page, tmp_path) as reader:

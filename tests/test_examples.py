@@ -231,6 +231,7 @@ def test_chat(start: Start) -> None:
         assert ann.recv(PATIENCE) == "Ann says: Alone again"
 
 
+@pytest.mark.peer
 def test_tls(start: Start, tmp_path: Path) -> None:
     """With a key and a certificate that the documentation's command makes."""
     page = (ROOT / "docs/howto/tls.md").read_text()

@@ -142,9 +142,8 @@ def test_any_text(value: str) -> None:
 
 def cost(value: str) -> Measure:
     def decode() -> None:
-        for _ in range(10):
-            with contextlib.suppress(ValueError):
-                extensions.decode(value)
+        with contextlib.suppress(ValueError):
+            extensions.decode(value)
 
     return lambda: spent(decode)
 
@@ -155,6 +154,7 @@ def test_what_is_no_extension(extension: object) -> None:
         extensions.encode([extension])
 
 
+@pytest.mark.growth
 @pytest.mark.parametrize(
     ("before", "unit", "after"),
     [
@@ -170,4 +170,4 @@ def test_what_is_no_extension(extension: object) -> None:
     ],
 )
 def test_time_is_linear(before: str, unit: str, after: str) -> None:
-    assertLinear(*(cost(before + unit * count + after) for count in (1750, 7000)))
+    assertLinear(*(cost(before + unit * count + after) for count in (1750, 28_000)))

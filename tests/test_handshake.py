@@ -722,13 +722,13 @@ def test_both_sides_agree(subprotocols: list[str], data: st.DataObject) -> None:
 
 def cost(head: Request) -> Measure:
     def handle() -> None:
-        for _ in range(20):
-            with contextlib.suppress(InvalidRequest):
-                handshake.handle_open(head)
+        with contextlib.suppress(InvalidRequest):
+            handshake.handle_open(head)
 
     return lambda: spent(handle)
 
 
+@pytest.mark.growth
 @pytest.mark.parametrize(
     ("before", "unit", "after"),
     [
@@ -740,4 +740,4 @@ def cost(head: Request) -> Measure:
     ],
 )
 def test_time_is_linear(before: str, unit: str, after: str) -> None:
-    assertLinear(*(cost(request(before + unit * count + after)) for count in (7000, 28000)))
+    assertLinear(*(cost(request(before + unit * count + after)) for count in (1750, 28_000)))

@@ -1,4 +1,4 @@
-"""The check of the built documentation, on pieces of such pages; `.ci/run` has it read the pages themselves."""
+"""The check of the built documentation, on pieces of such pages; `nox -s docs` has it read the pages themselves."""
 
 import pytest
 from pages import complaints, names_of_sources

@@ -244,6 +244,7 @@ def test_bad_options(arguments: list[str], words: str) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [pytest.param(*BAD_OPTIONS[index], id=" ".join(BAD_OPTIONS[index][0])) for index in (0, 2, 3, 6, 16, 23)],
@@ -316,6 +317,7 @@ BAD_PORTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "port", "words"),
     [
@@ -1014,6 +1016,7 @@ def test_ends_at_once_when_nobody_is_there(command: list[str]) -> None:
         assert twistd.terminate() < 2
 
 
+@pytest.mark.slow
 def test_standard_input_and_output(tmp_path: Path) -> None:
     """They can't be aborted: the end does not wait for who is silent."""
     log = tmp_path / "log"
@@ -1039,6 +1042,7 @@ def test_standard_input_and_output(tmp_path: Path) -> None:
     assert "Traceback" not in log.read_text()
 
 
+@pytest.mark.slow
 def test_sigterm(certificate: tuple[Path, Path]) -> None:
     """1001 for all who are open, 503 for those on their way in, and the end within 5 s though some are silent."""
     ports = ["--port", LOOPBACK, "--port", tls_port(certificate)]

@@ -16,7 +16,7 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 
 from wsock.service.tap import Options, makeService
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="sends signals")]
 
 LOOPBACK = "tcp:0:interface=127.0.0.1"
 COMMANDS = [pytest.param(TWISTD, "-n --pidfile=", id="twistd"), pytest.param(TWIST, "--log-format=text", id="twist")]

@@ -1,4 +1,4 @@
-"""The programs of others that tests talk to."""
+"""The marks that tests need, and the programs of others that tests talk to."""
 
 import os
 import random
@@ -14,6 +14,15 @@ _COMMANDS = {
     "haproxy": ["haproxy", "/usr/sbin/haproxy"],
     "nginx": ["nginx", "/usr/sbin/nginx"],
 }
+
+#: The marks of the test that runs now.
+marks: set[str] = set()
+
+
+def need(mark: str) -> None:
+    """Fails a test that lacks a mark: a run that chooses tests by their marks would not find it."""
+    if mark not in marks:
+        pytest.fail(f"this test needs @pytest.mark.{mark}: pyproject.toml says what it means", pytrace=False)
 
 
 def find(name: str) -> str | None:
@@ -32,12 +41,16 @@ def find(name: str) -> str | None:
 
 
 def require(name: str) -> str:
-    """Like `find`; a test whose tool is missing is skipped, but fails under CI=true, where nothing may be missing."""
+    """Like `find`, for tests marked "peer".
+
+    A test whose tool is missing is skipped, but fails under CI=true, where nothing may be missing.
+    """
+    need("peer")
     path = find(name)
     if path is None:
         if os.environ.get("CI") == "true":
             pytest.fail(f"{name} is missing", pytrace=False)
-        pytest.skip(f"{name} is missing", allow_module_level=True)
+        pytest.skip(f"{name} is missing")
     return path
 
 

@@ -27,7 +27,7 @@ quiet() { "$@" > "$DIR/setup.log" 2>&1 || { tail -40 "$DIR/setup.log" >&2; exit 
 # This virtualenv brings its own pip 20.3.4 and setuptools 44.1.1, the last of their kind.
 quiet "$PY27" -m pip install --no-deps --target "$DIR/boot" virtualenv==16.7.12
 quiet "$PY27" "$DIR/boot/virtualenv.py" --no-download "$DIR/v"
-rm -rf "$DIR/boot"
+rm -rf "${DIR:?}/boot"
 # All that wstest needs, installed with --no-deps: the pins of 25.10.1 contradict each other's metadata.
 cat > "$DIR/lock.txt" <<'C'
 argparse==1.4.0

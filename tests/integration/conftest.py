@@ -29,6 +29,7 @@ from wsock import Settings, WebSocketServerFactory  # noqa: E402
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
+    item.add_marker(pytest.mark.integration)
     # Twisted's TLS endpoints with a new pyOpenSSL; the cause is not ours to mend.
     item.add_marker(pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning"))
 

@@ -496,6 +496,7 @@ with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as there:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tcp", "tls"])
 def test_by_the_pipes_of_a_process(serve: Serve, client: Client, reactor: Any, kind: str) -> None:
     """They can't be aborted, and do not know their peer any more when the process has ended."""

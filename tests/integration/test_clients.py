@@ -51,6 +51,7 @@ def node(client: str, server: Server, task: str, argument: object = "", path: st
     return json.loads(process.stdout)
 
 
+@pytest.mark.peer
 @pytest.mark.parametrize("client", ["ws", "undici"])
 @pytest.mark.parametrize("kind", OVER_IP)
 def test_node(serve: Serve, client: str, kind: str) -> None:
@@ -62,12 +63,15 @@ def test_node(serve: Serve, client: str, kind: str) -> None:
     assert result["close"] == {"code": 3000, "reason": "", "wasClean": True}
 
 
+@pytest.mark.slow
+@pytest.mark.peer
 @pytest.mark.parametrize("kind", ["tcp", "wrapped", "tls"])
 def test_node_ws_gets_our_close_in_the_midst_of_its_message(serve: Serve, kind: str) -> None:
     """20 of 20; 3 of them would see 1006 if the socket were closed with unread input."""
     assert node("ws", serve(kind), "tooBig", 2**26 if kind == "tcp" else 2**23) == [1009] * 20
 
 
+@pytest.mark.peer
 @pytest.mark.parametrize("client", ["ws", "undici"])
 def test_node_is_refused(serve: Serve, client: str) -> None:
     result = node(client, serve("tcp", choose), "refused", path="/no")
@@ -151,6 +155,7 @@ socket.onclose = (event) => say("closed " + event.code);
 </script>"""
 
 
+@pytest.mark.peer
 def test_pages_of_other_origins(serve: Serve, tmp_path: Path) -> None:
     """Chromium: the page of the same host is served, those of others are not; a list replaces the rule."""
     from twisted.internet import reactor
@@ -214,6 +219,7 @@ IN_A_FRAME = """new Promise((resolve) => {
 })"""
 
 
+@pytest.mark.peer
 def test_pages_without_a_host(serve: Serve, tmp_path: Path) -> None:
     """Chromium: a page opened from disk, and a sandboxed frame, are served where they are named, and only there."""
     origins: list[str] = []

@@ -12,6 +12,8 @@ from integration.console import ELSEWHERE, LOOPBACK, PATIENCE, SHIFT, Console, v
 from integration.peer import within
 from integration.process import Inspector, Twistd, browse
 
+pytestmark = [pytest.mark.peer, pytest.mark.slow]
+
 
 def test_the_first_visit(twistd: Twistd, tmp_path: Path) -> None:
     """It connects by itself, and who types sees the echo. No policy was in its way, and nothing else failed."""

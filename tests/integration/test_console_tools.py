@@ -20,6 +20,8 @@ from twisted.web.util import Redirect
 from wsock import Refuse
 from wsock.service import consoleResource
 
+pytestmark = [pytest.mark.peer, pytest.mark.slow]
+
 
 def store(console: Console, memory: str) -> None:
     """Has something else stored than what the page remembers."""

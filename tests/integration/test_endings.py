@@ -74,6 +74,7 @@ def pour_both_ways(serve: Serve, client: Client, kind: str, **settings: Any) -> 
     return here, there[0]
 
 
+@pytest.mark.slow
 def test_two_that_only_send_are_bounded_and_end_by_an_abort(serve: Serve, client: Client, kind: str) -> None:
     here, there = pour_both_ways(serve, client, kind)
     call(here._stream.transport.abortConnection)
@@ -81,6 +82,7 @@ def test_two_that_only_send_are_bounded_and_end_by_an_abort(serve: Serve, client
     assert [type(one.ended) for one in (here, there)] == [WebSocketDropped] * 2
 
 
+@pytest.mark.slow
 def test_two_that_only_send_and_one_is_cancelled(serve: Serve, client: Client, kind: str) -> None:
     """Who waits is let go; the connection goes on, and can be closed."""
     here, there = pour_both_ways(serve, client, kind, pingTimeout=1, closeTimeout=1)
@@ -92,6 +94,7 @@ def test_two_that_only_send_and_one_is_cancelled(serve: Serve, client: Client, k
     within(PATIENCE, lambda: there.ended, "the other is ended, too")
 
 
+@pytest.mark.slow
 def test_two_that_only_send_and_one_receives_at_last(serve: Serve, client: Client, kind: str) -> None:
     here, there = pour_both_ways(serve, client, kind)
     stream = Stream(here._stream)
@@ -114,6 +117,7 @@ class Slow(Echo):
             self.transport.sendBytesMessage(bytes(MIB))
 
 
+@pytest.mark.slow
 def test_two_that_echo_without_end(serve: Serve, client: Client, kind: str) -> None:
     """Each makes the other send more than it takes; they are bounded, and a close ends them."""
     server = serve(kind, lambda request: Slow(), pingTimeout=1, closeTimeout=1)
@@ -187,6 +191,7 @@ class Paused(Echo):
         self.received.append(data)
 
 
+@pytest.mark.slow
 def test_a_close_of_a_paused_client(serve: Serve, client: Client, kind: str) -> None:
     """It is read again, up to the peer's Close; what it would have to hold is let go and counted.
 
@@ -212,6 +217,7 @@ def test_a_close_of_a_paused_client(serve: Serve, client: Client, kind: str) -> 
     within(PATIENCE, lambda: sender[0].ended, "the server hears of it")
 
 
+@pytest.mark.slow
 def test_a_close_to_a_paused_client(serve: Serve, client: Client, kind: str) -> None:
     """The peer's patience ends it; what came before is delivered when it resumes."""
     server = serve(kind, lambda request: Filler(), pingTimeout=1, closeTimeout=1)
@@ -241,6 +247,7 @@ class Stuck(Echo):
         return self.serving
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["abortConnection", "loseConnection"])
 def test_a_callback_that_never_ends_is_bounded(serve: Serve, client: Client, kind: str, how: str) -> None:
     """What it is sent is held up; our own end of the connection cancels it."""
@@ -263,6 +270,7 @@ def test_a_callback_that_never_ends_is_bounded(serve: Serve, client: Client, kin
     assert failure.check(CancelledError)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["abortConnection", "loseConnection"])
 def test_a_callback_that_never_ends_and_the_peer_leaves(serve: Serve, client: Client, kind: str, how: str) -> None:
     """It is given the closing timeout, then it is cancelled; what waits behind it is let go."""

@@ -1,6 +1,6 @@
 """What happens to peers and machines: resets, kills, dead cables, stopped processes, too few descriptors.
 
-The sizes are those that each change can carry; WSOCK_FAULTS=full, which `.ci/release faults` sets, takes the large ones
+The sizes are those that each change can carry; WSOCK_FAULTS=full, which `nox -s faults` sets, takes the large ones
 and says what was measured.
 """
 
@@ -27,7 +27,11 @@ from tools import require
 
 from wsock import WebSocketDropped, WebSocketProtocol
 
-pytestmark = [pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"), pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+    pytest.mark.timeout(300),
+]
 
 FULL = os.environ.get("WSOCK_FAULTS") == "full"
 MIB = 2**20
@@ -295,6 +299,7 @@ def network() -> Iterator[tuple[str, ...]]:
         subprocess.run([ip, "netns", "delete", name], check=True)
 
 
+@pytest.mark.peer
 def test_blackhole() -> None:
     """A cable that is pulled says nothing: no end of the stream, no reset."""
     count, timers = 10, () if FULL else KEEN

@@ -16,7 +16,7 @@ from integration.peer import PATIENCE, Address, Peer, frame, request
 from integration.process import TWISTD, Twistd
 from integration.servers import Serve
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
 
 MIB = 2**20
 #: What `Settings.sendLimit` and the default message limit are.

@@ -13,6 +13,8 @@ from integration.peer import PATIENCE, Address, Peer, frame, request, within
 from integration.process import Twistd
 from tools import free_port, require
 
+pytestmark = pytest.mark.peer
+
 LOOPBACK = "tcp:0:interface=127.0.0.1"
 
 

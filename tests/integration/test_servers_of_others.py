@@ -148,7 +148,10 @@ def websockets(pair: tuple[Path, Path] | None, root: Path | None) -> Iterator[Ot
             serving.join()
 
 
-BOTH = [(start, scheme) for start in (node, websockets) for scheme in ("ws", "wss")]
+BOTH = [
+    *(pytest.param((node, scheme), marks=pytest.mark.peer) for scheme in ("ws", "wss")),
+    *((websockets, scheme) for scheme in ("ws", "wss")),
+]
 
 
 def named(value: Any) -> str:

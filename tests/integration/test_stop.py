@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from integration.peer import Peer, frame, request
 from integration.servers import KINDS, Echo, Serve, Server
 from twisted.internet.defer import Deferred
@@ -77,6 +78,7 @@ def ends(peer: Peer, reset: bool = False) -> bool:
         return reset
 
 
+@pytest.mark.slow
 def test_stop(serve: Serve) -> None:
     stopped = [Stopped(serve(kind, decide)) for kind in KINDS]
     assert all(one.server.call(lambda one=one: len(one.server.factory.connections)) == 3 for one in stopped)

@@ -35,6 +35,7 @@ def test_messages_from_threads(serve: Serve, kind: str) -> None:
     assert received == {number: list(range(count)) for number in range(threads)}
 
 
+@pytest.mark.slow
 def test_a_thread_waits_for_a_peer_that_does_not_read(serve: Serve, kind: str) -> None:
     server = serve(kind, sendLimit=None)
     peer = server.open(receive_buffer=2**14)
@@ -59,6 +60,7 @@ def test_a_thread_waits_for_a_peer_that_does_not_read(serve: Serve, kind: str) -
     assert sent == list(range(count))
 
 
+@pytest.mark.slow
 def test_several_threads_take_their_turns(serve: Serve, kind: str) -> None:
     """What all of them have in the queue is one message; the limit closes nothing."""
     server = serve(kind)
@@ -84,6 +86,7 @@ def test_several_threads_take_their_turns(serve: Serve, kind: str) -> None:
     assert raised == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["lost", "aborted"])
 def test_a_loss_lets_a_thread_go(serve: Serve, kind: str, how: str) -> None:
     server = serve(kind, sendLimit=None)
@@ -140,6 +143,7 @@ def test_on_the_reactors_own_thread_it_raises(serve: Serve, kind: str) -> None:
     assert peer.frame() == (0x81, b"raised")
 
 
+@pytest.mark.slow
 def test_when_the_reactor_has_stopped(serve: Serve, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is handed to a reactor that does not run any more never comes back."""
     from twisted.internet import reactor

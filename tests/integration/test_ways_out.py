@@ -106,6 +106,7 @@ def test_the_101_goes_first(serve: Serve, kind: str) -> None:
         assert peer.frame() == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [50, 60000, 2**20])
 def test_peer_that_pauses_and_then_reads_gets_everything(serve: Serve, kind: str, size: int) -> None:
     """While it does not read it is not read either; then all comes, in order and unharmed."""
@@ -256,6 +257,7 @@ def test_silent_peers_meet_the_opening_deadline(serve: Serve, kind: str) -> None
             assert peer is peers[0]
 
 
+@pytest.mark.slow
 def test_a_close_behind_much_that_is_taken_slowly(serve: Serve, kind: str) -> None:
     """A peer that takes some of it is waited for, also while the system does not yet say that it takes more of us."""
     server = serve(kind, pingTimeout=1)
@@ -277,6 +279,7 @@ def test_a_close_behind_much_that_is_taken_slowly(serve: Serve, kind: str) -> No
     assert received[: len(expected)] == expected
 
 
+@pytest.mark.slow
 def test_one_that_takes_a_little_now_and_then_is_alive(serve: Serve, kind: str) -> None:
     """From a full buffer: no Ping gets to it, and no Pong comes; over TLS other buffers are full, too."""
     server = serve(kind, pingInterval=0.4, pingTimeout=1.2, sendLimit=None)
