@@ -1,0 +1,40 @@
+"""Several endpoints in one server, chosen by the path: `python routing.py [PORT [HOST]]`."""
+
+import re
+import sys
+from typing import Any
+
+from twisted.internet import defer, endpoints, task
+from twisted.python.log import startLogging
+
+from wsock import Refuse, Request, WebSocketProtocol, WebSocketServerFactory, WebSocketStream, streamApplication
+
+
+class Echo(WebSocketProtocol):
+    def textMessageReceived(self, message: str) -> None:
+        self.transport.sendTextMessage(message)
+
+
+async def count(stream: WebSocketStream) -> None:
+    for number in range(int(stream.transport.request.path.rpartition("/")[2])):
+        await stream.send(str(number))
+
+
+def build(request: Request) -> Any:
+    if request.path == "/echo":
+        return Echo()
+    if re.fullmatch("/count/[0-9]{1,4}", request.path):
+        return streamApplication(count)(request)
+    raise Refuse(404)
+
+
+async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
+    startLogging(sys.stderr, setStdout=False)  # it tells who is refused, and why
+    factory = WebSocketServerFactory(build)
+    listening = await endpoints.TCP4ServerEndpoint(reactor, int(port), backlog=4096, interface=host).listen(factory)
+    reactor.addSystemEventTrigger("before", "shutdown", factory.stop)
+    print(f"ws://{host}:{listening.getHost().port}/", flush=True)
+    await defer.Deferred()  # until Control-C, or SIGTERM
+
+
+task.react(main, sys.argv[1:])
