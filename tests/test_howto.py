@@ -193,9 +193,9 @@ def test_the_page_about_logging() -> None:
 
 def test_logging_by_the_standard_library() -> None:
     page = (ROOT / "docs/howto/logging.md").read_text()
-    (program,) = re.findall(r"^```python\n(import logging.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (program,) = re.findall(r"^```python\n(from twisted.logger import STDLib.*?)^```$", page, re.MULTILINE | re.DOTALL)
     code = (
-        f"from twisted.logger import Logger\n{program}\n"
+        f"import logging\nfrom twisted.logger import Logger\n{program}\n"
         "for name in ('info', 'warn', 'debug'):\n"
         "    getattr(Logger('wsock'), name)(name)\n"
     )
