@@ -311,7 +311,7 @@ def test_who_may_come_into_a_room() -> None:
 def test_several_rooms_on_one_connection() -> None:
     page = (ROOT / "docs/howto/rooms.md").read_text()
     (program,) = re.findall(r"^```python\n(def textMessageReceived.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    names: dict[str, Any] = {"json": json, "Group": wsock.Group, "rooms": {}}
+    names: dict[str, Any] = {"json": json, "rooms": {"red": wsock.Group(), "blue": wsock.Group()}}
     exec(program, names)
     member = type("Member", (wsock.WebSocketProtocol,), {"textMessageReceived": names["textMessageReceived"]})
     agent = MemoryAgent(wsock.WebSocketServerFactory(lambda request: member()))
@@ -330,7 +330,11 @@ def test_several_rooms_on_one_connection() -> None:
     ):
         stream.send(message)
         agent.flush()
-    assert [taken(agent, stream) for stream in streams] == [said[:2], [said[0], said[2]]]
+    # The other was never in the blue room, so that its message for that reaches nobody.
+    assert [taken(agent, stream) for stream in streams] == [said[:1], [said[0], said[2]]]
+    one.send('{"room": "green"}')
+    agent.flush()
+    assert one.transport.closeReceived == (1008, "no such room")
 
 
 def taken(agent: MemoryAgent, stream: wsock.WebSocketStream) -> list[object]:
@@ -408,6 +412,11 @@ def test_a_burst_and_then_a_steady_rate(limited: MemoryAgent) -> None:
         limited.advance(0.125)
         stream.send(message)
         assert taken(limited, stream) == [message]
+    # Silence saves up a burst, and no more.
+    limited.advance(60)
+    for message in sent[:20]:
+        stream.send(message)
+    assert taken(limited, stream) == sent[:20]
     limited.advance(0.0625)
     stream.send("too early")
     limited.flush()

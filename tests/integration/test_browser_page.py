@@ -118,6 +118,8 @@ def test_it_reconnects_where_that_may_help(tmp_path: Path) -> None:
                     send(page, str(code))
                     within(PATIENCE, lambda number=number: page("waits.length") == number, "it tries again")
                     shows(page, "connected")
+                # It was connected in between, so that each is a first attempt.
+                assert page("Math.min(...waits) >= 500 && Math.max(...waits) <= 1500")
                 send(page, "1008")
                 shows(page, "closed with 1008 as you wish")
                 assert page("waits.length") == 4
