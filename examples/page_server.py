@@ -23,7 +23,7 @@ async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> Non
     startLogging(sys.stderr, setStdout=False)  # it tells who is refused, and why
     page = File(str(Path(__file__).with_name("page.html")))
     page.isLeaf = True  # for all paths
-    factory = WebSocketServerFactory(lambda request: Echo(), otherwise=Site(page))
+    factory = WebSocketServerFactory(lambda request: Echo(), fallback=Site(page))
     listening = await TCP4ServerEndpoint(reactor, int(port), backlog=4096, interface=host).listen(factory)
     reactor.addSystemEventTrigger("before", "shutdown", factory.stop)
     print(f"http://{host}:{listening.getHost().port}/", flush=True)

@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet import defer, endpoints, task
 from twisted.python.log import startLogging
 
-from wsock import Refuse, Request, WebSocketProtocol, WebSocketServerFactory, WebSocketStream, streamApplication
+from wsock import Refuse, Request, StreamHandler, WebSocketProtocol, WebSocketServerFactory, WebSocketStream
 
 
 class Echo(WebSocketProtocol):
@@ -16,7 +16,7 @@ class Echo(WebSocketProtocol):
 
 
 async def count(stream: WebSocketStream) -> None:
-    for number in range(int(stream.transport.request.path.rpartition("/")[2])):
+    for number in range(int(stream.request.path.rpartition("/")[2])):
         await stream.send(str(number))
 
 
@@ -24,7 +24,7 @@ def build(request: Request) -> Any:
     if request.path == "/echo":
         return Echo()
     if re.fullmatch("/count/[0-9]{1,4}", request.path):
-        return streamApplication(count)(request)
+        return StreamHandler(count)
     raise Refuse(404)
 
 

@@ -99,7 +99,7 @@ class Application(wsock.WebSocketProtocol):
 
 pages = Resource()
 pages.putChild(b"", File(sys.argv[2]))
-factory = wsock.WebSocketServerFactory(lambda request: Application(), otherwise=Site(pages))
+factory = wsock.WebSocketServerFactory(lambda request: Application(), fallback=Site(pages))
 serverFromString(reactor, f"tcp:{sys.argv[1]}:interface=127.0.0.1").listen(factory)
 reactor.run()
 """
