@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import react
 from twisted.python.log import startLogging
 from twisted.web.server import Site
 from twisted.web.static import File
 
-from wsock import WebSocketProtocol, WebSocketServerFactory
+from wsock import WebSocketProtocol, serve
 
 
 class Echo(WebSocketProtocol):
@@ -23,10 +22,8 @@ async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> Non
     startLogging(sys.stderr, setStdout=False)  # it tells who is refused, and why
     page = File(str(Path(__file__).with_name("page.html")))
     page.isLeaf = True  # for all paths
-    factory = WebSocketServerFactory(lambda request: Echo(), fallback=Site(page))
-    listening = await TCP4ServerEndpoint(reactor, int(port), backlog=4096, interface=host).listen(factory)
-    reactor.addSystemEventTrigger("before", "shutdown", factory.stop)
-    print(f"http://{host}:{listening.getHost().port}/", flush=True)
+    server = await serve(reactor, f"tcp:{port}:interface={host}", lambda request: Echo(), fallback=Site(page))
+    print(f"http://{host}:{server.port}/", flush=True)
     await Deferred()  # until Control-C, or SIGTERM
 
 

@@ -382,8 +382,7 @@ def test_with_pytest_twisted(tmp_path: Path) -> None:
     imports = """
 import pytest_twisted
 from echo_server import Echo
-from twisted.internet.endpoints import serverFromString
-from wsock import WebSocketServerFactory, connect
+from wsock import connect, serve
 
 """
     (tmp_path / "test_sockets.py").write_text(imports + test)

@@ -241,7 +241,7 @@ def test_routes_in_a_dictionary() -> None:
         await stream.send("no news")
 
     names: dict[str, Any] = {"Echo": Echo, "tellNews": tellNews}
-    names |= {"Refuse": wsock.Refuse, "streamApplication": wsock.streamApplication}
+    names |= {"Refuse": wsock.Refuse, "StreamHandler": wsock.StreamHandler}
     exec(program, names)
     agent = MemoryAgent(wsock.WebSocketServerFactory(names["build"]))
     results = [ask(agent, path, "Hello") for path in ("/echo", "/news", "/other")]

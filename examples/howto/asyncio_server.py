@@ -6,11 +6,10 @@ from typing import Any
 
 from twisted.internet import asyncioreactor
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import react
 from twisted.python.log import startLogging
 
-from wsock import WebSocketProtocol, WebSocketServerFactory
+from wsock import WebSocketProtocol, serve
 
 
 async def look_up(word: str) -> str:  # in place of a library for asyncio: it awaits asyncio's futures
@@ -26,10 +25,8 @@ class Dictionary(WebSocketProtocol):
 
 async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
     startLogging(sys.stderr, setStdout=False)  # it tells who is refused, and why
-    factory = WebSocketServerFactory(lambda request: Dictionary())
-    listening = await TCP4ServerEndpoint(reactor, int(port), backlog=4096, interface=host).listen(factory)
-    reactor.addSystemEventTrigger("before", "shutdown", factory.stop)
-    print(f"ws://{host}:{listening.getHost().port}/", flush=True)
+    server = await serve(reactor, f"tcp:{port}:interface={host}", lambda request: Dictionary())
+    print(server.url, flush=True)
     await Deferred()  # until Control-C, or SIGTERM
 
 

@@ -3,10 +3,10 @@
 import sys
 from typing import Any
 
-from twisted.internet import defer, endpoints, task
+from twisted.internet import defer, task
 from twisted.python.log import startLogging
 
-from wsock import WebSocketProtocol, WebSocketServerFactory
+from wsock import WebSocketProtocol, serve
 
 RATE, BURST = 10, 20  # messages a second, in the long run; and how many may come at once
 
@@ -28,10 +28,8 @@ class Limited(WebSocketProtocol):
 
 async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
     startLogging(sys.stderr, setStdout=False)  # it tells who is refused, and why
-    factory = WebSocketServerFactory(lambda request: Limited(reactor))
-    listening = await endpoints.TCP4ServerEndpoint(reactor, int(port), backlog=4096, interface=host).listen(factory)
-    reactor.addSystemEventTrigger("before", "shutdown", factory.stop)
-    print(f"ws://{host}:{listening.getHost().port}/", flush=True)
+    server = await serve(reactor, f"tcp:{port}:interface={host}", lambda request: Limited(reactor))
+    print(server.url, flush=True)
     await defer.Deferred()  # until Control-C, or SIGTERM
 
 

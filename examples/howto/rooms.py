@@ -3,10 +3,10 @@
 import sys
 from typing import Any
 
-from twisted.internet import defer, endpoints, task
+from twisted.internet import defer, task
 from twisted.python import failure, log
 
-from wsock import Group, WebSocketProtocol, WebSocketServerFactory
+from wsock import Group, WebSocketProtocol, serve
 
 rooms: dict[str, Group] = {}
 
@@ -27,10 +27,8 @@ class Member(WebSocketProtocol):
 
 async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
     log.startLogging(sys.stderr, setStdout=False)  # it tells who is refused, and why
-    factory = WebSocketServerFactory(lambda request: Member())
-    listening = await endpoints.TCP4ServerEndpoint(reactor, int(port), backlog=4096, interface=host).listen(factory)
-    reactor.addSystemEventTrigger("before", "shutdown", factory.stop)
-    print(f"ws://{host}:{listening.getHost().port}/", flush=True)
+    server = await serve(reactor, f"tcp:{port}:interface={host}", lambda request: Member())
+    print(server.url, flush=True)
     await defer.Deferred()  # until Control-C, or SIGTERM
 
 

@@ -4,10 +4,10 @@ import re
 import sys
 from typing import Any
 
-from twisted.internet import defer, endpoints, task
+from twisted.internet import defer, task
 from twisted.python.log import startLogging
 
-from wsock import Refuse, Request, StreamHandler, WebSocketProtocol, WebSocketServerFactory, WebSocketStream
+from wsock import Refuse, Request, StreamHandler, WebSocketProtocol, WebSocketStream, serve
 
 
 class Echo(WebSocketProtocol):
@@ -30,10 +30,8 @@ def build(request: Request) -> Any:
 
 async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
     startLogging(sys.stderr, setStdout=False)  # it tells who is refused, and why
-    factory = WebSocketServerFactory(build)
-    listening = await endpoints.TCP4ServerEndpoint(reactor, int(port), backlog=4096, interface=host).listen(factory)
-    reactor.addSystemEventTrigger("before", "shutdown", factory.stop)
-    print(f"ws://{host}:{listening.getHost().port}/", flush=True)
+    server = await serve(reactor, f"tcp:{port}:interface={host}", build)
+    print(server.url, flush=True)
     await defer.Deferred()  # until Control-C, or SIGTERM
 
 
