@@ -1,6 +1,7 @@
 """Sphinx configuration; `python -m sphinx -W docs docs/_build`."""
 
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from zope.interface.interface import InterfaceClass
 
@@ -14,6 +15,8 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "furo"
 html_title = f"wsock {version}"
 exclude_patterns = ["_build"]
+# Pages may link to headings of each other.
+myst_heading_anchors = 3
 # `name` in a docstring is a link, where there is something of that name.
 default_role = "py:obj"
 autoclass_content = "both"
@@ -24,6 +27,28 @@ autodoc_preserve_defaults = True
 
 # In the types of arguments: "twisted.internet.interfaces.IAddress", and not "<InterfaceClass ...>".
 InterfaceClass.__repr__ = lambda interface: f"{interface.__module__}.{interface.__name__}"
+
+#: The kinds of changes, in the order of towncrier's configuration.
+CHANGES: Final = ("security", "removed", "changed", "added", "fixed")
+
+
+def unreleased() -> str:
+    """Returns what the next release brings, as Markdown: the fragments of the changelog, which a release collects."""
+    folder = Path(__file__).parents[1] / "changelog.d"
+    lines = []
+    for kind in CHANGES:
+        fragments = sorted(folder.glob(f"*.{kind}.md"))
+        if fragments:
+            lines += [f"### {kind.title()}", ""]
+            lines += [f"- {' '.join(fragment.read_text(encoding='utf-8').split())}" for fragment in fragments]
+            lines.append("")
+    return "\n".join(["## Unreleased", "", *lines]) if lines else ""
+
+
+def add_unreleased(app: Any, docname: str, source: list[str]) -> None:
+    """Puts the unreleased changes into the page that shows the changelog."""
+    if docname == "changelog":
+        source[0] = source[0].replace("% unreleased", unreleased())
 
 
 def indent_arguments(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
@@ -52,6 +77,7 @@ def find_object(app: Any, env: Any, node: Any, contnode: Any) -> Any:
 
 
 def setup(app: Any) -> None:
+    app.connect("source-read", add_unreleased)
     app.connect("missing-reference", find_object)
     app.connect("autodoc-process-docstring", indent_arguments, priority=400)
     app.connect("autodoc-process-signature", hide_constructor)

@@ -15,13 +15,18 @@ import time
 from collections.abc import Iterator
 from configparser import ConfigParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_examples import PATIENCE, ROOT, talk
 from tools import find, free_port, require
+from twisted.internet import error
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from websockets.exceptions import ConnectionClosed
 
 import wsock
+from wsock.testing import MemoryAgent, Pair, ScriptedPeer
 
 DOCS = ROOT / "docs"
 PAGES = sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md") if "_build" not in page.parts)
@@ -225,3 +230,162 @@ def test_programs(page: str) -> None:
                 for alias in node.names:
                     # To import the reactor installs one.
                     assert alias.name == "reactor" or hasattr(module, alias.name), f"{node.module} has no {alias.name}"
+
+
+# Pages as a whole
+
+
+def test_all_pages_are_in_the_sidebar() -> None:
+    """Each is named once; Sphinx warns of a page that is in none, but not of two."""
+    index = (DOCS / "index.md").read_text()
+    listed = [
+        f"{name}.md"
+        for block in re.findall(r"^```\{toctree\}\n(.*?)^```$", index, re.MULTILINE | re.DOTALL)
+        for name in re.findall(r"^[\w/-]+$", block, re.MULTILINE)
+    ]
+    below = [page for page in PAGES if page.startswith("reference/") and page != "reference/index.md"]
+    assert sorted([*listed, "index.md", *below]) == PAGES
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("reconnect", "self-signed", "routing", "heartbeat", "rate limit", "CORS", "timeout", "nginx", "haproxy"),
+        *("systemd", "Docker", "asyncio", "pytest", "flushLoggedErrors", "1006", "403", "JavaScript", "LimitNOFILE"),
+    ],
+)
+def test_words_that_people_search_for(word: str) -> None:
+    assert [page for page in PAGES if re.search(rf"\b{word}", (DOCS / page).read_text())]
+
+
+def test_headings_of_frequent_searches() -> None:
+    """These stand in a heading, since that is what a search shows."""
+    headings = "\n".join(
+        line for page in PAGES for line in (DOCS / page).read_text().splitlines() if re.match("#+ ", line)
+    ).lower()
+    for word in (
+        "reconnect",
+        "self-signed",
+        "routing",
+        "heartbeat",
+        "rate limit",
+        "cors",
+        "timeout",
+        "asyncio",
+        "nginx",
+    ):
+        assert word in headings
+
+
+def test_links_to_headings() -> None:
+    """Those from page to page lead to a heading that is there."""
+    for page in PAGES:
+        for target, anchor in re.findall(r"\]\(([\w./-]*\.md)#([\w-]+)\)", (DOCS / page).read_text()):
+            text = (DOCS / page).parent.joinpath(target).read_text()
+            headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+            slugs = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+            assert anchor in slugs, f"{page} links to {target}#{anchor}"
+
+
+def test_the_changelog() -> None:
+    """The page has what no release has collected yet, each under its kind."""
+    code = "import runpy, sys; print(runpy.run_path(sys.argv[1])['unreleased'](), end='')"
+    line = [sys.executable, "-c", code, DOCS / "conf.py"]
+    result = subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    sections = dict(re.findall(r"^### (\w+)\n\n((?:- .*\n)+)", result.stdout, re.MULTILINE))
+    fragments = sorted((ROOT / "changelog.d").glob("*.md"))
+    for fragment in fragments:
+        kind = fragment.name.split(".")[-2].title()
+        assert f"- {' '.join(fragment.read_text().split())}\n" in sections[kind]
+    assert sum(section.count("\n- ") + 1 for section in sections.values()) == len(fragments)
+
+
+# Questions and answers
+
+
+def test_the_client_that_reconnects() -> None:
+    """The loop of the page: it goes on after a loss and after a refused attempt, with a wait that doubles."""
+    page = (DOCS / "faq.md").read_text()
+    (program,) = re.findall(r"^```python\n(async def stayConnected.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    agent = MemoryAgent(wsock.WebSocketServerFactory(lambda request: wsock.WebSocketProtocol()))
+    said: list[object] = []
+    names: dict[str, Any] = {
+        "connect": lambda reactor, url: agent.connect(url),
+        "deferLater": deferLater,
+        "random": Random(),
+        "print": lambda *words: said.append(words[0]),
+        **{name: getattr(error, name) for name in ("ConnectError", "DNSLookupError", "TimeoutError")},
+        "WebSocketError": wsock.WebSocketError,
+    }
+    exec(program, names)
+    streams: list[wsock.WebSocketStream] = []
+
+    async def handle(stream: wsock.WebSocketStream) -> None:
+        streams.append(stream)
+        async for _ in stream:
+            pass
+
+    running = Deferred.fromCoroutine(names["stayConnected"](agent.clock, "ws://localhost/", handle))
+    agent.flush()
+    assert len(streams) == 1
+    # The server goes away, and so well that nobody complains; then it is not there for a time.
+    agent.endpoint.refuse()
+    streams[0].transport.abortConnection()
+    waits: list[float] = []
+    for _ in range(8):
+        agent.flush()
+        [call] = agent.clock.getDelayedCalls()
+        waits.append(call.getTime() - agent.clock.seconds())
+        agent.advance(waits[-1])
+    for number, wait in enumerate(waits):
+        usual = min(2**number, 30)
+        assert 0.5 * usual <= wait <= 1.5 * usual
+    assert len(said) == 9
+    agent.endpoint.listen(wsock.WebSocketServerFactory(lambda request: wsock.WebSocketProtocol(), reactor=agent.clock))
+    agent.advance(60)
+    assert len(streams) == 2
+    running.addErrback(lambda failure: None)
+    running.cancel()
+    agent.advance(60)
+
+
+class Random:
+    """In the place of the module."""
+
+    @staticmethod
+    def random() -> float:
+        return 0.75
+
+
+@pytest.mark.parametrize(
+    ("missing", "status"), [("Upgrade: websocket", 426), ("Connection: Upgrade", 400), ("Host: localhost", 400)]
+)
+def test_what_a_proxy_may_leave_out(missing: str, status: int) -> None:
+    lines = ["GET / HTTP/1.1", "Host: localhost", "Upgrade: websocket", "Connection: Upgrade"]
+    lines += ["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13"]
+    lines.remove(missing)
+    pair = Pair(wsock.WebSocketServerFactory(lambda request: wsock.WebSocketProtocol()), ScriptedPeer())
+    pair.client.send("\r\n".join([*lines, "", ""]).encode())
+    pair.flush()
+    assert pair.client.answer().status == status
+
+
+def test_the_origin_rule_knows_no_hosts() -> None:
+    """As the page about security says: a name that leads here is taken for ours, unless `buildApplication` looks."""
+    page = (DOCS / "howto/security.md").read_text()
+    (program,) = re.findall(r"^```python\n(if request.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {"Refuse": wsock.Refuse}
+
+    def build(request: wsock.Request) -> wsock.WebSocketProtocol:
+        exec(program, names | {"request": request})
+        return wsock.WebSocketProtocol()
+
+    def status(build: Any, host: str) -> int:
+        pair = Pair(wsock.WebSocketServerFactory(build), ScriptedPeer())
+        pair.client.open(f"ws://{host}/", headers=[("Origin", f"http://{host}")])
+        pair.flush()
+        return int(pair.client.answer().status)
+
+    assert status(lambda request: wsock.WebSocketProtocol(), "evil.example:8080") == 101
+    assert status(build, "evil.example:8080") == 421
+    assert status(build, "localhost:8080") == 101

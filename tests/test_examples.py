@@ -9,7 +9,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -231,6 +233,17 @@ def test_chat(start: Start) -> None:
         assert ann.recv(PATIENCE) == "Ann says: Alone again"
 
 
+def test_page_server(start: Start) -> None:
+    """Its page is run by a browser in integration/test_browser_page.py."""
+    server = start("page_server.py", 0)
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(server.url, timeout=PATIENCE) as answer:
+        assert answer.headers["Content-Type"] == "text/html"
+        assert answer.read() == (EXAMPLES / "page.html").read_bytes()
+    with talk(server.url.replace("http://", "ws://")) as client:
+        client.send("Hello")
+        assert client.recv(PATIENCE) == "Hello"
+
+
 @pytest.mark.peer
 def test_tls(start: Start, tmp_path: Path) -> None:
     """With a key and a certificate that the documentation's command makes."""
@@ -308,6 +321,76 @@ def test_tests(tmp_path: Path, name: str) -> None:
     assert "PASSED" in output
 
 
+def pytest_says(folder: Path, *options: object) -> str:
+    """Runs pytest without the settings of this project; returns what it says last."""
+    output, complaints, _ = run("-m", "pytest", "-q", "--rootdir", folder, "-c", os.devnull, *options, cwd=folder)
+    assert complaints == ""
+    return output
+
+
+def test_with_pytest(tmp_path: Path) -> None:
+    """The fixtures of the page: they find what a test logs, and let a test take it out."""
+    assert "1 passed" in pytest_says(tmp_path, "-p", "no:pytest_twisted", EXAMPLES / "test_with_pytest.py")
+    page = (ROOT / "docs/howto/testing.md").read_text()
+    (test,) = re.findall(r"^```python\n(def test_it_fails\(logged\).*?)^```$", page, re.MULTILINE | re.DOTALL)
+    program = f"""
+from test_with_pytest import agent, logged, run
+agent.endpoint.listen(__import__("wsock").WebSocketServerFactory(lambda request: Failing(), reactor=agent.clock))
+
+class Failing(__import__("wsock").WebSocketProtocol):
+    def textMessageReceived(self, message):
+        raise ValueError("as you wish")
+
+streams = []
+agent.connect().addCallback(streams.append)
+agent.flush()
+[stream] = streams
+
+{test}"""
+    (tmp_path / "test_taken.py").write_text(program)
+    (tmp_path / "test_left.py").write_text(program.replace("logged.clear()", "pass"))
+    assert "1 passed" in pytest_says(tmp_path, "-p", "no:pytest_twisted", "test_taken.py")
+    assert "as you wish" in (said := pytest_says(tmp_path, "-p", "no:pytest_twisted", "test_left.py"))
+    assert "1 passed, 1 error" in said
+
+
+def test_with_trial(tmp_path: Path) -> None:
+    page = (ROOT / "docs/howto/testing.md").read_text()
+    (test,) = re.findall(r"^```python\n(def test_it_fails\(self\).*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "test_taken.py").write_text(
+        f"""
+import test_echo_server
+
+class Failing(test_echo_server.Echo):
+    def textMessageReceived(self, message):
+        raise ValueError("as you wish")
+
+class Tests(test_echo_server.EchoTests):
+    def setUp(self):
+        self.patch(test_echo_server, "Echo", Failing)
+        super().setUp()
+    test_text = None
+{textwrap.indent(test, "    ")}"""
+    )
+    output, complaints, status = run("-m", "twisted.trial", "test_taken.Tests.test_it_fails", cwd=tmp_path)
+    assert (complaints, status) == ("", 0)
+    assert "PASSED" in output
+
+
+def test_with_pytest_twisted(tmp_path: Path) -> None:
+    page = (ROOT / "docs/howto/testing.md").read_text()
+    (test,) = re.findall(r"^```python\n(@pytest_twisted.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    imports = """
+import pytest_twisted
+from echo_server import Echo
+from wsock import connect, serve
+
+"""
+    (tmp_path / "test_sockets.py").write_text(imports + test)
+    for reactor in ("default", "asyncio"):
+        assert "1 passed" in pytest_says(tmp_path, f"--reactor={reactor}", "test_sockets.py")
+
+
 # On plain sockets
 
 
@@ -365,7 +448,7 @@ def test_a_page_that_is_refused(start: Start, name: str) -> None:
         assert "startLogging(sys.stderr, setStdout=False)" in (EXAMPLES / name).read_text()
         return
     server = start(name, 0)
-    assert status_of(server.url, origin="http://localhost:5173")[0] == 403
+    assert status_of(server.url.replace("http://", "ws://"), origin="http://localhost:5173")[0] == 403
     host = f"for Host {urlsplit(server.url).netloc} " if name != "howto/authentication.py" else ""
     end = time.monotonic() + PATIENCE
     while f"with 403: Origin http://localhost:5173 is not allowed {host}(allowedOrigins)\n" not in server.log():

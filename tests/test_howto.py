@@ -1,23 +1,32 @@
 """The programs of the how-to pages about limits, broadcasting, logging and the like, as a user runs them."""
 
+import asyncio
 import contextlib
+import importlib.util
 import json
 import re
 import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from test_examples import EXAMPLES, PATIENCE, ROOT, Server, starting, status_of, talk
+from test_examples import ENVIRONMENT, EXAMPLES, PATIENCE, ROOT, Server, starting, status_of, talk
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock, LoopingCall
+from twisted.logger import globalLogPublisher
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
+import wsock
 from wsock import AccessRecord
 from wsock.service.accesslog import formatRecord
+from wsock.testing import MemoryAgent
 
 Start = Callable[[str], Server]
 
@@ -62,12 +71,18 @@ def closing(client: ClientConnection) -> int | None:
     return closed.value.rcvd and closed.value.rcvd.code
 
 
-@pytest.mark.parametrize("name", ["limits", "backpressure", "broadcasting", "threads"])
+#: The pages that show a program of another name.
+PAGES = {"asyncio": "asyncio_server", "rate-limits": "rate_limit"}
+
+
+@pytest.mark.parametrize(
+    "name", ["limits", "backpressure", "broadcasting", "threads", "routing", "rooms", "rate-limits", "asyncio"]
+)
 def test_pages(name: str) -> None:
     """Each shows its program, and no setting that is not there."""
-    page = (ROOT / f"docs/howto/{name}.md").read_text()
-    assert f"../../examples/howto/{name}.py" in page
-    assert len((EXAMPLES / "howto" / f"{name}.py").read_text().splitlines()) <= 40
+    page, program = (ROOT / f"docs/howto/{name}.md").read_text(), PAGES.get(name, name)
+    assert f"../../examples/howto/{program}.py" in page
+    assert len((EXAMPLES / "howto" / f"{program}.py").read_text().splitlines()) <= 40
 
 
 def test_options_of_limits() -> None:
@@ -176,6 +191,18 @@ def test_the_page_about_logging() -> None:
     assert re.findall(r"\] (.*)", result.stderr) == ["warn of wsock.server", "info of mine", "warn of mine"]
 
 
+def test_logging_by_the_standard_library() -> None:
+    page = (ROOT / "docs/howto/logging.md").read_text()
+    (program,) = re.findall(r"^```python\n(from twisted.logger import STDLib.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    code = (
+        f"import logging\nfrom twisted.logger import Logger\n{program}\n"
+        "for name in ('info', 'warn', 'debug'):\n"
+        "    getattr(Logger('wsock'), name)(name)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)
+    assert result.stderr.splitlines() == ["INFO:twisted:info", "WARNING:twisted:warn"]
+
+
 def test_threads(start: Start) -> None:
     server = start("threads")
     with talk(server.url) as client, deaf(server.url, "99999999"):
@@ -184,3 +211,399 @@ def test_threads(start: Start) -> None:
         expected = [*map(str, (2, 3, 5, 7, 11, 13, 17, 19, 23, 29)), "that was all", "2", "3", "that was all"]
         assert [client.recv(PATIENCE) for _ in expected] == expected
     # What the other has asked for ends with its connection, and so does the program.
+
+
+# Several endpoints
+
+
+def test_routing(start: Start) -> None:
+    server = start("routing")
+    with talk(f"{server.url}echo?x=1") as client:
+        client.send("Hello")
+        assert client.recv(PATIENCE) == "Hello"
+    with talk(f"{server.url}count/3") as client:
+        assert [client.recv(PATIENCE) for _ in range(3)] == ["0", "1", "2"]
+        assert closing(client) == 1000
+    for path in ("", "Echo", "echo/", "count/", "count/x", "count/12345"):
+        assert status_of(server.url + path)[0] == 404
+
+
+def test_routes_in_a_dictionary() -> None:
+    """The page's other way."""
+    page = (ROOT / "docs/howto/routing.md").read_text()
+    (program,) = re.findall(r"^```python\n(routes = .*?)^```$", page, re.MULTILINE | re.DOTALL)
+
+    class Echo(wsock.WebSocketProtocol):
+        def textMessageReceived(self, message: str) -> None:
+            self.transport.sendTextMessage(message)
+
+    async def tellNews(stream: wsock.WebSocketStream) -> None:
+        await stream.send("no news")
+
+    names: dict[str, Any] = {"Echo": Echo, "tellNews": tellNews}
+    names |= {"Refuse": wsock.Refuse, "StreamHandler": wsock.StreamHandler}
+    exec(program, names)
+    agent = MemoryAgent(wsock.WebSocketServerFactory(names["build"]))
+    results = [ask(agent, path, "Hello") for path in ("/echo", "/news", "/other")]
+    assert results[:2] == ["Hello", "no news"]
+    assert isinstance(results[2], wsock.ConnectionRejected)
+    assert results[2].response.status == 404
+
+
+def ask(agent: MemoryAgent, path: str, message: str) -> object:
+    """The answer to a message, or why there is none."""
+
+    async def asking() -> object:
+        stream = await agent.connect(f"ws://localhost{path}")
+        await stream.send(message)
+        return await stream.receive()
+
+    results: list[object] = []
+    Deferred.fromCoroutine(asking()).addCallbacks(results.append, lambda failure: results.append(failure.value))
+    agent.flush()
+    return results[0]
+
+
+# Rooms
+
+
+def test_rooms(start: Start) -> None:
+    server = start("rooms")
+    with talk(f"{server.url}red") as ann, talk(f"{server.url}red") as bob, talk(f"{server.url}blue") as cid:
+        bob.send("Hello")
+        cid.send("Good day")
+        assert [client.recv(PATIENCE) for client in (ann, bob, cid)] == ["Hello", "Hello", "Good day"]
+
+
+def test_rooms_come_and_go() -> None:
+    rooms = load("rooms")
+    agent = MemoryAgent(wsock.WebSocketServerFactory(lambda request: rooms.Member()))
+    streams = []
+    for path in ("red", "red", "blue"):
+        agent.connect(f"ws://localhost/{path}").addCallback(streams.append)
+    agent.flush()
+    assert {path: len(room) for path, room in rooms.rooms.items()} == {"/red": 2, "/blue": 1}
+    streams[0].transport.loseConnection()
+    streams[2].transport.abortConnection()
+    agent.flush()
+    assert {path: len(room) for path, room in rooms.rooms.items()} == {"/red": 1}
+    streams[1].transport.loseConnection()
+    agent.flush()
+    assert rooms.rooms == {}
+
+
+def test_who_may_come_into_a_room() -> None:
+    page = (ROOT / "docs/howto/rooms.md").read_text()
+    (program,) = re.findall(r"^```python\n(def build.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    rooms = {"/some": range(99), "/full": range(100)}
+    names = {"Refuse": wsock.Refuse, "Member": wsock.WebSocketProtocol, "rooms": rooms}
+    exec(program, names)
+    agent = MemoryAgent(wsock.WebSocketServerFactory(names["build"]))
+    results: list[object] = []
+    for path in ("some", "full", "other"):
+        agent.connect(f"ws://localhost/{path}").addCallbacks(
+            lambda stream: 101, lambda failure: failure.value.response.status
+        ).addCallback(results.append)
+    agent.flush()
+    assert results == [101, 503, 404]
+
+
+def test_several_rooms_on_one_connection() -> None:
+    page = (ROOT / "docs/howto/rooms.md").read_text()
+    (program,) = re.findall(r"^```python\n(def textMessageReceived.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {"json": json, "rooms": {"red": wsock.Group(), "blue": wsock.Group()}}
+    exec(program, names)
+    member = type("Member", (wsock.WebSocketProtocol,), {"textMessageReceived": names["textMessageReceived"]})
+    agent = MemoryAgent(wsock.WebSocketServerFactory(lambda request: member()))
+    streams: list[wsock.WebSocketStream] = []
+    for _ in range(2):
+        agent.connect().addCallback(streams.append)
+    agent.flush()
+    one, other = streams
+    said = ['{"room": "red", "say": 1}', '{"room": "blue", "say": 2}', '{"room": "red", "say": 3}']
+    for stream, message in (
+        *((stream, '{"room": "red"}') for stream in streams),
+        (one, '{"room": "blue"}'),
+        *((other, message) for message in said[:2]),
+        (one, '{"room": "red", "leave": true}'),
+        (other, said[2]),
+    ):
+        stream.send(message)
+        agent.flush()
+    # The other was never in the blue room, so that its message for that reaches nobody.
+    assert [taken(agent, stream) for stream in streams] == [said[:1], [said[0], said[2]]]
+    one.send('{"room": "green"}')
+    agent.flush()
+    assert one.transport.closeReceived == (1008, "no such room")
+
+
+def taken(agent: MemoryAgent, stream: wsock.WebSocketStream) -> list[object]:
+    """The messages that have come."""
+    messages: list[object] = []
+    while True:
+        count = len(messages)
+        receiving = stream.receive().addCallbacks(messages.append, lambda failure: None)
+        agent.flush()
+        if len(messages) == count:
+            receiving.cancel()
+            return messages
+
+
+# Rate limits
+
+
+def load(name: str) -> Any:
+    """A program of the pages, as a module that does not run."""
+    specification = importlib.util.spec_from_file_location(name, EXAMPLES / "howto" / f"{name}.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def flood(client: ClientConnection) -> None:
+    """Sends more than the limit lets pass in minutes, however slow this is; a client that is closed raises."""
+    for _ in range(20):
+        client.send("x")
+        assert client.recv(PATIENCE) == "x"
+    for _ in range(3000):
+        client.send("x")
+    for _ in range(3000):
+        client.recv(PATIENCE)
+
+
+def test_rate_limit(start: Start) -> None:
+    server = start("rate_limit")
+    with talk(server.url) as client:
+        with pytest.raises(ConnectionClosed) as closed:
+            flood(client)
+        assert closed.value.rcvd is not None
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1008, "too many messages")
+    with talk(f"{server.url}patient") as client:
+        for number in range(30):
+            client.send(str(number))
+        assert [client.recv(PATIENCE) for _ in range(30)] == [str(number) for number in range(30)]
+
+
+@pytest.fixture
+def limited() -> MemoryAgent:
+    module = load("rate_limit")
+    # Its eighths of a second are exact.
+    module.RATE = 8
+    agent = MemoryAgent(wsock.WebSocketServerFactory(lambda request: module.Limited(agent.clock)))
+    return agent
+
+
+def opened(agent: MemoryAgent, path: str) -> wsock.WebSocketStream:
+    streams: list[wsock.WebSocketStream] = []
+    agent.connect(f"ws://localhost{path}").addCallback(streams.append)
+    agent.flush()
+    return streams[0]
+
+
+def test_a_burst_and_then_a_steady_rate(limited: MemoryAgent) -> None:
+    stream = opened(limited, "/")
+    sent = [str(number) for number in range(40)]
+    for message in sent[:20]:
+        stream.send(message)
+    assert taken(limited, stream) == sent[:20]
+    for message in sent[20:]:
+        limited.advance(0.125)
+        stream.send(message)
+        assert taken(limited, stream) == [message]
+    # Silence saves up a burst, and no more.
+    limited.advance(60)
+    for message in sent[:20]:
+        stream.send(message)
+    assert taken(limited, stream) == sent[:20]
+    limited.advance(0.0625)
+    stream.send("too early")
+    limited.flush()
+    assert stream.transport.closeReceived == (1008, "too many messages")
+
+
+def test_a_client_that_has_to_wait(limited: MemoryAgent) -> None:
+    stream = opened(limited, "/patient")
+    for number in range(40):
+        stream.send(str(number))
+    # One more than the burst: it is answered, and the next one waits.
+    assert len(taken(limited, stream)) == 21
+    for _ in range(19):
+        limited.advance(0.125)
+        assert len(taken(limited, stream)) == 1
+    assert taken(limited, stream) == []
+    for number in range(40):
+        stream.send(str(number))
+    limited.flush()
+    stream.transport.abortConnection()
+    limited.advance(60)
+    assert limited.clock.getDelayedCalls() == []
+
+
+def test_a_limit_of_addresses() -> None:
+    page = (ROOT / "docs/howto/rate-limits.md").read_text()
+    (program,) = re.findall(r"^```python\n(attempts.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    clock = Clock()
+
+    def looping(call: Callable[[], object]) -> LoopingCall:
+        loop = LoopingCall(call)
+        loop.clock = clock
+        return loop
+
+    names: dict[str, Any] = {**{name: getattr(wsock, name) for name in ("Refuse", "Request", "WebSocketProtocol")}}
+    names |= {"Counter": Counter, "Application": wsock.WebSocketProtocol, "LoopingCall": looping}
+    exec(program, names)
+    agent = MemoryAgent(wsock.WebSocketServerFactory(names["build"]))
+    results: list[object] = []
+    for _ in range(2):
+        for _ in range(11):
+            agent.connect().addCallbacks(lambda stream: 101, lambda failure: failure.value.response).addCallback(
+                results.append
+            )
+        agent.flush()
+        refused: Any = results.pop()
+        assert (refused.status, refused.headers.get("Retry-After")) == (429, "60")
+        clock.advance(60)
+    assert results == [101] * 20
+
+
+# asyncio
+
+
+def test_asyncio(start: Start) -> None:
+    server = start("asyncio_server")
+    with talk(server.url) as client:
+        for message in ("Hello", "wsock"):
+            client.send(message)
+            assert client.recv(PATIENCE) == message[::-1]
+
+
+#: What the page says of awaiting: each is tried in Twisted's coroutine, and in asyncio's task.
+BRIDGE = """
+import asyncio
+from twisted.internet import asyncioreactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.task import deferLater, react
+from wsock import *
+
+class Echo(WebSocketProtocol):
+    def textMessageReceived(self, message):
+        self.transport.sendTextMessage(message)
+
+async def attempt(name, coroutine):
+    try:
+        print(f"{name}:", await coroutine)
+    except Exception as error:
+        print(f"{name}: {type(error).__name__}: {error}".partition(" <")[0])
+
+async def main(reactor):
+    factory = WebSocketServerFactory(lambda request: Echo())
+    port = await serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(factory)
+    url = f"ws://127.0.0.1:{port.getHost().port}/"
+    await deferLater(reactor, 0)
+
+    async def task(coroutine):
+        await attempt(coroutine.__name__, Deferred.fromFuture(asyncio.ensure_future(coroutine)))
+
+    async def sleep():
+        await asyncio.sleep(0.01)
+    async def group():
+        async with asyncio.timeout(1):
+            pass
+    await attempt("sleep", sleep())
+    if hasattr(asyncio, "timeout"):
+        await attempt("group", group())
+    stream = await connect(reactor, url)
+    async def receive():
+        await stream.receive()
+    async def iterate():
+        async for message in stream:
+            pass
+    async def leave():
+        async with stream:
+            pass
+    for function in (receive, iterate):
+        await task(function())
+        # What nobody waits for would be given the next message.
+        stream = await connect(reactor, url)
+    await task(leave())
+    await task(client(url))
+    async def wait():
+        stream = await connect(reactor, url).asFuture(asyncio.get_running_loop())
+        try:
+            await asyncio.wait_for(stream.receive().asFuture(asyncio.get_running_loop()), 0.01)
+        except asyncio.TimeoutError:
+            await stream.send("late").asFuture(asyncio.get_running_loop())
+            return await stream.receive().asFuture(asyncio.get_running_loop())
+    await task(wait())
+    async def talk():
+        async with await connect(reactor, url) as stream:
+            await stream.send("whole")
+            async for message in stream:
+                return message
+    async def whole():
+        return await Deferred.fromCoroutine(talk()).asFuture(asyncio.get_running_loop())
+    await task(whole())
+
+asyncioreactor.install(asyncio.new_event_loop())
+from twisted.internet import reactor
+PROGRAM
+react(main)
+"""
+
+
+def test_the_bridge_to_asyncio() -> None:
+    page = (ROOT / "docs/howto/asyncio.md").read_text()
+    (program,) = re.findall(r"^```python\n(async def client.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    command = [sys.executable, "-W", "ignore", "-c", BRIDGE.replace("PROGRAM", program)]
+    result = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    lines = result.stdout.splitlines()
+    if sys.version_info < (3, 11):
+        lines.insert(1, "group: RuntimeError: Timeout should be used inside a task")
+    assert lines == [
+        "sleep: RuntimeError: await wasn't used with future",
+        "group: RuntimeError: Timeout should be used inside a task",
+        "receive: RuntimeError: Task got bad yield:",
+        "iterate: RuntimeError: Task got bad yield:",
+        "leave: RuntimeError: Task got bad yield:",
+        "client: Hello",
+        "wait: late",
+        "whole: whole",
+    ], result.stderr
+    assert result.returncode == 0
+
+
+def test_a_future_that_is_cancelled() -> None:
+    """It is logged unless it is caught, as the page shows."""
+    page = (ROOT / "docs/howto/asyncio.md").read_text()
+    (program,) = re.findall(r"^```python\n(async def textMessageReceived.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    # It runs in the test's own loop: none is running here.
+    loop = asyncio.new_event_loop()
+    try:
+        futures: list[asyncio.Future[str]] = []
+
+        def look_up(message: str) -> asyncio.Future[str]:
+            futures.append(loop.create_future())
+            return futures[-1]
+
+        names: dict[str, Any] = {"asyncio": asyncio, "Deferred": Deferred, "look_up": look_up}
+        exec(program, names)
+        application = type("A", (wsock.WebSocketProtocol,), {"textMessageReceived": names["textMessageReceived"]})
+        agent = MemoryAgent(wsock.WebSocketServerFactory(lambda request: application()))
+        stream = opened(agent, "/")
+        stream.send("word")
+        agent.flush()
+        stream.transport.abortConnection()
+        events: list[Any] = []
+        globalLogPublisher.addObserver(events.append)
+        try:
+            agent.advance(30)
+            loop.run_until_complete(asyncio.sleep(0))
+        finally:
+            globalLogPublisher.removeObserver(events.append)
+        assert futures[0].cancelled()
+        assert [event for event in events if "log_failure" in event] == []
+    finally:
+        loop.close()

@@ -12,6 +12,7 @@ import pytest
 _COMMANDS = {
     "chromium": ["chromium", "chromium-browser", "google-chrome"],
     "haproxy": ["haproxy", "/usr/sbin/haproxy"],
+    "logrotate": ["logrotate", "/usr/sbin/logrotate"],
     "nginx": ["nginx", "/usr/sbin/nginx"],
 }
 
