@@ -143,7 +143,7 @@ class WebSocketStream:
 
     @property
     def response(self) -> Response | None:
-        """A client's: the answer to the request; None on a server."""
+        """The answer to the request, at a client; None on a server."""
         return self.transport.response
 
     @property
@@ -351,7 +351,7 @@ def streamApplication(handler: Handler) -> Callable[[Request], StreamHandler]:
         handler: called with the `WebSocketStream` of each connection, when that is open; see `StreamHandler`.
 
     Returns:
-        what `WebSocketServerFactory` and `serve` take: a function that returns a `StreamHandler` for each request.
+        a function that returns a `StreamHandler` for each request, as `serve` and `WebSocketServerFactory` take it.
 
     Raises:
         LocalProtocolError: no function that can be called with a stream; an async generator.
