@@ -35,6 +35,11 @@ class Echo(WebSocketProtocol):
     pass
 
 
+class Endpoint:
+    def connect(self, factory: object) -> Any:
+        raise AssertionError("nobody is to connect")
+
+
 def build(request: Any) -> Any:
     return Application()
 
@@ -163,7 +168,10 @@ CONNECTS: list[tuple[Callable[[], object], str]] = [
     (lambda: Agent(Clock(), subprotocols=["a", "a"]), "offered once"),
     (lambda: Agent(Clock()).connect("ws://localhost/", headers=[("a", b"b")]), "not bytes"),  # type: ignore[list-item]
     (lambda: Agent(Clock()).connect("ws://localhost/", endpoint="tcp:a:80"), "clientFromString"),  # type: ignore[arg-type]
-    (lambda: Agent(MemoryReactorClock(), trustRoot=object()).connect("ws://localhost/"), "trustRoot .* wss://"),
+    (
+        lambda: Agent(MemoryReactorClock(), trustRoot=object()).connect("ws://localhost/", endpoint=Endpoint()),
+        "trustRoot .* wss://",
+    ),
     (lambda: connecting(headers={"a": "b"}), "headers"),
     (lambda: connecting(subprotocols="chat"), "subprotocols"),
     (lambda: connecting(endpoint="tcp:localhost:80"), "endpoint is a client endpoint, not str: .*clientFromString"),

@@ -433,6 +433,37 @@ def test_a_service_that_can_not_listen_later(stops: bool) -> None:
     assert failures(events) == ([] if stops else ["later"])
 
 
+def test_when_a_service_listens() -> None:
+    listening: Deferred[Any] = Deferred()
+    _, serves = service(Endpoint(listening))
+    before = results(serves.whenListening())
+    serves.startService()
+    meanwhile = results(serves.whenListening())
+    assert before == meanwhile == []
+    port = Port([])
+    listening.callback(port)
+    assert before == meanwhile == results(serves.whenListening()) == [port]
+    stopped = results(serves.stopService())
+    port.closed.callback(None)
+    assert stopped == [None]
+    assert results(serves.whenListening()) == []
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_who_waits_for_a_service_hears_that_it_can_not_listen(stops: bool) -> None:
+    listening: Deferred[Any] = Deferred()
+    _, serves = service(Endpoint(listening))
+    serves.startService()
+    waiting = results(serves.whenListening())
+    with logged() as events:
+        if stops:
+            serves.stopService()
+        else:
+            listening.errback(OSError("later"))
+    assert type(waiting[0].value) is (CancelledError if stops else OSError)
+    assert failures(events) == []
+
+
 def test_what_is_no_factory() -> None:
     with pytest.raises(LocalProtocolError, match="factory is a WebSocketServerFactory, not function"):
         WebSocketServerService(8080, build)  # type: ignore[arg-type]

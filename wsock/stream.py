@@ -143,7 +143,7 @@ class WebSocketStream:
 
     @property
     def response(self) -> Response | None:
-        """A client's: the answer to the request; None on a server."""
+        """The answer to the request, at a client; None on a server."""
         return self.transport.response
 
     @property
@@ -268,7 +268,7 @@ class StreamHandler:
 
     def _take(self, handler: Handler) -> None:
         self._handler = handler
-        self._stream: WebSocketStream | None = None
+        self._stream = WebSocketStream()
         #: Another connection has been given it, by mistake.
         self._isShared = False
 
@@ -283,26 +283,25 @@ class StreamHandler:
         Raises:
             LocalProtocolError: it has one.
         """
-        if self._stream is not None:
+        if hasattr(self._stream, "transport"):
             self._isShared = True
             raise LocalProtocolError("a StreamHandler is for one connection: make one for each")
-        self._stream = WebSocketStream()
         self._stream.negotiationStarted(transport)
 
     def negotiationFinished(self) -> None:
         """Calls the handler."""
-        stream = self._opened
+        stream = self._stream
         running = maybeDeferred(self._run, stream)
         stream.transport.factory.keepHandler(running)
         running.addBoth(self._returned, running)
 
     def textMessageReceived(self, message: str, /) -> Deferred[None] | None:
         """Hands a message over, or keeps it; the next one waits until it is taken."""
-        return self._opened._received(message)
+        return self._stream._received(message)
 
     def bytesMessageReceived(self, data: bytes, /) -> Deferred[None] | None:
         """As `textMessageReceived`."""
-        return self._opened._received(data)
+        return self._stream._received(data)
 
     def pongReceived(self, payload: bytes, /) -> None:
         """Ignored."""
@@ -310,18 +309,12 @@ class StreamHandler:
     def connectionLost(self, reason: Failure, /) -> None:
         """The last message was taken, and the connection is lost."""
         if self._isShared:
-            closing = self._opened.transport.whenClosed()
+            closing = self._stream.transport.whenClosed()
             if not closing.called:
                 # It is another connection that is lost.
                 closing.cancel()
                 return
-        self._opened.connectionLost(reason)
-
-    @property
-    def _opened(self) -> WebSocketStream:
-        stream = self._stream
-        assert stream is not None
-        return stream
+        self._stream.connectionLost(reason)
 
     def _run(self, stream: WebSocketStream) -> Deferred[Any]:
         running = asDeferred(self._handler(stream))
@@ -330,7 +323,7 @@ class StreamHandler:
         return running
 
     def _returned(self, result: object, running: Deferred[Any]) -> None:
-        stream = self._opened
+        stream = self._stream
         transport = stream.transport
         transport.factory.forgetHandler(running)
         code = CloseCode.NORMAL_CLOSURE
@@ -358,7 +351,7 @@ def streamApplication(handler: Handler) -> Callable[[Request], StreamHandler]:
         handler: called with the `WebSocketStream` of each connection, when that is open; see `StreamHandler`.
 
     Returns:
-        what `WebSocketServerFactory` and `serve` take: a function that returns a `StreamHandler` for each request.
+        a function that returns a `StreamHandler` for each request, as `serve` and `WebSocketServerFactory` take it.
 
     Raises:
         LocalProtocolError: no function that can be called with a stream; an async generator.

@@ -8,7 +8,7 @@ Rules:
 * One call decodes a bounded amount; the rest stays as the bytes it came as.
 * A call ends before a Close or a fault that stands behind messages: their receiver can still answer them, since our
   own Close is made by the call after.
-* State is derived from five facts, each kept once: `close_sent`, `close_received`, `eof`, `failed` and `lost`.
+* State is derived from five facts, each kept once: `close_sent`, `close_received`, `eof`, `failed` and ``lost``.
 * What is given to be sent is checked here, so it is annotated as ``object``: for a narrower type a compiled method
   would raise TypeError before it could raise `LocalProtocolError`.
 

@@ -156,7 +156,7 @@ class WebSocketServerFactory(NoResource):
 
     @property
     def connections(self) -> AbstractSet[WebSocketTransport]:
-        """The open connections: a set that can't be changed, and always has those that are open now.
+        """The open connections, in a set that can't be changed, and always has those that are open now.
 
         ``len`` says how many they are. Iterating gives those that are open when it begins, so they may be closed
         meanwhile.

@@ -39,6 +39,9 @@ class WebSocketServerService(Service):
         #: Whether a failure is for whoever starts the service, and what it was.
         self._isStarting = False
         self._failure: Failure | None = None
+        #: Its port while it listens, and those who wait for that.
+        self._port: Any = None
+        self._waiting: list[Deferred[Any]] = []
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a service can't be copied or pickled, nor can its factory: make one in each process")
@@ -53,6 +56,21 @@ class WebSocketServerService(Service):
         """Its URL, as `Server.url`; None before it listens, and where it has none."""
         return self._listening.url
 
+    def whenListening(self) -> Deferred[Any]:
+        """Waits until it listens.
+
+        Returns:
+            a Deferred that fires with the port, an ``IListeningPort``. Where the endpoint says later than in
+            `privilegedStartService` that it can't listen, the Deferred fails with that, and nothing is logged; it fails
+            with ``CancelledError`` when the service is stopped first.
+        """
+        waiting: Deferred[Any] = Deferred()
+        if self._port is None:
+            self._waiting.append(waiting)
+        else:
+            waiting.callback(self._port)
+        return waiting
+
     def privilegedStartService(self) -> None:
         """Listens, with the rights that the program was started with: twistd gives them up later.
 
@@ -62,7 +80,7 @@ class WebSocketServerService(Service):
         """
         super().privilegedStartService()  # type: ignore[no-untyped-call]
         self._isStarting = True
-        self._listening.open().addErrback(self._failed)
+        self._listening.open().addCallbacks(self._listens, self._failed)
         self._isStarting = False
         failure, self._failure = self._failure, None
         if failure is not None:
@@ -84,11 +102,22 @@ class WebSocketServerService(Service):
         return Deferred.fromCoroutine(self._end())
 
     async def _end(self) -> None:
+        self._port = None
         await self._listening.close()
         await self.factory.stop()
 
-    def _failed(self, failure: Failure) -> Any:
+    def _listens(self, port: Any) -> Any:
+        self._port = port
+        waiting, self._waiting = self._waiting, []
+        for deferred in waiting:
+            deferred.callback(port)
+        return port
+
+    def _failed(self, failure: Failure) -> None:
+        waiting, self._waiting = self._waiting, []
         if self._isStarting:
             self._failure = failure
-        elif not failure.check(CancelledError):
+        elif not waiting and not failure.check(CancelledError):
             self._log.failure("can't listen", failure)
+        for deferred in waiting:
+            deferred.errback(failure)

@@ -22,7 +22,7 @@ from typing import Final
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from ..server.access import AccessRecord
+from .. import AccessRecord
 
 #: How long lines are gathered before they are written, in seconds.
 _GATHER_SECONDS: Final = 1

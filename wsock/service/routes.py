@@ -9,10 +9,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request as HTTPRequest
 from twisted.web.server import Site
 
-from ..application import Accept, Refuse
-from ..broadcast import Group
-from ..protocol import WebSocketProtocol
-from ..request import Request
+from .. import Accept, Group, Refuse, Request, WebSocketProtocol
 from ..sansio.constants import VERSION
 from ..sansio.http import REASONS, split_target
 from .console import withoutBody

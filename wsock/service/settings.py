@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from twisted.python.usage import UsageError
 
-from ..settings import SLOW_CONSUMER, Settings
+from .. import Settings
 
 #: What each is, for the help.
 _HELP: Final = {
@@ -40,6 +40,8 @@ _TOO_LARGE: Final = 10**18
 _TIMES: Final = ("Timeout", "Interval")
 #: These are for those who write applications.
 _NO_OPTIONS: Final = ("checkThreads",)
+#: What becomes of a slow peer.
+_SLOW_CONSUMER: Final = ("wait", "close", "drop")
 #: These have to be something.
 _NEVER_NONE: Final = ("receiveQueue", "slowConsumer")
 
@@ -56,9 +58,9 @@ def readSetting(field: str, text: str) -> Any:
         UsageError: what it can't be.
     """
     if field == "slowConsumer":
-        if text in SLOW_CONSUMER:
+        if text in _SLOW_CONSUMER:
             return text
-        raise UsageError(f"--slow-consumer {text}: one of {', '.join(SLOW_CONSUMER)}")
+        raise UsageError(f"--slow-consumer {text}: one of {', '.join(_SLOW_CONSUMER)}")
     if text == "none" and field not in _NEVER_NONE:
         return None
     value = _readNumber(field, text)

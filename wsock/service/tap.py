@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -11,23 +11,25 @@ import twisted
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ReactorNotRunning
-from twisted.internet.interfaces import IReactorCore, IStreamServerEndpoint
+from twisted.internet.interfaces import IReactorCore
 from twisted.logger import Logger, LogLevel, jsonFileLogObserver
 from twisted.python import log
 from twisted.python.failure import Failure
 from twisted.python.usage import Options as BaseOptions
 from twisted.python.usage import UsageError
 
-from .. import __version__, implementation
+from .. import (
+    LocalProtocolError,
+    Settings,
+    WebSocketServerFactory,
+    WebSocketServerService,
+    __version__,
+    implementation,
+)
 from ..log import formatAddress
-from ..sansio.errors import LocalProtocolError
 from ..sansio.handshake import check_origins
 from ..sansio.http import split_target
-from ..server.factory import WebSocketServerFactory
-from ..server.listening import Listening
-from ..server.ports import describeAddress, makeEndpoint, readPort
-from ..settings import Settings
-from ..wire.factory import STOP_SECONDS
+from ..server.ports import describeAddress, readPort
 from .accesslog import AccessLog
 from .console import consoleResource
 from .health import HEALTH_PATH, Health
@@ -37,6 +39,8 @@ from .signals import Signals
 from .starting import Start, explain
 
 _DEFAULT_PORT: Final = "8080"
+#: How long the peers have to answer a Close when the server stops, in seconds; as their service has it.
+_STOP_SECONDS: Final = 4
 #: The kind of route that is a page, and no WebSocket.
 _CONSOLE: Final = "console"
 #: What runs here.
@@ -186,26 +190,28 @@ for _name, _method in list(vars(Options).items()):
 
 
 class ListeningService(Service):
-    """Listens on one endpoint while it runs."""
+    """Listens on one endpoint while it runs, and says so, or why it can't."""
 
     def __init__(
-        self,
-        reactor: Any,
-        description: str,
-        endpoint: IStreamServerEndpoint,
-        site: Any,
-        start: Start,
-        page: str | None,
+        self, reactor: Any, description: str, factory: WebSocketServerFactory, start: Start, page: str | None
     ) -> None:
+        """Args:
+        reactor: stopped when a port turns out later to be none.
+        description: the endpoint's.
+        factory: makes the connections; it is stopped with the first of its ports.
+        start: told of what fails.
+        page: the path of the URL that is told, where there is a page that is worth a click.
+
+        Raises:
+            Exception: whatever an endpoint plugin raises, for a description that is none.
+        """
         self._reactor = reactor
         self._description = description
         self._start = start
-        #: The path of the URL that is told, where there is a page that is worth a click.
         self._page = page
-        self._listening = Listening(reactor, endpoint, site)
-        #: Whether a failure is for whoever starts the service, and what it was.
-        self._isOpening = False
-        self._failure: Failure | None = None
+        self._server = WebSocketServerService(description, factory)
+        #: Whether the log is to be told, or was, how that went.
+        self._isTold = False
 
     def privilegedStartService(self) -> None:
         """Listens, with the rights that twistd was started with.
@@ -214,40 +220,40 @@ class ListeningService(Service):
             StartError: the endpoint can't be listened on.
         """
         super().privilegedStartService()
-        self._isOpening, self._failure = True, None
-        listening = log.callWithContext(_UNTOLD, self._listening.open)
-        listening.addCallback(self._listens).addErrback(self._failed)
-        self._isOpening = False
-        if self._failure is not None:
-            raise self._start.fail(self._complaint(self._failure))
-
-    def _listens(self, port: Any) -> Any:
-        _log.info("listening on {url}", url=describeAddress(self._description, port, self._page))
-        return port
-
-    def _complaint(self, failure: Failure) -> str:
-        assert failure.value is not None
-        return f"can't listen: {explain(failure.value, self._description)} ({self._description})"
-
-    def _failed(self, failure: Failure) -> None:
-        if self._isOpening:
-            self._failure = failure
-        elif not failure.check(CancelledError):
-            self._start.failLater(self._complaint(failure))
-            with suppress(ReactorNotRunning):
-                # It stops already, for another port.
-                IReactorCore(self._reactor).stop()
+        self._tryTo(self._server.privilegedStartService)
 
     def startService(self) -> None:
         """Listens, where that was not done yet."""
         super().startService()
-        if not self._listening.isOpening:
-            self.privilegedStartService()
+        self._tryTo(self._server.startService)
+
+    def _tryTo(self, listen: Callable[[], None]) -> None:
+        try:
+            log.callWithContext(_UNTOLD, listen)
+        except Exception as error:
+            raise self._start.fail(self._complaint(error)) from None
+        if not self._isTold:
+            self._isTold = True
+            self._server.whenListening().addCallbacks(self._listens, self._failed)
+
+    def _listens(self, port: Any) -> None:
+        _log.info("listening on {url}", url=describeAddress(self._description, port, self._page))
+
+    def _complaint(self, error: BaseException) -> str:
+        return f"can't listen: {explain(error, self._description)} ({self._description})"
+
+    def _failed(self, failure: Failure) -> None:
+        assert failure.value is not None
+        if not failure.check(CancelledError):
+            self._start.failLater(self._complaint(failure.value))
+            with suppress(ReactorNotRunning):
+                # It stops already, for another port.
+                IReactorCore(self._reactor).stop()
 
     def stopService(self) -> Deferred[None]:
-        """Stops to listen; the Deferred fires when the port is closed."""
+        """Stops to listen, and then the factory; the Deferred fires when all is closed."""
         super().stopService()
-        return self._listening.close()
+        return self._server.stopService()
 
 
 class WebSocketService(MultiService):
@@ -315,7 +321,7 @@ class WebSocketService(MultiService):
 
     async def _stop(self, closed: Any) -> None:
         await closed
-        await self.factory.stop()
+        await self.factory.stop(timeout=_STOP_SECONDS)
 
     def stopService(self) -> Deferred[None]:
         """Closes the ports first, then the connections: each peer is told with 1001, and has 4 seconds."""
@@ -327,7 +333,7 @@ class WebSocketService(MultiService):
                 "closing {count} connection{plural}, at most {grace} s; a second signal ends at once",
                 count=count,
                 plural="" if count == 1 else "s",
-                grace=STOP_SECONDS,
+                grace=_STOP_SECONDS,
             )
         stopped: Deferred[None] = Deferred()
         self._stopped = stopped
@@ -433,10 +439,10 @@ def makeService(options: Options, reactor: Any = None) -> WebSocketService:
     page = next(iter(consoles), None)
     for description in options.ports:
         try:
-            endpoint = makeEndpoint(reactor, description)
+            port = ListeningService(reactor, description, factory, start, page)
         except Exception as error:
             # Whatever an endpoint plugin raises: a bad description, a file that can't be read, a key that is none.
             raise SystemExit(f"twistd wsock: --port {description}: {explain(error, description)}") from None
-        ListeningService(reactor, description, endpoint, factory, start, page).setServiceParent(service)
+        port.setServiceParent(service)
     start.begin()
     return service

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..client.agent import connect, connectProtocol
-from ..sansio.errors import LocalProtocolError
+from .. import LocalProtocolError, connect, connectProtocol
 from ..sansio.url import URL, parse
 from .endpoint import InMemory, MemoryEndpoint, Side
 from .transport import BUFFER
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.task import Clock
 
-    from ..application import Application
-    from ..stream import WebSocketStream
+    from .. import Application, WebSocketStream
 
     AnyApplication = TypeVar("AnyApplication", bound=Application)
 

@@ -868,7 +868,7 @@ class WebSocketTransport:
 
     @property
     def isOpen(self) -> bool:
-        """Whether messages go both ways: from the end of the opening handshake to a Close of either side, or a loss."""
+        """Whether messages go both ways, from the end of the opening handshake to a Close of either side, or a loss."""
         return self._state == OPEN
 
     def whenClosed(self) -> Deferred[None]:
