@@ -81,6 +81,7 @@ def test_all_that_an_application_calls_is_looked_at() -> None:
     # The parts of a connection speak to it by names that begin with theirs.
     parts = ("check", "factory", "group", "guard", "inbox", "keepalive", "opening", "outbox", "stream")
     assert {name for name in same if not name.startswith(parts)} == {
+        "canSend",
         "cancel",
         "connectionLost",
         "connectionMade",

@@ -53,7 +53,7 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
     from .stream import StreamHandler as StreamHandler
     from .stream import WebSocketStream as WebSocketStream
     from .stream import streamApplication as streamApplication
-    from .wire.protocol import ConnectionCounters as ConnectionCounters
+    from .wire.counters import ConnectionCounters as ConnectionCounters
     from .wire.protocol import WebSocketTransport as WebSocketTransport
 
     implementation: str
@@ -68,7 +68,7 @@ _HOMES = {
     "BuildApplication": "wsock.application",
     "Close": "wsock.errors",
     "CloseCode": "wsock.sansio.constants",
-    "ConnectionCounters": "wsock.wire.protocol",
+    "ConnectionCounters": "wsock.wire.counters",
     "ConnectionRejected": "wsock.sansio.errors",
     "Decision": "wsock.application",
     "Group": "wsock.broadcast",

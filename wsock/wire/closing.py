@@ -17,6 +17,10 @@ from typing import Any, Final
 
 from twisted.internet.interfaces import IReactorTime
 
+from ..errors import WebSocketClosed, WebSocketDropped, WebSocketEnded
+from ..log import printable
+from ..sansio.connection import Connection
+from ..sansio.constants import CloseCode
 from ..settings import Settings
 from .outbox import Outbox
 from .timer import Timer
@@ -196,3 +200,27 @@ class Closing:
             self._tlsTimer.start(_DRAIN_SECONDS, self._drainBelow, left, deadline)
         else:
             driver.loseDrained(self._transport)
+
+
+def makeLossReason(core: Connection, closing: Closing | None) -> WebSocketEnded:
+    """Makes the exception that says how a connection ended.
+
+    Args:
+        core: which Closes were exchanged, and what the peer did wrong.
+        closing: whether our Close has left, and why we gave the peer up; None where the end came without any.
+    """
+    received, fault = core.close_received, core.failed
+    flushed = closing is not None and closing.flushed
+    if received is not None and flushed:
+        told = f"closed with {received[0]} {printable(received[1])}".rstrip()
+        first = received if core.peer_closed_first else core.close_sent
+        return WebSocketClosed(told, received, core.close_sent, *(first or ()))
+    # What we had to say but did not get out was not sent.
+    sent = core.close_sent if flushed else None
+    if fault is not None:
+        return WebSocketDropped(str(fault), received, sent, fault.code)
+    if closing is not None and closing.abortReason is not None:
+        # A Close written before an abort would not arrive: the code is for our own side.
+        return WebSocketDropped(closing.abortReason, received, sent, CloseCode.INTERNAL_ERROR)
+    side = "the peer's" if received is None else "our"
+    return WebSocketDropped(f"the connection was lost before {side} Close", received, sent)

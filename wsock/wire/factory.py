@@ -17,7 +17,8 @@ from ..sansio.errors import LocalProtocolError
 from ..sansio.http import check_fields
 from ..settings import Settings
 from ..version import __version__
-from .protocol import Home, WebSocketTransport
+from .home import Home
+from .protocol import WebSocketTransport
 from .threads import checkingThreads, checksThreads, checkThread, threadOf
 
 #: What a server's 101 and a client's request say of themselves, where nobody says otherwise.

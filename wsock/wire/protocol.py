@@ -13,185 +13,41 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from queue import Empty, SimpleQueue
-from typing import Any, Final, NamedTuple, NoReturn, Protocol, cast, final
+from typing import Any, NoReturn, final
 
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import (
     IAddress,
     ILoggingContext,
     IProtocol,
     IPushProducer,
-    IReactorFromThreads,
     IReactorTime,
 )
 from twisted.python.failure import Failure
-from twisted.python.threadable import isInIOThread
 from zope.interface import implementer
 
 from ..application import appliesBackpressure
-from ..errors import Close, WebSocketClosed, WebSocketDropped, WebSocketEnded
-from ..log import CAUGHT, excerpt, formatAddress, printable
+from ..errors import Close, WebSocketEnded
+from ..log import CAUGHT, excerpt, formatAddress
 from ..reasons import again, failed
 from ..request import Request, Response, plainPath
 from ..sansio.connection import Connection
-from ..sansio.constants import MAX_CONTROL_PAYLOAD, CloseCode, Role
+from ..sansio.constants import CloseCode, Role
 from ..sansio.errors import LocalProtocolError
 from ..sansio.extensions import Extension
-from ..sansio.messages import binary_payload, encode_text
-from ..settings import Settings
-from .closing import Closing
+from .closing import Closing, makeLossReason
+from .counters import ConnectionCounters, Traffic
 from .guard import Guard, guardOf
+from .home import Home, Member, Opening
 from .inbox import Inbox, asDeferred
 from .keepalive import Keepalive
 from .outbox import Outbox, makeLimits
 from .producer import Producer
 from .state import ABORTED, CLOSING, ENDING, HANDED_ON, LOST, OPEN, OPENING, OVER, enter
+from .threads import sendFromThread
+from .unopened import NOT_OPEN
 from .waiters import Waiters
-
-#: How long a thread waits before it looks whether the reactor still runs, in seconds.
-_POLL_SECONDS: Final = 1
-
-
-class ConnectionCounters(NamedTuple):
-    """Messages that are known not to have reached their end, by number.
-
-    A message that has left, and was lost with the connection, is counted nowhere.
-
-    Attributes:
-        sendsIgnored: sent when the connection was closing or lost; Pings too.
-        sendsDropped: taken to be sent, and dropped from the queue: too much was unsent, or the connection was lost or
-            aborted before they had left as a whole.
-        receivedDiscarded: received, and not delivered: a connection that ends does not wait for its application.
-    """
-
-    sendsIgnored: int
-    sendsDropped: int
-    receivedDiscarded: int
-
-
-class Traffic(NamedTuple):
-    """How much a connection has carried.
-
-    Attributes:
-        messagesReceived: whole messages that came.
-        messagesSent: messages that were sent, without those that were dropped.
-        bytesReceived: all bytes that came, those of the opening handshake included.
-        bytesSent: all bytes that the system, or Twisted's transport, was given.
-    """
-
-    messagesReceived: int
-    messagesSent: int
-    bytesReceived: int
-    bytesSent: int
-
-
-class Opening(Protocol):
-    """The opening handshake of one role. It ends when it tells the connection `openingDone`, `openingEnded` or
-    `openingHandedOn`, or aborts it.
-    """
-
-    def begin(self) -> None:
-        """The transport is there."""
-
-    def dataReceived(self, data: bytes) -> None:
-        """Bytes came."""
-
-    def lose(self, code: int | None, reason: str) -> None:
-        """The connection is to be closed before it is open."""
-
-    def stop(self) -> None:
-        """The factory stops."""
-
-    def aborted(self) -> None:
-        """The connection was aborted; the loss of the transport is to come."""
-
-    def losing(self, reason: Failure) -> None:
-        """The transport is lost, and the application is about to hear of it."""
-
-    def lost(self, reason: Failure) -> None:
-        """The transport is lost, and the application has heard of it."""
-
-    def closedPastUs(self) -> None:
-        """Another hand closed the transport."""
-
-    def failed(self, failure: Failure, callback: str) -> None:
-        """The application failed in a callback."""
-
-
-class Home(Protocol):
-    """The factory, as its connections need it."""
-
-    settings: Settings
-    role: Role
-    log: Any
-
-    def makeOpening(self, transport: Any) -> Opening:
-        """Makes the opening handshake of a connection."""
-
-    def connectionOpened(self, transport: Any) -> None:
-        """A connection is open."""
-
-    def connectionForgotten(self, transport: Any) -> None:
-        """A connection is lost; nobody has heard of it yet."""
-
-    def connectionLost(self, transport: Any, aborted: bool, note: Any) -> None:
-        """A connection is lost, and the application has heard of it, unless it is busy.
-
-        Args:
-            transport: the connection.
-            aborted: whether it was lost by our will.
-            note: what its opening handshake noted for this call.
-        """
-
-    def checkStopped(self) -> None:
-        """All who are to hear of the loss of a connection have heard of it."""
-
-    def applicationFailed(self, failure: Failure) -> None:
-        """The application of a connection failed, and that was logged."""
-
-
-class Member(Protocol):
-    """A group that a connection is in."""
-
-    def discard(self, transport: Any) -> None:
-        """Takes the connection out."""
-
-
-class _NotOpen:
-    """Stands for the core before there is one: nothing can be sent, and nothing has come."""
-
-    close_sent = close_received = failed = None
-    extensions: Sequence[Extension] = ()
-    is_open = lost = peer_closed_first = False
-    messages_sent = messages_received = 0
-
-    def send_text(self, text: object) -> list[bytes]:
-        """Refuses what could never be sent."""
-        encode_text(text)
-        return []
-
-    def send_binary(self, data: object) -> list[bytes]:
-        """As `send_text`."""
-        binary_payload(data)
-        return []
-
-    def send_ping(self, payload: object = b"") -> list[bytes]:
-        """As `send_text`."""
-        if len(binary_payload(payload)) > MAX_CONTROL_PAYLOAD:
-            raise LocalProtocolError("the payload of a Ping or Pong has at most 125 bytes")
-        return []
-
-    def send_shared(self) -> bool:
-        """Nothing can be sent."""
-        return False
-
-    def lose(self) -> None:
-        """Nothing can be sent in any case."""
-
-
-_NOT_OPEN: Final = cast(Connection, _NotOpen())
 
 
 @final
@@ -246,7 +102,7 @@ class WebSocketTransport:
         self._settings = factory.settings
         self._state = OPENING
         self._transport: Any = None
-        self._core: Connection = _NOT_OPEN
+        self._core: Connection = NOT_OPEN
         #: The opening handshake, until it is over.
         self._opening: Opening | None = None
         #: From the core on, until the application has heard of the loss.
@@ -579,38 +435,7 @@ class WebSocketTransport:
             WebSocketEnded: the connection is closing or lost, and the message was not sent. As for `whenWritable`, a
                 client that was never open may raise another `WebSocketError`.
         """
-        if isInIOThread():
-            raise LocalProtocolError("sendFromThread() is for other threads than the reactor's: send...Message() here")
-        if not isinstance(message, (str, bytes, bytearray, memoryview)):
-            # It raises, now and not when the connection is writable.
-            binary_payload(message)
-        outcome: SimpleQueue[object] = SimpleQueue()
-        IReactorFromThreads(self._reactor).callFromThread(self._sendForThread, message, outcome)
-        while True:
-            try:
-                result = outcome.get(timeout=_POLL_SECONDS)
-            except Empty:
-                if not self._reactor.running:  # type: ignore[attr-defined]
-                    raise WebSocketEnded("the reactor has stopped") from None
-            else:
-                break
-        if isinstance(result, Failure):
-            result.raiseException()
-
-    def _sendForThread(self, message: str | bytes | bytearray | memoryview, outcome: SimpleQueue[object]) -> None:
-        writable = maybeDeferred(self._sendWhenWritable, message)
-        writable.addBoth(outcome.put)
-
-    def _sendWhenWritable(self, message: str | bytes | bytearray | memoryview) -> Deferred[None]:
-        return self.whenWritable().addCallback(self._sendNow, message)
-
-    def _sendNow(self, _: None, message: str | bytes | bytearray | memoryview) -> None:
-        if not self._core.is_open:
-            raise WebSocketEnded("the connection is closing")
-        if isinstance(message, str):
-            self.sendTextMessage(message)
-        else:
-            self.sendBytesMessage(message)
+        sendFromThread(self, self._reactor, message)
 
     def ping(self, payload: bytes = b"") -> None:
         """Sends a Ping; `WebSocketProtocol.pongReceived` is called when its answer comes.
@@ -772,7 +597,7 @@ class WebSocketTransport:
         Raises:
             LocalProtocolError: a code or a reason that can't travel.
         """
-        if self._core is _NOT_OPEN:
+        if self._core is NOT_OPEN:
             if self._opening is not None and self._state == OPENING:
                 self._opening.lose(code, reason)
             return
@@ -866,6 +691,10 @@ class WebSocketTransport:
             self._openers = Waiters()
         return self._openers.add()
 
+    def canSend(self) -> bool:
+        """Whether a message would be sent: at once, or on a client after the opening handshake."""
+        return self._core.is_open
+
     @property
     def isOpen(self) -> bool:
         """Whether messages go both ways, from the end of the opening handshake to a Close of either side, or a loss."""
@@ -887,22 +716,7 @@ class WebSocketTransport:
         """Makes the exception that says how the connection ended."""
         if self._failure is not None:
             return again(self._failure)
-        core, closing = self._core, self._closing
-        received, fault = core.close_received, core.failed
-        flushed = closing is not None and closing.flushed
-        if received is not None and flushed:
-            told = f"closed with {received[0]} {printable(received[1])}".rstrip()
-            first = received if core.peer_closed_first else core.close_sent
-            return WebSocketClosed(told, received, core.close_sent, *(first or ()))
-        # What we had to say but did not get out was not sent.
-        sent = core.close_sent if flushed else None
-        if fault is not None:
-            return WebSocketDropped(str(fault), received, sent, fault.code)
-        if closing is not None and closing.abortReason is not None:
-            # A Close written before an abort would not arrive: the code is for our own side.
-            return WebSocketDropped(closing.abortReason, received, sent, CloseCode.INTERNAL_ERROR)
-        side = "the peer's" if received is None else "our"
-        return WebSocketDropped(f"the connection was lost before {side} Close", received, sent)
+        return makeLossReason(self._core, self._closing)
 
     # Facts
 

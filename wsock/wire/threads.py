@@ -1,4 +1,4 @@
-"""Connections that tell of a call from another thread than the reactor's.
+"""Threads: sending from another one than the reactor's, and connections that tell of any other call from one.
 
 Such a call may lose a message, or never wake the reactor, and mostly works: nobody sees the fault before it hurts. A
 look costs each call some 100 ns, so it is taken where `Settings.checkThreads` says so, by default in development mode
@@ -10,14 +10,24 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import cache, wraps
+from queue import Empty, SimpleQueue
 from threading import get_ident
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.python.failure import Failure
+from twisted.python.threadable import isInIOThread
+
+from ..errors import WebSocketEnded
 from ..sansio.errors import LocalProtocolError
+from ..sansio.messages import binary_payload
 from ..settings import Settings
 
 Kind = TypeVar("Kind", bound=type)
 
+#: How long a thread waits before it looks whether the reactor still runs, in seconds.
+_POLL_SECONDS: Final = 1
 #: What an application calls, and only in the reactor's thread.
 _CALLS: Final = (
     "sendTextMessage",
@@ -94,3 +104,60 @@ def _checked(method: Callable[..., Any], name: str) -> Callable[..., Any]:
         return method(self, *arguments, **named)
 
     return checked
+
+
+class Sends(Protocol):
+    """A connection, to be sent on from another thread."""
+
+    def canSend(self) -> bool:
+        """Whether a message would be sent."""
+
+    def whenWritable(self) -> Deferred[None]:
+        """Waits until not too much is unsent."""
+
+    def sendTextMessage(self, text: str) -> None:
+        """Sends a text message."""
+
+    def sendBytesMessage(self, data: bytes | bytearray | memoryview) -> None:
+        """Sends a binary message."""
+
+
+def sendFromThread(transport: Sends, reactor: Any, message: str | bytes | bytearray | memoryview) -> None:
+    """Sends a message from another thread than the reactor's, as `WebSocketTransport.sendFromThread`."""
+    if isInIOThread():
+        raise LocalProtocolError("sendFromThread() is for other threads than the reactor's: send...Message() here")
+    if not isinstance(message, (str, bytes, bytearray, memoryview)):
+        # It raises, now and not when the connection is writable.
+        binary_payload(message)
+    outcome: SimpleQueue[object] = SimpleQueue()
+    IReactorFromThreads(reactor).callFromThread(_sendForThread, transport, message, outcome)
+    while True:
+        try:
+            result = outcome.get(timeout=_POLL_SECONDS)
+        except Empty:
+            if not reactor.running:
+                raise WebSocketEnded("the reactor has stopped") from None
+        else:
+            break
+    if isinstance(result, Failure):
+        result.raiseException()
+
+
+def _sendForThread(
+    transport: Sends, message: str | bytes | bytearray | memoryview, outcome: SimpleQueue[object]
+) -> None:
+    writable = maybeDeferred(_sendWhenWritable, transport, message)
+    writable.addBoth(outcome.put)
+
+
+def _sendWhenWritable(transport: Sends, message: str | bytes | bytearray | memoryview) -> Deferred[None]:
+    return transport.whenWritable().addCallback(_sendNow, transport, message)
+
+
+def _sendNow(_: None, transport: Sends, message: str | bytes | bytearray | memoryview) -> None:
+    if not transport.canSend():
+        raise WebSocketEnded("the connection is closing")
+    if isinstance(message, str):
+        transport.sendTextMessage(message)
+    else:
+        transport.sendBytesMessage(message)

@@ -1,0 +1,48 @@
+"""The stand-in for the core of a connection that has none yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, cast
+
+from ..sansio.connection import Connection
+from ..sansio.constants import MAX_CONTROL_PAYLOAD
+from ..sansio.errors import LocalProtocolError
+from ..sansio.extensions import Extension
+from ..sansio.messages import binary_payload, encode_text
+
+
+class _NotOpen:
+    """Stands for the core before there is one: nothing can be sent, and nothing has come."""
+
+    close_sent = close_received = failed = None
+    extensions: Sequence[Extension] = ()
+    is_open = lost = peer_closed_first = False
+    messages_sent = messages_received = 0
+
+    def send_text(self, text: object) -> list[bytes]:
+        """Refuses what could never be sent."""
+        encode_text(text)
+        return []
+
+    def send_binary(self, data: object) -> list[bytes]:
+        """As `send_text`."""
+        binary_payload(data)
+        return []
+
+    def send_ping(self, payload: object = b"") -> list[bytes]:
+        """As `send_text`."""
+        if len(binary_payload(payload)) > MAX_CONTROL_PAYLOAD:
+            raise LocalProtocolError("the payload of a Ping or Pong has at most 125 bytes")
+        return []
+
+    def send_shared(self) -> bool:
+        """Nothing can be sent."""
+        return False
+
+    def lose(self) -> None:
+        """Nothing can be sent in any case."""
+
+
+#: One for all connections: it knows nothing.
+NOT_OPEN: Final = cast(Connection, _NotOpen())
