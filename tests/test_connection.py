@@ -8,6 +8,7 @@ from feeding import KEY, check, drain, fact, feed, frame, in_bytes, masked
 from wsock.sansio.connection import Connection
 from wsock.sansio.constants import CloseCode, Role
 from wsock.sansio.errors import InvalidPayload, LocalProtocolError, MessageTooBig, RemoteProtocolError
+from wsock.sansio.events import TextReceived
 from wsock.sansio.extensions import Extension
 
 CLIENT, SERVER = Role.CLIENT, Role.SERVER
@@ -764,3 +765,36 @@ def test_who_closed_first():
     connection = Connection(SERVER)
     drain(connection, frame(0x83))
     assert connection.peer_closed_first is False
+
+
+def test_a_lost_stream() -> None:
+    """Nothing can be sent any more; the bytes that came are still decoded."""
+    connection = Connection(Role.SERVER)
+    assert connection.is_open
+    connection.lose()
+    assert (connection.lost, connection.is_open, connection.eof, connection.failed) == (True, False, False, None)
+    assert [connection.send_text("a"), connection.send_binary(b"a"), connection.send_ping(), connection.close()] == [
+        []
+    ] * 4
+    assert connection.messages_sent == 0
+    [event] = connection.receive_data(bytes.fromhex("81810000000061"))
+    assert isinstance(event, TextReceived)
+    assert event.text == "a"
+
+
+def test_a_message_that_the_host_has_made_a_frame_of() -> None:
+    connection = Connection(Role.SERVER)
+    assert connection.send_shared()
+    assert connection.send_shared()
+    assert connection.messages_sent == 2
+    connection.close()
+    assert not connection.send_shared()
+    assert connection.messages_sent == 2
+
+
+def test_extensions_that_are_agreed_on_later() -> None:
+    connection = Connection(Role.CLIENT)
+    assert connection.extensions == ()
+    agreed = [Extension("x-example", [])]
+    connection.agree(agreed)
+    assert connection.extensions == agreed

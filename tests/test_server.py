@@ -45,6 +45,7 @@ from wsock import (
     Settings,
     WebSocketServerFactory,
     WebSocketTransport,
+    streamApplication,
 )
 from wsock.wire.state import LOST
 
@@ -1475,3 +1476,36 @@ def test_an_open_connection_has_no_look_each_second() -> None:
     served = opened(transport=Secure())
     assert served.clock.getDelayedCalls() == []
     served.lose()
+
+
+class Cancelled(Deferred[Any]):
+    """A Deferred as those of asyncio's futures: its cancellation is asyncio's."""
+
+    def cancel(self) -> None:
+        self.errback(AsyncioCancelled())
+
+
+@pytest.mark.parametrize("waits", ["buildApplication", "message", "handler"])
+def test_a_cancellation_of_asyncio_is_no_failure(waits: str) -> None:
+    """The answer to ours: the client has left, or the server stops."""
+
+    async def handler(stream: Any) -> None:
+        await Cancelled()
+
+    application = Application(message=lambda application: Cancelled())
+    build = {
+        "buildApplication": lambda request: Cancelled(),
+        "message": lambda request: application,
+        "handler": streamApplication(handler),
+    }[waits]
+    with logged() as events:
+        served = Served(buildApplication=build)
+        served.feed(REQUEST)
+        if waits == "message":
+            served.feed(HELLO)
+        stopped = served.factory.stop()
+        served.lose(clean=False)
+        served.advance(10)
+        assert stopped.called
+    assert failures(events) == []
+    assert served.clock.getDelayedCalls() == []

@@ -6,12 +6,15 @@ from asyncio import CancelledError as AsyncioCancelledError
 from typing import Any, Final
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import FirstError
+from twisted.internet.defer import CancelledError, FirstError
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-#: What code of others raises and is to be caught: asyncio's cancellation is no `Exception`.
-CAUGHT: Final = (Exception, AsyncioCancelledError)
+#: Exceptions to catch around application code: `Exception` alone would miss ``asyncio.CancelledError``, which is a
+#: ``BaseException``.
+APPLICATION_ERRORS: Final = (Exception, AsyncioCancelledError)
+#: The cancellations of Twisted and of asyncio: the answer to a cancellation of ours is no failure of the application.
+CANCELLATIONS: Final = (CancelledError, AsyncioCancelledError)
 
 
 #: A longer text of a peer's is cut off in a log line, in characters.

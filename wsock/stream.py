@@ -15,12 +15,12 @@ from inspect import isasyncgenfunction, isgeneratorfunction
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.python.failure import Failure
 
 from .arguments import checkCallback
 from .errors import Close, WebSocketClosed, WebSocketEnded
-from .log import ClassLogger, excerpt, letGo
+from .log import CANCELLATIONS, ClassLogger, excerpt, letGo
 from .reasons import Result, again, failed
 from .sansio.constants import CloseCode
 from .sansio.errors import LocalProtocolError
@@ -330,7 +330,7 @@ class StreamHandler:
         # The end of another connection is no end of this one.
         if isinstance(result, Failure) and (transport.isOpen or not result.check(WebSocketEnded)):
             code = CloseCode.INTERNAL_ERROR
-            if not result.check(CancelledError):
+            if not result.check(*CANCELLATIONS):
                 self._log.failure(
                     "the stream handler {handler} failed ({path}, peer {peer})",
                     result,

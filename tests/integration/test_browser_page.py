@@ -16,6 +16,8 @@ from tools import free_port
 #: Has the page wait no longer than it must, and note how long it meant to.
 HURRY = "waits = []; later = setTimeout; window.setTimeout = (call, wait) => later(call, waits.push(wait) && 0)"
 
+pytestmark = pytest.mark.peer
+
 
 @pytest.fixture
 def server() -> Iterator[Server]:

@@ -30,6 +30,8 @@ from wsock.testing import Pair, ScriptedPeer
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/howto/deployment.md").read_text()
 
+pytestmark = pytest.mark.peer
+
 
 def snippet(language: str, beginning: str) -> str:
     """The only one that begins so."""

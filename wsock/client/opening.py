@@ -13,14 +13,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Final, Protocol
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from ..application import Application, describeMistake, isApplication
 from ..errors import WebSocketDropped
-from ..log import CAUGHT, letGo, printable, release
+from ..log import APPLICATION_ERRORS, CANCELLATIONS, letGo, printable, release
 from ..reasons import again
 from ..request import Request, Response
 from ..sansio import handshake
@@ -153,7 +153,7 @@ class ClientOpening:
         transport.openingRequests(request)
         try:
             application = policy.buildApplication(request)
-        except CAUGHT as error:
+        except APPLICATION_ERRORS as error:
             self._fail(error)
             return
         building = asDecision(application)
@@ -168,7 +168,7 @@ class ClientOpening:
         if self._transport.isOpening():
             assert failure.value is not None
             self._fail(failure.value)
-        elif not failure.check(CancelledError):
+        elif not failure.check(*CANCELLATIONS):
             self._transport.logFailure(failure, "buildApplication")
         else:
             letGo(failure)
@@ -186,7 +186,7 @@ class ClientOpening:
         self._inbox.attach(application)
         try:
             self._started = asDeferred(application.negotiationStarted(transport))
-        except CAUGHT:
+        except APPLICATION_ERRORS:
             self.failed(Failure(), "negotiationStarted")
             return
         if self._started is not None:

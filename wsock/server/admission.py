@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from ..application import Accept, Application, BuildApplication, Refuse, describeMistake, isApplication
-from ..log import CAUGHT, letGo, release
+from ..log import APPLICATION_ERRORS, CANCELLATIONS, letGo, release
 from ..request import Request
 from ..sansio import handshake
 from ..sansio.errors import InvalidRequest
@@ -101,7 +101,7 @@ class Admission:
             return
         try:
             decision = policy.buildApplication(request)
-        except CAUGHT:
+        except APPLICATION_ERRORS:
             self._failed(Failure())
             return
         deciding = asDecision(decision)
@@ -160,7 +160,7 @@ class Admission:
     def _failed(self, failure: Failure) -> None:
         self._deciding = None
         if self._told:
-            if not failure.check(CancelledError, Refuse):
+            if not failure.check(*CANCELLATIONS, Refuse):
                 self._owner.logFailure(failure, "buildApplication")
             letGo(failure)
             return

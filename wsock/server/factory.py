@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from ..application import BuildApplication
 from ..arguments import checkCallback, checkFallback
-from ..log import CAUGHT, ClassLogger
+from ..log import APPLICATION_ERRORS, ClassLogger
 from ..sansio import handshake
 from ..sansio.constants import CloseCode, Role
 from ..sansio.handshake import Opening
@@ -251,7 +251,7 @@ class WebSocketServerFactory(NoResource):
         try:
             result = accessLog(makeRecord(transport, note, self._connections.clock().seconds(), aborted))
             pending = None if result is None else asDeferred(result)
-        except CAUGHT:
+        except APPLICATION_ERRORS:
             self.log.failure("accessLog failed")
             return
         if pending is not None:

@@ -18,12 +18,12 @@ from sys import getsizeof
 from typing import Any, Final, Protocol
 from weakref import proxy, ref
 
-from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from ..application import Application, appliesBackpressure
-from ..log import CAUGHT, letGo
+from ..log import APPLICATION_ERRORS, CANCELLATIONS, letGo
 from ..sansio.connection import Connection
 from ..sansio.constants import DEFAULT_MAX_MESSAGE_SIZE
 from ..sansio.events import BinaryReceived, Event, PongReceived, TextReceived
@@ -272,7 +272,7 @@ class Inbox:
                         break
                 if self._transport is None:
                     break
-        except CAUGHT:
+        except APPLICATION_ERRORS:
             self._owner.inboxFailed(Failure(), name)
         if len(waiting) == 1:
             self.waitFor(waiting[0][1], waiting[0][0])
@@ -433,7 +433,7 @@ class Inbox:
                 result = application.pongReceived(event.payload)  # type: ignore[union-attr]
             else:
                 return
-        except CAUGHT:
+        except APPLICATION_ERRORS:
             self._owner.inboxFailed(Failure(), _CALLBACKS[type(event)])
             return
         if result is not None:
@@ -627,7 +627,7 @@ class Inbox:
     def _callbackFailed(self, failure: Failure, callback: str | list[str]) -> None:
         self._pending = None
         self._stops &= ~_PENDING
-        if self._stops & _DISCARDING and failure.check(CancelledError):
+        if self._stops & _DISCARDING and failure.check(*CANCELLATIONS):
             letGo(failure)
         else:
             self._owner.inboxFailed(failure, callback if isinstance(callback, str) else callback[0])

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from ..log import CAUGHT
+from ..log import APPLICATION_ERRORS
 from ..sansio.errors import wrong_type
 
 #: The methods of a push producer; a pull producer is never paused.
@@ -100,5 +100,5 @@ class Producer:
     def _tell(self, command: Any) -> None:
         try:
             command()
-        except CAUGHT:
+        except APPLICATION_ERRORS:
             self._failed(Failure(), f"its producer's {getattr(command, '__name__', command)}")

@@ -29,7 +29,7 @@ from zope.interface import implementer
 
 from ..application import appliesBackpressure
 from ..errors import Close, WebSocketEnded
-from ..log import CAUGHT, excerpt, formatAddress
+from ..log import APPLICATION_ERRORS, excerpt, formatAddress
 from ..reasons import again, failed
 from ..request import Request, Response, plainPath
 from ..sansio.connection import Connection
@@ -228,7 +228,7 @@ class WebSocketTransport:
     def _loseHandedOn(self, protocol: IProtocol, reason: Failure) -> None:
         try:
             protocol.connectionLost(reason)
-        except CAUGHT:
+        except APPLICATION_ERRORS:
             self.factory.log.failure(
                 "the protocol of the fallback failed in connectionLost (peer {peer})", Failure(), peer=self.peerForLog()
             )
@@ -840,7 +840,7 @@ class WebSocketTransport:
             self._closing.stop()
         try:
             ended = asDeferred(application.connectionLost(Failure(self.lossReason())))
-        except CAUGHT:
+        except APPLICATION_ERRORS:
             self.logFailure(Failure(), "connectionLost")
             return
         if ended is not None:

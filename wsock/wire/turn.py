@@ -7,7 +7,7 @@ from weakref import WeakValueDictionary
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from ..log import CAUGHT, ClassLogger
+from ..log import APPLICATION_ERRORS, ClassLogger
 
 #: So many bytes are written through to sockets in one turn; more wait for the reactor, since others want to be served.
 _TURN_BYTES: Final = 2**20
@@ -69,7 +69,7 @@ class Turn:
         for one in waiting:
             try:
                 one.flush()
-            except CAUGHT:
+            except APPLICATION_ERRORS:
                 # One failure does not hold up the others.
                 self._log.failure("a connection failed to send")
 

@@ -8,7 +8,7 @@ from weakref import WeakValueDictionary, ref
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from ..log import CAUGHT, ClassLogger
+from ..log import APPLICATION_ERRORS, ClassLogger
 
 #: Two runs of the timer are at least this far apart, in seconds, however many checks are due.
 _MIN_INTERVAL: Final = 0.05
@@ -91,7 +91,7 @@ class Watch:
                 continue
             try:
                 again = watched.checkLiveness(now)
-            except CAUGHT:
+            except APPLICATION_ERRORS:
                 # One failure does not hold up the other checks.
                 self._log.failure("a connection failed to be looked at")
                 again = now + _RETRY_SECONDS
