@@ -66,7 +66,7 @@ class _Reactor:
         self.nameResolver = _Resolver(reactor.nameResolver, host)
 
     def installNameResolver(self, resolver: IHostnameResolver) -> IHostnameResolver:
-        raise NotImplementedError("install it in the reactor")
+        raise RuntimeError("install it in the reactor")
 
 
 @implementer(IStreamClientEndpoint)

@@ -23,6 +23,10 @@ class Health:
     path: str | None
     isStopping: bool = False
 
+    def stop(self) -> None:
+        """The server accepts no more clients."""
+        self.isStopping = True
+
     def answer(self) -> tuple[int, dict[str, str], bytes]:
         """Returns the status, the header fields and the body of an answer."""
         # A proxy that remembered the answer would defeat the question.

@@ -325,7 +325,7 @@ class WebSocketService(MultiService):
 
     def stopService(self) -> Deferred[None]:
         """Closes the ports first, then the connections: each peer is told with 1001, and has 4 seconds."""
-        self._health.isStopping = True
+        self._health.stop()
         self.signals.stopping()
         count = len(self.factory.connections)
         if count:

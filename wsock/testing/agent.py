@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .. import LocalProtocolError, connect, connectProtocol
 from ..sansio.url import URL, parse
 from .endpoint import InMemory, MemoryEndpoint, Side
-from .transport import BUFFER
+from .transport import BUFFER, networkOf
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +48,8 @@ class MemoryAgent(InMemory):
             ValueError: the factory has another reactor than the clock.
         """
         self.endpoint = MemoryEndpoint(server, clock, capacity=capacity, chunk=chunk)
-        super().__init__(self.endpoint.clock)
+        self.clock = self.endpoint.clock
+        self._network = networkOf(self.clock)
 
     def connect(self, url: str | URL = "ws://localhost/", **arguments: Any) -> Deferred[WebSocketStream]:
         """Connects as `wsock.connect` does.

@@ -95,15 +95,14 @@ def _connect(
 
 
 class InMemory:
-    """What has a clock, and moves all that is connected on it.
+    """Moves all that is connected on one clock. It keeps nothing itself.
 
     Attributes:
-        clock: what the timers of both sides run on.
+        clock: the clock of the timers of both sides.
     """
 
-    def __init__(self, clock: Clock) -> None:
-        self.clock = clock
-        self._network = networkOf(clock)
+    clock: Clock
+    _network: Network
 
     def flush(self, rounds: int = ROUNDS) -> None:
         """Moves bytes, and runs the delayed calls that are due, until nothing moves any more.
@@ -172,7 +171,8 @@ class Pair(InMemory):
         checkLimits(capacity, chunk)
         _checkSide("server", server)
         _checkSide("client", client)
-        super().__init__(_clockOf(clock, server, client))
+        self.clock = _clockOf(clock, server, client)
+        self._network = networkOf(self.clock)
         address = IPv4Address("TCP", _HOST, self._network.nextPort())
         self.server: Any = _build(server, address)
         self.client: Any = _build(client, _SERVER)
@@ -224,7 +224,8 @@ class MemoryEndpoint(InMemory):
         """
         checkLimits(capacity, chunk)
         _checkSide("server", server)
-        super().__init__(_clockOf(clock, server))
+        self.clock = _clockOf(clock, server)
+        self._network = networkOf(self.clock)
         self._limits = capacity, chunk
         self._server: Side | None = server
         self._refusal: Exception | None = None
