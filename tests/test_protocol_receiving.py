@@ -1,3 +1,6 @@
+"""What comes in through a whole connection, and how an application holds it up, in memory; the inbox alone is in
+test_inbox.py."""
+
 from collections.abc import Callable
 from typing import Any
 
