@@ -29,13 +29,9 @@ class Waiters(Generic[Anything]):
 
     def add(self) -> Deferred[Anything]:
         """Returns one more Deferred."""
-        waiter: Deferred[Anything] = Result(self._cancelled)
+        waiter: Deferred[Anything] = Result(self._waiting.remove)
         self._waiting.append(waiter)
         return waiter
-
-    def _cancelled(self, waiter: Deferred[Anything]) -> None:
-        if waiter in self._waiting:
-            self._waiting.remove(waiter)
 
     def fireFirst(self, value: Any = None) -> None:
         """Fires the first."""
