@@ -1,0 +1,350 @@
+"""The end of a connection, alone: its outbox and its transport are plain objects, its reactor a clock."""
+
+import gc
+from collections.abc import Callable
+from typing import Any
+from weakref import ref
+
+import pytest
+from twisted.internet.interfaces import IHalfCloseableDescriptor
+from twisted.internet.task import Clock
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from zope.interface import implementer
+
+from wsock import Settings
+from wsock.wire.closing import Closing
+
+MIB = 2**20
+
+
+class Outbox:
+    """Holds bytes until it is told that the peer has taken them.
+
+    Attributes:
+        untaken: how many it holds.
+        ended: whether TLS has ended.
+        isRegistered: whether it is the transport's producer.
+        isAborted: whether it has dropped what it held.
+    """
+
+    def __init__(self) -> None:
+        self.untaken = 0
+        self.ended = False
+        self.isRegistered = True
+        self.isAborted = False
+        self._drained: Callable[[], None] | None = None
+
+    def whenDrained(self, drained: Callable[[], None]) -> None:
+        self._drained = drained
+        self.take(0)
+
+    def take(self, count: int) -> None:
+        self.untaken -= count
+        drained = self._drained
+        if not self.untaken and drained is not None:
+            self._drained = None
+            drained()
+
+    def unregister(self) -> None:
+        self.isRegistered = False
+
+    def end(self) -> None:
+        self.ended = True
+
+    def abort(self) -> None:
+        self.isAborted = True
+
+
+class Plain:
+    """A transport that notes its end, and who was registered with it then."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self.ends: list[str] = []
+
+    def _end(self, how: str) -> None:
+        assert not self._outbox.isRegistered, "it would wait for its producer"
+        self.ends.append(how)
+
+    def loseConnection(self) -> None:
+        self._end("closed")
+
+
+@implementer(IHalfCloseableDescriptor)
+class Socket(Plain):
+    def loseWriteConnection(self) -> None:
+        self._end("half closed")
+
+
+class Ending:
+    """A connection that ends.
+
+    Attributes:
+        aborts: when it was aborted.
+    """
+
+    def __init__(self, kind: type[Plain] = Plain, **settings: Any) -> None:
+        self.clock = Clock()
+        self.outbox = Outbox()
+        self.transport = kind(self.outbox)
+        self.aborts: list[float] = []
+        self.closing = Closing(self.transport, self.outbox, self.clock, Settings(**settings), self._abort)  # type: ignore[arg-type]
+
+    def _abort(self) -> None:
+        self.aborts.append(self.clock.seconds())
+        self.closing.stop()
+
+    def run(self, seconds: int) -> list[float]:
+        """Lets time pass; returns when the connection was aborted, so far."""
+        self.clock.pump([0.5] * (2 * seconds))
+        return self.aborts
+
+
+# Our last bytes
+
+
+def test_what_has_left_already_is_not_waited_for() -> None:
+    ending, told = Ending(), []
+    ending.closing.whenSent(lambda: told.append("sent"))
+    assert told == ["sent"]
+
+
+def test_the_closing_timer_starts_when_the_last_bytes_have_left() -> None:
+    ending = Ending(closeTimeout=3, pingTimeout=20)
+    ending.outbox.untaken = 100
+    ending.closing.whenSent(ending.closing.startTimer)
+    assert ending.run(5) == []
+    assert not ending.closing.flushed
+    ending.outbox.take(100)
+    assert ending.closing.flushed
+    assert ending.run(30) == [8]
+    assert ending.clock.getDelayedCalls() == []
+
+
+def test_a_peer_that_takes_nothing_of_them_is_aborted() -> None:
+    ending = Ending(closeTimeout=30, pingTimeout=4)
+    ending.outbox.untaken = 100
+    ending.closing.whenSent(ending.closing.startTimer)
+    assert ending.run(40) == [4]
+
+
+def test_a_peer_that_takes_some_of_them_has_time_for_more() -> None:
+    ending = Ending(closeTimeout=30, pingTimeout=4)
+    ending.outbox.untaken = 100
+    ending.closing.whenSent(ending.closing.startTimer)
+    for _ in range(3):
+        ending.outbox.take(1)
+        assert ending.run(4) == []
+    assert ending.run(4) == [16]
+
+
+def test_a_peer_that_is_sent_more_and_takes_nothing_is_aborted() -> None:
+    ending = Ending(pingTimeout=4)
+    ending.outbox.untaken = 100
+    ending.closing.whenSent(ending.closing.startTimer)
+    ending.outbox.untaken = 200
+    assert ending.run(5) == [4]
+
+
+def test_without_a_ping_timeout_the_closing_handshake_has_its_time() -> None:
+    ending = Ending(closeTimeout=3, pingTimeout=None)
+    ending.outbox.untaken = 100
+    ending.closing.whenSent(ending.closing.startTimer)
+    assert ending.run(10) == [3]
+
+
+def test_without_any_timeout_it_waits() -> None:
+    ending = Ending(closeTimeout=None, pingTimeout=None)
+    ending.outbox.untaken = 100
+    ending.closing.whenSent(ending.closing.startTimer)
+    assert ending.clock.getDelayedCalls() == []
+    ending.outbox.take(100)
+    assert ending.closing.flushed
+    assert ending.clock.getDelayedCalls() == []
+
+
+def test_without_a_close_timeout_the_queue_is_watched_until_it_is_empty() -> None:
+    ending = Ending(closeTimeout=None, pingTimeout=4)
+    ending.outbox.untaken = 100
+    ending.closing.whenSent(ending.closing.startTimer)
+    ending.outbox.take(100)
+    assert ending.run(10) == []
+    assert ending.clock.getDelayedCalls() == []
+
+
+def test_where_tls_has_ended_the_queue_is_not_watched() -> None:
+    ending = Ending(closeTimeout=3, pingTimeout=4)
+    ending.outbox.untaken, ending.outbox.ended = 100, True
+    ending.closing.whenSent(ending.closing.startTimer)
+    assert ending.clock.getDelayedCalls() == []
+    ending.outbox.take(100)
+    assert ending.run(5) == [3]
+
+
+def test_the_closing_timer_runs_on_when_more_is_to_be_sent() -> None:
+    ending = Ending(closeTimeout=3, pingTimeout=20)
+    ending.closing.startTimer()
+    ending.run(2)
+    ending.outbox.untaken = 100
+    ending.closing.whenSent(ending.closing.startTimer)
+    assert ending.run(30) == [3]
+
+
+def test_the_closing_timer_starts_once() -> None:
+    ending = Ending(closeTimeout=3)
+    ending.closing.startTimer()
+    ending.run(2)
+    ending.closing.startTimer()
+    assert ending.run(30) == [3]
+
+
+@pytest.mark.parametrize(
+    ("limit", "seconds", "end"), [(10, 2, 3), (None, 2, 3), (2.5, 4, 2.5), (2, 2, 2)], ids=lambda value: str(value)
+)
+def test_one_in_a_hurry_has_the_lesser_of_two_times(limit: float | None, seconds: float, end: float) -> None:
+    ending = Ending(closeTimeout=limit)
+    ending.closing.startTimer()
+    ending.run(1)
+    ending.closing.hurry(seconds)
+    assert ending.run(30) == [end]
+
+
+# How the transport ends
+
+
+def test_a_socket_closes_its_sending_half() -> None:
+    ending = Ending(Socket, closeTimeout=3)
+    ending.outbox.untaken = 1
+    ending.closing.leave()
+    assert ending.transport.ends == []
+    ending.outbox.take(1)
+    assert ending.transport.ends == ["half closed"]
+    assert ending.closing.flushed
+    assert ending.run(5) == [3]
+
+
+def test_another_transport_closes() -> None:
+    ending = Ending(closeTimeout=3)
+    ending.outbox.untaken = 1
+    ending.closing.leave()
+    assert ending.transport.ends == []
+    ending.outbox.take(1)
+    assert ending.transport.ends == ["closed"]
+    assert ending.run(5) == [3]
+
+
+def test_where_the_peer_sends_nothing_more_a_socket_closes_too() -> None:
+    ending = Ending(Socket, closeTimeout=3)
+    ending.closing.loseTransport()
+    assert ending.transport.ends == ["closed"]
+    assert ending.closing.flushed
+    assert ending.run(5) == [3]
+
+
+@pytest.mark.parametrize("act", ["stop", "lost"])
+@pytest.mark.parametrize("flushed", [True, False])
+def test_nothing_is_waited_for_after_the_end(act: str, flushed: bool) -> None:
+    ending = Ending()
+    ending.outbox.untaken = 0 if flushed else 1
+    ending.closing.whenSent(ending.closing.startTimer)
+    assert len(ending.clock.getDelayedCalls()) == 1
+    getattr(ending.closing, act)()
+    assert ending.clock.getDelayedCalls() == []
+
+
+def test_the_loss_lets_go_of_the_transport() -> None:
+    ending = Ending()
+    transport, outbox = ref(ending.transport), ref(ending.outbox)
+    closing = ending.closing
+    closing.lost()
+    del ending
+    gc.collect()
+    assert (transport(), outbox()) == (None, None)
+    # The connection may have a use for it still.
+    closing.timer.stop()
+
+
+# Input that nobody gets
+
+
+@pytest.mark.parametrize(
+    ("largest", "most"), [(MIB, 16 * MIB), (None, 16 * MIB), (16 * MIB + 5, 16 * MIB + 5)], ids=lambda one: str(one)
+)
+def test_a_peer_that_floods_us_is_aborted(largest: int | None, most: int) -> None:
+    ending = Ending(maxMessageSize=largest)
+    for _ in range(15):
+        ending.closing.dataReceived(bytes(MIB))
+    ending.closing.discard(most - 15 * MIB)
+    assert ending.aborts == []
+    ending.closing.dataReceived(b"x")
+    assert len(ending.aborts) == 1
+
+
+def test_a_message_that_somebody_gets_makes_up_for_it() -> None:
+    ending = Ending()
+    ending.closing.discard(16 * MIB)
+    ending.closing.delivered()
+    ending.closing.discard(16 * MIB)
+    assert ending.aborts == []
+    ending.closing.discard(1)
+    assert len(ending.aborts) == 1
+
+
+# The end of TLS; what stands on a real socket below is tests/integration/test_tls_ends.py's
+
+
+def tls(outbox: Outbox) -> Any:
+    """TLS above a transport that is not known well, and no more of it than its class."""
+    transport = TLSMemoryBIOProtocol.__new__(TLSMemoryBIOProtocol)
+    transport.transport = Plain(outbox)  # type: ignore[assignment]
+    return transport
+
+
+def tlsEnding(**settings: Any) -> Ending:
+    return Ending(tls, **settings)  # type: ignore[arg-type]
+
+
+def test_when_tls_ends_nothing_can_be_sent() -> None:
+    ending = tlsEnding(closeTimeout=3)
+    ending.outbox.untaken = 1
+    ending.closing.tlsEnded()
+    assert ending.outbox.ended
+    # TLS is at its own work still.
+    assert ending.outbox.isRegistered
+    assert not ending.outbox.isAborted
+    ending.clock.advance(0)
+    assert not ending.outbox.isRegistered
+    assert ending.outbox.isAborted
+    assert ending.run(10) == [3]
+
+
+def test_when_tls_ends_behind_our_last_bytes_the_transport_waits_for_nobody() -> None:
+    ending = tlsEnding(closeTimeout=3)
+    ending.closing.startTimer()
+    ending.closing.tlsEnded()
+    assert not ending.outbox.isRegistered
+
+
+def test_the_end_of_tls_does_not_prolong_the_closing_timer() -> None:
+    ending = tlsEnding(closeTimeout=3)
+    ending.closing.startTimer()
+    ending.run(2)
+    ending.closing.tlsEnded()
+    assert ending.run(10) == [3]
+    assert ending.clock.getDelayedCalls() == []
+
+
+def test_without_a_close_timeout_the_end_of_tls_has_no_timer() -> None:
+    ending = tlsEnding(closeTimeout=None)
+    ending.closing.tlsEnded()
+    ending.clock.advance(0)
+    assert ending.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("turns", [0, 1])
+def test_after_the_loss_the_end_of_tls_is_forgotten(turns: int) -> None:
+    ending = tlsEnding(closeTimeout=3)
+    ending.closing.tlsEnded()
+    ending.clock.pump([0] * turns)
+    ending.closing.lost()
+    assert ending.clock.getDelayedCalls() == []
