@@ -93,7 +93,9 @@ class Producer:
     def _pull(self) -> None:
         self._pulling = None
         consumer = self._consumer
-        if consumer is not None and consumer.writable:
+        # `detach` takes this call back.
+        assert consumer is not None
+        if consumer.writable:
             self._tell(self._producer.resumeProducing)
         self.regulate()
 
