@@ -143,6 +143,16 @@ def test_the_watch_checks_it_from_start_to_stop() -> None:
     assert len(connection.pings) == 2
 
 
+def test_what_has_stopped_is_not_checked_for_what_was_missed() -> None:
+    connection = Connection()
+    connection.keepalive.start(connection)
+    connection.keepalive.exempt(True, 0, connection)
+    connection.clock.advance(10)
+    connection.keepalive.stop(lambda: RuntimeError("lost"))
+    connection.keepalive.exempt(False, 0, connection)
+    assert connection.clock.getDelayedCalls() == []
+
+
 def test_what_never_started_may_be_stopped() -> None:
     connection = Connection()
     connection.keepalive.stop(lambda: RuntimeError("lost"))

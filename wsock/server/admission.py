@@ -54,10 +54,7 @@ class AdmissionOwner(Protocol):
     """Who asks for a decision."""
 
     def admitted(self, application: Application, subprotocol: str | None, answer: ResponseHead) -> None:
-        """The connection is accepted, and to be answered with this 101.
-
-        What this raises is taken for a failure of ``buildApplication``.
-        """
+        """The connection is accepted, and to be answered with this 101; raises nothing."""
 
     def refused(self, answer: ResponseHead, why: str, isForHead: bool, isLogged: bool) -> None:
         """The connection is refused.
