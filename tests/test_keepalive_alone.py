@@ -1,6 +1,7 @@
 """The keepalive, alone: its connection and its outbox are plain objects, and the checks are asked for one by one."""
 
 from typing import Any
+from weakref import ref
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
@@ -151,6 +152,16 @@ def test_what_has_stopped_is_not_checked_for_what_was_missed() -> None:
     connection.keepalive.stop(lambda: RuntimeError("lost"))
     connection.keepalive.exempt(False, 0, connection)
     assert connection.clock.getDelayedCalls() == []
+
+
+def test_what_has_stopped_lets_go_of_its_connection() -> None:
+    connection = Connection()
+    connection.keepalive.start(connection)
+    keepalive, gone = connection.keepalive, [ref(connection), ref(connection.outbox)]
+    keepalive.stop(lambda: RuntimeError("lost"))
+    del connection
+    assert [one() for one in gone] == [None, None]
+    assert keepalive.latency is None
 
 
 def test_what_never_started_may_be_stopped() -> None:
