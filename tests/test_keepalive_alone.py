@@ -316,10 +316,10 @@ def test_a_pause_before_a_ping_is_none_after_it() -> None:
 # A peer that takes what it is sent
 
 
-def full(taken: int = 100) -> Connection:
+def full() -> Connection:
     connection = Connection()
     connection.outbox.paused = True
-    connection.outbox.taken = taken
+    connection.outbox.taken = 100
     return connection
 
 
@@ -359,13 +359,6 @@ def test_what_its_system_takes_from_one_that_is_not_full_is_no_life() -> None:
     connection.outbox.taken = 100
     assert connection.check(15) is None
     assert connection.timedOut == [5]
-
-
-def test_what_it_took_before_it_was_asked_is_no_life() -> None:
-    connection = full(taken=0)
-    connection.check(4)
-    connection.outbox.taken = 100
-    assert connection.check(10) == 15
 
 
 def test_one_that_took_all_and_then_nothing_is_asked_again() -> None:

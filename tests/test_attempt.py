@@ -1,0 +1,359 @@
+"""A connection that is to be open in a time, alone: its endpoint and its connection are plain objects."""
+
+import gc
+from typing import Any
+from weakref import ref
+
+import pytest
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from wire import failures, logged
+
+from wsock import WebSocketDropped
+from wsock.client.attempt import Attempt, tooLong
+
+
+class Connection:
+    """Notes whether it was aborted."""
+
+    aborted = False
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+
+
+class Built:
+    """A protocol of the factory's."""
+
+
+class Factory:
+    def __init__(self) -> None:
+        self.addresses: list[Any] = []
+
+    def buildProtocol(self, address: Any) -> Built:
+        self.addresses.append(address)
+        return Built()
+
+
+class Endpoint:
+    """Connects when it is told to.
+
+    Attributes:
+        handed: the factory that it was handed.
+        connecting: its Deferred.
+        cancelled: how often that was cancelled.
+    """
+
+    def __init__(self, connecting: Any = None) -> None:
+        self.handed: Any = None
+        self.cancelled = 0
+        self.connecting: Any = Deferred(self._cancelled) if connecting is None else connecting
+
+    def _cancelled(self, _: object) -> None:
+        self.cancelled += 1
+
+    def connect(self, protocolFactory: Any, /) -> Any:
+        self.handed = protocolFactory
+        return self.connecting
+
+
+class Attempted:
+    """An attempt that has begun.
+
+    Attributes:
+        outcomes: what its Deferred fired with, or the exception.
+        times: when.
+    """
+
+    def __init__(self, seconds: float | None = 5, endpoint: Any = None) -> None:
+        self.clock = Clock()
+        self.endpoint = Endpoint() if endpoint is None else endpoint
+        self.factory = Factory()
+        self.attempt = Attempt(self.clock, seconds)
+        self.outcomes: list[Any] = []
+        self.times: list[float] = []
+        self.result = self.attempt.begin(self.endpoint, self.factory)  # type: ignore[arg-type]
+        self.result.addBoth(self._fired)
+
+    def _fired(self, result: Any) -> None:
+        self.outcomes.append(result.value if isinstance(result, Failure) else result)
+        self.times.append(self.clock.seconds())
+
+    def made(self) -> Connection:
+        """The endpoint has made a connection."""
+        connection = Connection()
+        self.attempt.made(connection)  # type: ignore[arg-type]
+        return connection
+
+    def isOver(self) -> bool:
+        """Whether it has come to one outcome, and waits for nothing."""
+        return len(self.outcomes) == 1 and self.clock.getDelayedCalls() == []
+
+
+def test_a_connection_that_opens() -> None:
+    attempted = Attempted()
+    protocol = attempted.endpoint.handed.buildProtocol("address")
+    assert isinstance(protocol, Built)
+    assert attempted.factory.addresses == ["address"]
+    connection = attempted.made()
+    assert attempted.clock.getDelayedCalls() == []
+    attempted.endpoint.connecting.callback(protocol)
+    assert attempted.outcomes == []
+    attempted.attempt.opened("application")
+    assert attempted.outcomes == ["application"]
+    assert attempted.isOver()
+    assert not connection.aborted
+    assert attempted.endpoint.cancelled == 0
+
+
+def test_an_endpoint_that_connects_at_once() -> None:
+    """As a test's does: within `connect` the connection is made, and its opening handshake has failed."""
+
+    class AtOnce(Endpoint):
+        def connect(self, protocolFactory: Any, /) -> Any:
+            attempts[0].made(connection)
+            attempts[0].failed(RuntimeError("expected"))
+            return super().connect(protocolFactory)
+
+    clock, connection, attempts = Clock(), Connection(), []
+    attempts.append(Attempt(clock, 5))
+    result = attempts[0].begin(AtOnce(succeed("protocol")), Factory())  # type: ignore[arg-type]
+    seen: list[Any] = []
+    result.addErrback(seen.append)
+    assert [str(one.value) for one in seen] == ["expected"]
+    assert clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("isMade", [True, False])
+def test_a_connection_that_does_not_open(isMade: bool) -> None:
+    attempted = Attempted()
+    if isMade:
+        attempted.made()
+    error = RuntimeError("expected")
+    attempted.attempt.failed(error)
+    assert attempted.outcomes == [error]
+    assert attempted.isOver()
+
+
+def test_what_comes_first_counts() -> None:
+    attempted = Attempted()
+    attempted.made()
+    attempted.attempt.opened("application")
+    attempted.attempt.opened("another")
+    attempted.attempt.failed(RuntimeError())
+    assert attempted.outcomes == ["application"]
+    attempted = Attempted()
+    attempted.attempt.failed(RuntimeError("expected"))
+    attempted.attempt.failed(RuntimeError("another"))
+    attempted.attempt.opened("application")
+    assert [str(one) for one in attempted.outcomes] == ["expected"]
+
+
+# The endpoint
+
+
+@pytest.mark.parametrize("atOnce", [True, False])
+def test_an_endpoint_that_fails(atOnce: bool) -> None:
+    error = RuntimeError("expected")
+    if atOnce:
+        attempted = Attempted(endpoint=Endpoint(fail(error)))
+    else:
+        attempted = Attempted()
+        attempted.endpoint.connecting.errback(error)
+    assert attempted.outcomes == [error]
+    assert attempted.isOver()
+
+
+def test_an_endpoint_that_raises() -> None:
+    class Raises:
+        def connect(self, protocolFactory: Any, /) -> Any:
+            raise error
+
+    error = RuntimeError("expected")
+    attempted = Attempted(endpoint=Raises())
+    assert attempted.outcomes == [error]
+    assert attempted.isOver()
+
+
+def test_an_endpoint_that_makes_a_connection_and_then_fails() -> None:
+    attempted = Attempted()
+    connection = attempted.made()
+    error = RuntimeError("expected")
+    attempted.endpoint.connecting.errback(error)
+    assert attempted.outcomes == [error]
+    assert connection.aborted
+    assert attempted.isOver()
+
+
+def test_an_endpoint_that_makes_two_connections() -> None:
+    attempted = Attempted()
+    first, second = attempted.made(), attempted.made()
+    assert (first.aborted, second.aborted) == (False, True)
+    attempted.attempt.opened("application")
+    assert attempted.outcomes == ["application"]
+    assert not first.aborted
+
+
+def test_a_connection_that_is_made_too_late_is_aborted() -> None:
+    attempted = Attempted()
+    attempted.clock.advance(5)
+    assert attempted.made().aborted
+    attempted = Attempted()
+    attempted.made()
+    attempted.attempt.opened("application")
+    assert attempted.made().aborted
+
+
+class Transport:
+    aborted = lost = False
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+
+    def loseConnection(self) -> None:
+        self.lost = True
+
+
+class OnlyLoses:
+    lost = False
+
+    def loseConnection(self) -> None:
+        self.lost = True
+
+
+@pytest.mark.parametrize("kind", [Transport, OnlyLoses])
+def test_an_endpoint_that_connects_though_it_was_cancelled(kind: Any) -> None:
+    attempted = Attempted()
+    attempted.result.cancel()
+    protocol, transport = attempted.endpoint.handed.buildProtocol(None), kind()
+    protocol.makeConnection(transport)
+    assert getattr(transport, "aborted", transport.lost)
+    assert attempted.factory.addresses == []
+
+
+def test_it_leaves_no_factory_with_the_endpoint() -> None:
+    attempted = Attempted()
+    attempted.made()
+    attempted.endpoint.connecting.callback("protocol")
+    attempted.attempt.opened("application")
+    handed, gone = attempted.endpoint.handed, ref(attempted.factory)
+    del attempted
+    gc.collect()
+    assert gone() is None
+    assert not handed.noisy
+
+
+def test_it_leaves_no_protocol_with_the_endpoint() -> None:
+    """An endpoint may keep its Deferred."""
+    attempted, protocol = Attempted(), Built()
+    attempted.endpoint.connecting.callback(protocol)
+    assert attempted.endpoint.connecting.result is None
+
+
+def test_an_attempt_that_is_over_holds_nothing() -> None:
+    attempted = Attempted()
+    gone = [ref(attempted.made()), ref(attempted.endpoint.connecting)]
+    attempt, result = attempted.attempt, attempted.result
+    attempt.opened("application")
+    del attempted
+    gc.collect()
+    assert [one() for one in gone] == [None, None]
+    assert result.called
+
+
+def test_an_attempt_that_was_over_at_once_holds_nothing() -> None:
+    attempted = Attempted(endpoint=Endpoint(fail(RuntimeError("expected"))))
+    attempt, gone = attempted.attempt, ref(attempted.endpoint.connecting)
+    del attempted
+    gc.collect()
+    assert gone() is None
+    assert attempt.secondsLeft() == 5
+
+
+# Time
+
+
+def test_it_has_its_time() -> None:
+    attempted = Attempted()
+    attempted.clock.advance(4.5)
+    assert attempted.outcomes == []
+    attempted.clock.advance(0.5)
+    [error] = attempted.outcomes
+    assert isinstance(error, WebSocketDropped)
+    assert str(error) == "the opening handshake took too long"
+    assert attempted.endpoint.cancelled == 1
+    assert attempted.isOver()
+
+
+def test_once_the_connection_is_made_the_time_is_its_own() -> None:
+    attempted = Attempted()
+    attempted.clock.advance(2)
+    assert attempted.attempt.secondsLeft() == 3
+    attempted.made()
+    attempted.clock.advance(2)
+    assert attempted.attempt.secondsLeft() == 1
+    attempted.clock.advance(10)
+    assert attempted.attempt.secondsLeft() == 0
+    assert attempted.outcomes == []
+
+
+def test_without_a_limit_it_takes_as_long_as_it_takes() -> None:
+    attempted = Attempted(seconds=None)
+    assert attempted.attempt.secondsLeft() is None
+    assert attempted.clock.getDelayedCalls() == []
+    attempted.clock.advance(10000)
+    assert attempted.outcomes == []
+
+
+def test_what_took_too_long() -> None:
+    assert str(tooLong()) == "the opening handshake took too long"
+    assert str(tooLong(False)) == "the opening handshake took too long: the server did not finish the TLS handshake"
+
+
+# Cancelling
+
+
+def test_cancelling_before_there_is_a_connection() -> None:
+    attempted = Attempted()
+    attempted.result.cancel()
+    assert isinstance(attempted.outcomes[0], CancelledError)
+    assert attempted.endpoint.cancelled == 1
+    assert attempted.isOver()
+
+
+@pytest.mark.parametrize("isConnected", [True, False])
+def test_cancelling_when_there_is_one(isConnected: bool) -> None:
+    attempted = Attempted()
+    connection = attempted.made()
+    if isConnected:
+        attempted.endpoint.connecting.callback("protocol")
+    attempted.result.cancel()
+    assert isinstance(attempted.outcomes[0], CancelledError)
+    assert connection.aborted
+    assert attempted.isOver()
+
+
+def test_cancelling_what_is_open_does_nothing() -> None:
+    attempted = Attempted()
+    connection = attempted.made()
+    attempted.attempt.opened("application")
+    attempted.result.cancel()
+    assert attempted.outcomes == ["application"]
+    assert not connection.aborted
+
+
+@pytest.mark.parametrize("how", ["cancel", "time"])
+def test_an_endpoint_that_fails_to_cancel_harms_only_itself(how: str) -> None:
+    def canceller(_: object) -> None:
+        raise RuntimeError("expected")
+
+    attempted = Attempted(endpoint=Endpoint(Deferred(canceller)))
+    with logged() as events:
+        if how == "cancel":
+            attempted.result.cancel()
+        else:
+            attempted.clock.advance(5)
+    assert failures(events) == ["expected"]
+    assert isinstance(attempted.outcomes[0], CancelledError if how == "cancel" else WebSocketDropped)
+    assert attempted.isOver()
