@@ -254,12 +254,12 @@ class Keepalive:
         return ping
 
     def _forget(self, ping: _PendingPing) -> None:
+        """A Ping is answered, or waited for no more: each is forgotten once."""
         if ping.timer is not None:
             ping.timer.cancel()
-            ping.timer = None
-        if self._pending is not None and ping in self._pending:
-            self._pending.remove(ping)
-            self._pending = self._pending or None
+        assert self._pending is not None
+        self._pending.remove(ping)
+        self._pending = self._pending or None
 
     def _forgetOwn(self) -> None:
         """Drops the earlier Pings of the keepalive: a peer may live, and never answer any."""
@@ -270,6 +270,5 @@ class Keepalive:
     def _notAnswered(self, ping: _PendingPing) -> None:
         ping.timer = None
         self._forget(ping)
-        answer, ping.answer = ping.answer, None
-        if answer is not None:
-            answer.errback(TimedOut("the Ping was not answered"))
+        assert ping.answer is not None
+        ping.answer.errback(TimedOut("the Ping was not answered"))
