@@ -118,7 +118,7 @@ class InboxOwner(Protocol):
         """A message came behind our Close that the application gets."""
 
     def inboxEmpty(self) -> None:
-        """The transport is lost, and the application has had all."""
+        """The transport is lost, and the application has had all: `Inbox.finish` is to be called now."""
 
     def cancel(self, deferred: Deferred[Any]) -> None:
         """Cancels what the application gave us to wait for."""
@@ -307,7 +307,8 @@ class Inbox:
         self._stops &= ~_PENDING
         if pending is not None:
             self._owner.cancel(pending)
-        if not self._stops & _DELIVERING:
+        # What was cancelled may have told that already.
+        if self.application is not None and not self._stops & _DELIVERING:
             self._owner.inboxEmpty()
 
     def holdWeakly(self) -> None:
@@ -548,7 +549,7 @@ class Inbox:
             outbox.uncork()
         self._readAhead()
         self.updateReading()
-        if self._lost and not self._stops & _PENDING and not self._hasWork():
+        if self._lost and self.application is not None and not self._stops & _PENDING and not self._hasWork():
             self._owner.inboxEmpty()
 
     def continueSoon(self) -> None:
