@@ -380,6 +380,19 @@ def test_an_exception_that_comes_too_late_is_logged(act: str) -> None:
         outcome(deciding, error)
     assert (server.told, server.failures) == ([], [("buildApplication", error)])
     assert failures(events) == []
+
+
+def test_an_exception_that_comes_too_late_keeps_nothing() -> None:
+    deciding, error = Deferred[Any](), RuntimeError("expected")
+
+    async def build() -> Any:
+        await deciding
+        raise error
+
+    server = Server(build).decide()
+    server.admission.ignore()
+    deciding.callback(None)
+    assert server.failures == [("buildApplication", error)]
     assert error.__traceback__ is None
 
 
@@ -389,11 +402,11 @@ def test_cancelling_gives_what_is_to_be_cancelled() -> None:
     server = Server(lambda: deciding).decide()
     given = server.admission.cancel()
     assert given is deciding
+    assert server.admission.cancel() is None
     assert cancelled == []
     given.cancel()
     assert cancelled == [deciding]
     assert (server.told, server.failures) == ([], [])
-    assert server.admission.cancel() is None
 
 
 def test_cancelling_a_coroutine() -> None:

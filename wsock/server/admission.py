@@ -73,13 +73,13 @@ class AdmissionOwner(Protocol):
 class Admission:
     """The decision on one request. It is told to the owner once, unless `cancel` comes before."""
 
-    __slots__ = ("_deciding", "_opening", "_owner", "_policy", "_told")
+    __slots__ = ("_deciding", "_isIgnored", "_opening", "_owner", "_policy")
 
     def __init__(self, policy: Policy, owner: AdmissionOwner) -> None:
         self._policy = policy
         self._owner = owner
-        #: The owner has heard of the decision, or wants to hear of none.
-        self._told = False
+        #: The owner wants to hear of no decision any more.
+        self._isIgnored = False
         self._deciding: Deferred[Any] | None = None
         self._opening: Opening | None = None
 
@@ -110,7 +110,7 @@ class Admission:
 
     def ignore(self) -> None:
         """Tells nobody of the decision."""
-        self._told = True
+        self._isIgnored = True
 
     def cancel(self) -> Deferred[Any] | None:
         """Tells nobody of the decision; returns what ``buildApplication`` gave to be waited for, to be cancelled."""
@@ -127,14 +127,13 @@ class Admission:
     def _decided(self, decision: object) -> None:
         self._deciding = None
         # Others may have been faster.
-        if self._told or self._isRefusedForRoom():
+        if self._isIgnored or self._isRefusedForRoom():
             return
         try:
             accepted = self._accept(decision)
         except Exception:
             self._failed(Failure())
             return
-        self._told = True
         self._owner.admitted(*accepted)
 
     def _accept(self, decision: object) -> tuple[Application, str | None, ResponseHead]:
@@ -156,7 +155,7 @@ class Admission:
 
     def _failed(self, failure: Failure) -> None:
         self._deciding = None
-        if self._told:
+        if self._isIgnored:
             if not failure.check(*CANCELLATIONS, Refuse):
                 self._owner.logFailure(failure, "buildApplication")
             letGo(failure)
@@ -165,7 +164,6 @@ class Admission:
         if isinstance(refuse, Refuse):
             try:
                 answer = handshake.refuse(refuse.status, refuse.headers, refuse.body)
-                answer.encode()
             except Exception:
                 failure = Failure()
             else:
@@ -177,5 +175,4 @@ class Admission:
         self._refuse(handshake.refuse(500), "the application failed (buildApplication)", isLogged=True)
 
     def _refuse(self, answer: ResponseHead, why: str, isForHead: bool = False, isLogged: bool = False) -> None:
-        self._told = True
         self._owner.refused(answer, why, isForHead, isLogged)
