@@ -7,12 +7,25 @@ GUARDED: dict[str, list[str]] = {
     "wsock.wire.transports": ["transports", "outbox", "protocol", "protocol_sending", "keepalive"],
     "wsock.wire.outbox": ["outbox", "protocol_sending", "broadcast", "protocol_receiving", "client", "keepalive", "garbage"],
     "wsock.broadcast": ["broadcast", "copies"],
-    "wsock.wire.inbox": ["protocol_receiving", "keepalive", "protocol_sending", "protocol", "access", "server"],
-    "wsock.wire.sending": ["protocol_sending", "protocol_receiving", "protocol", "client", "threads"],
-    "wsock.wire.sending:Sending.sendFromThread": ["threads", "integration/test_threads"],
-    "wsock.wire.sending:Sending._sendForThread": ["threads", "integration/test_threads"],
-    "wsock.wire.sending:Sending._sendNow": ["threads", "integration/test_threads"],
-    "wsock.wire.keepalive": ["keepalive", "protocol_sending", "protocol"],
+    "wsock.wire.state": ["state"],
+    "wsock.wire.timer": ["timer"],
+    "wsock.wire.waiters": ["waiters"],
+    "wsock.wire.producer": ["producer"],
+    "wsock.wire.guard": ["guard"],
+    "wsock.wire.keepalive": ["keepalive_alone", "keepalive"],
+    "wsock.wire.closing": ["closing", "protocol"],
+    # What TLS leaves at its end is below Twisted: only real connections show it.
+    "wsock.wire.closing:Closing._loseBelow": ["closing", "protocol", "integration/test_tls_ends"],
+    "wsock.wire.closing:Closing._drainBelow": ["closing", "protocol", "integration/test_tls_ends"],
+    "wsock.wire.inbox": [
+        "inbox",
+        "protocol_receiving",
+        "keepalive",
+        "protocol_sending",
+        "protocol",
+        "access",
+        "server",
+    ],
     "wsock.wire.protocol": [
         "keepalive",
         "protocol_sending",
@@ -23,22 +36,23 @@ GUARDED: dict[str, list[str]] = {
         "client",
         "server",
         "garbage",
+        "threads",
     ],
-    # What TLS leaves at its end is below Twisted: only real connections show it.
-    "wsock.wire.protocol:WebSocketTransport._loseEnded": ["protocol", "integration/test_tls_ends"],
-    "wsock.wire.protocol:WebSocketTransport._drainEnded": ["protocol", "integration/test_tls_ends"],
-    "wsock.wire.guard": ["client", "server"],
+    "wsock.wire.protocol:WebSocketTransport.sendFromThread": ["threads", "integration/test_threads"],
+    "wsock.wire.protocol:WebSocketTransport._sendForThread": ["threads", "integration/test_threads"],
+    "wsock.wire.protocol:WebSocketTransport._sendNow": ["threads", "integration/test_threads"],
     "wsock.reasons": ["reasons", "garbage"],
     "wsock.server.factory": ["server", "factory"],
-    "wsock.server.opening": ["server", "protocol", "access", "failures"],
+    "wsock.server.admission": ["admission"],
+    "wsock.server.opening": ["server_opening", "server", "protocol", "access", "failures"],
     "wsock.server.refusal": ["server", "access"],
     "wsock.server.access": ["access"],
     "wsock.summary": ["summary"],
     "wsock.log": ["log", "garbage"],
     "wsock.client.factory": ["client", "factory"],
-    "wsock.client.opening": ["client", "protocol_sending", "protocol"],
+    "wsock.client.opening": ["client_opening", "client", "protocol_sending", "protocol"],
     "wsock.stream": ["stream", "garbage"],
-    "wsock.client.attempt": ["client", "garbage"],
+    "wsock.client.attempt": ["attempt", "client", "garbage"],
     "wsock.client.agent": ["client", "stream"],
     "wsock.wire.factory": ["factory", "server", "client", "protocol"],
     "wsock.client.lookup": ["lookup"],
@@ -114,36 +128,16 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.wire.outbox:Outbox._takeBytes": {
         "compare: len(buffer) > count -> len(buffer) >= count": "an empty buffer more, which is passed over",
     },
+    "wsock.wire.state:describe": {
+        "number: zip(NAMES, NEXT, strict=True) -> zip(NAMES, NEXT, strict=False)": "both have as many, as the test of all pairs sees",
+    },
     "wsock.wire.keepalive:Keepalive.__init__": {
         "number: self._grace: bool | None = False -> self._grace: bool | None = True": "asked only after it was set with a Ping",
         "number: self._taken = 0 -> self._taken = 1": "asked only after an earlier look has set it",
         "number: self._wasFull = False -> self._wasFull = True": "asked only after an earlier look has set it",
     },
-    "wsock.wire.keepalive:Keepalive._startWatch": {
-        "sign: self._watch.add(self, self._reactor.seconds() + interval) -> self._watch.add(self, self._reactor.seconds() - interval)": "a look that comes too early finds a sign of life, the opening",
-    },
-    "wsock.wire.keepalive:Keepalive._forgetQuestion": {
-        "drop: question.timer = None -> pass": "none is forgotten twice",
-        "operand: self._questions is not None and question in self._questions -> True and question in self._questions": "none is forgotten twice",
-        "operand: self._questions is not None and question in self._questions -> self._questions is not None and True": "none is forgotten twice",
-    },
-    "wsock.wire.keepalive:Keepalive._notAnswered": {
-        "drop: answer, question.answer = (question.answer, None) -> answer, _ = (question.answer, None)": "the question was forgotten",
-        "force: answer is not None -> True": "only a question with an answer has a timer",
-    },
-    "wsock.wire.keepalive:Keepalive._stopWatch": {
-        "drop: watch, self._watch = (self._watch, None) -> watch, _ = (self._watch, None)": "called once, and nothing is watched after it",
-    },
     "wsock.wire.keepalive:Keepalive.check": {
-        "operand: interval is None or self._phase != OPEN or self._isClosing() -> False or self._phase != OPEN or self._isClosing()": "without an interval there is no look",
-        "drop: return None -> pass": "what is closing is not asked",
-        "drop#3: return None -> pass": "what was aborted is not asked",
-        "compare: self._grace or (self._grace is not None and now >= deadline + _MOMENT) -> self._grace or (self._grace is not None and now > deadline + _MOMENT)": "the very instant",
-        "sign: return now + _MOMENT -> return now - _MOMENT": "the watch then looks after its shortest step, half as long",
-        "drop: self._asked = None -> pass": "what it takes from a full buffer is life, whether it was asked or not",
-    },
-    "wsock.wire.keepalive:Keepalive._exempted": {
-        "force: self._watch is not None -> True": "no time is exempt after the loss",
+        "drop: self._pingSentAt = None -> pass": "what it takes from a full buffer is life, whether it was asked or not",
     },
     "wsock.wire.watch:<module>": {
         "number: _MAX_DEAD: Final = 64 -> _MAX_DEAD: Final = 64 + 1": "only how often what is gone is looked for",
@@ -166,9 +160,6 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.wire.watch:sharedWatch": {
         "operand: return _watches.get(id(reactor)) or _watches.setdefault(id(reactor), Watch(reactor)) -> return False or _watches.setdefault(id(reactor), Watch(reactor))": _SLOWER,
     },
-    "wsock.broadcast:Group._send": {
-        "force: transport._attached is not None -> True": _SLOWER,
-    },
     "wsock.wire.transports:<module>": {
         "number: JOIN_UP_TO: Final = 2 ** 15 -> JOIN_UP_TO: Final = 2 ** 15 + 1": _SLOWER,
         "number: _JOIN_AVERAGE: Final = 512 -> _JOIN_AVERAGE: Final = 512 + 1": _SLOWER,
@@ -186,17 +177,19 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.wire.transports:_addTLS": {
         "drop: Telling.__name__ = Telling.__qualname__ = base.__name__ -> _ = Telling.__qualname__ = base.__name__": "only a name for people",
     },
-    "wsock.wire.inbox:<module>": {
-        "number: _UNDELIVERED: Final = 2 ** 24 -> _UNDELIVERED: Final = 2 ** 24 + 1": "one byte of 16 MiB",
-        "number: LOST: Final = 4 -> LOST: Final = 4 + 1": "only which of two is greater is asked",
+    "wsock.wire.closing:<module>": {
+        "number: _DRAIN_SECONDS: Final = 0.1 -> _DRAIN_SECONDS: Final = 0.1 + 1": "only how long a peer that has ended TLS may take nothing",
+        "number: MAX_DISCARDED_BYTES: Final = 2 ** 24 -> MAX_DISCARDED_BYTES: Final = 2 ** 24 + 1": "one byte of 16 MiB",
     },
-    "wsock.wire.inbox:Delivery.dataReceived": {
-        "element: len(events) == 1 and isinstance(events[0], (BinaryReceived, TextReceived)) and (not self._skipping) -> len(events) == 1 and isinstance(events[0], (TextReceived,)) and (not self._skipping)": _SLOWER,
-        "force: self._undelivered -> True": _SLOWER,
-        "element: len(events) == 1 and isinstance(events[0], (BinaryReceived, TextReceived)) and (not self._skipping) -> len(events) == 1 and isinstance(events[0], (BinaryReceived,)) and (not self._skipping)": _SLOWER,
+    "wsock.wire.closing:Closing.__init__": {
+        "number: self._maxDiscarded = max(MAX_DISCARDED_BYTES, settings.maxMessageSize or 0) -> self._maxDiscarded = max(MAX_DISCARDED_BYTES, settings.maxMessageSize or 1)": "less than 16 MiB, too",
     },
-    "wsock.wire.sending:<module>": {
-        "number: _PATIENCE: Final = 1 -> _PATIENCE: Final = 0": _SLOWER,
+    "wsock.wire.inbox:Inbox.dataReceived": {
+        "element: len(events) == 1 and isinstance(events[0], (BinaryReceived, TextReceived)) and (not self._overflowed) -> len(events) == 1 and isinstance(events[0], (TextReceived,)) and (not self._overflowed)": _SLOWER,
+        "element: len(events) == 1 and isinstance(events[0], (BinaryReceived, TextReceived)) and (not self._overflowed) -> len(events) == 1 and isinstance(events[0], (BinaryReceived,)) and (not self._overflowed)": _SLOWER,
+    },
+    "wsock.wire.protocol:<module>": {
+        "number: _POLL_SECONDS: Final = 1 -> _POLL_SECONDS: Final = 0": _SLOWER,
     },
     "wsock.sansio.frames:MaskedFrameWriter.encode": {
         "force: length < 126 and final -> False": _SLOWER,
@@ -207,9 +200,5 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     },
     "wsock.sansio.messages:Assembler.__setstate__": {
         "number: self._payload.extend(payload, 0, len(payload), b'', 0, len(payload)) -> self._payload.extend(payload, 0, len(payload), b'', 1, len(payload))": "without a mask its place makes no difference",
-    },
-    "wsock.wire.inbox:Delivery.__init__": {
-        "number: self._life = 0.0 -> self._life = 1": "set by the opening",
-        "number: self._undelivered = 0 -> self._undelivered = 1": "one byte of 16 MiB",
     },
 }
