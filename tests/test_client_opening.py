@@ -16,6 +16,7 @@ from wsock import ConnectionRejected, InvalidResponse, LocalProtocolError, Setti
 from wsock.client.opening import ClientOpening
 from wsock.sansio.http import Request as Head
 from wsock.sansio.url import parse
+from wsock.wire.transports import Driver, driverOf
 
 REJECTION = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 9\r\n\r\n"
 PROTOCOL = b"Sec-WebSocket-Protocol: chat\r\n"
@@ -45,12 +46,12 @@ class TLS:
 
 
 class Policy:
-    """A factory; notes what it is told.
+    """A factory, and who hears of its opening handshakes; notes what it is told.
 
     Attributes:
-        told: the names of what it was told, in order.
-        failed: why connections were never open.
-        opened: the applications of those that are, and whether they are still.
+        told: "made" for a connection that is made, "build" for an application that is asked for.
+        errors: why connections were never open.
+        applications: those of connections that are open.
     """
 
     def __init__(self, build: Callable[[], Any] = Application, url: str = "ws://server.example.com/chat") -> None:
@@ -62,8 +63,9 @@ class Policy:
         self.head = REQUEST
         self.begun: Callable[[Any], object] = lambda transport: None
         self.told: list[str] = []
-        self.failed: list[BaseException] = []
-        self.opened: list[tuple[Any, bool]] = []
+        self.errors: list[BaseException] = []
+        self.applications: list[Any] = []
+        self.observer = self
 
     def buildApplication(self, request: Any) -> Any:
         self.told.append("build")
@@ -72,19 +74,21 @@ class Policy:
     def makeRequest(self) -> Head:
         return Head(self.head)
 
-    def secondsToOpen(self) -> float | None:
+    def secondsLeft(self) -> float | None:
         return self.seconds
 
-    def openingBegun(self, transport: Any) -> None:
-        self.told.append("begun")
+    # Its observer
+
+    def made(self, transport: Any) -> None:
+        self.told.append("made")
         self.begun(transport)
 
-    def openingDone(self, application: Any, isOpen: bool) -> None:
-        self.opened.append((application, isOpen))
+    def opened(self, application: Any) -> None:
+        self.applications.append(application)
 
-    def openingFailed(self, transport: Any, error: BaseException) -> None:
-        assert not transport.isOpening()
-        self.failed.append(error)
+    def failed(self, error: BaseException, transport: Any = None) -> None:
+        assert transport is None or not transport.isOpening()
+        self.errors.append(error)
 
 
 class Connection:
@@ -132,6 +136,10 @@ class Connection:
         return self.end is None
 
     # The outbox
+
+    @property
+    def driver(self) -> Driver:
+        return driverOf(self.transport)
 
     def hold(self) -> None:
         self.isHeld = True
@@ -215,7 +223,7 @@ class Connection:
         """Why it was never open: the factory was told once; the connection knows the same, by another exception."""
         assert self.clock.getDelayedCalls() == []
         assert self.end not in (None, "done")
-        [error] = self.policy.failed
+        [error] = self.policy.errors
         assert self.failure is not error
         assert (type(self.failure), str(self.failure)) == (type(error), str(error))
         return error
@@ -248,7 +256,7 @@ def test_the_request_leaves_when_the_application_has_begun(how: Callable[[Any], 
     assert application.told == ["started"]
     assert application.transport is connection
     assert connection.request.path == "/chat"
-    assert connection.policy.told == ["begun", "build"]
+    assert connection.policy.told == ["made", "build"]
 
 
 def test_what_is_sent_waits_from_the_beginning_on() -> None:
@@ -274,7 +282,7 @@ def test_a_factory_that_stops_asks_nobody() -> None:
     connection = Connection(policy)
     assert (connection.end, connection.sent, policy.told) == ("ended", b"", [])
     connection.lose()
-    assert policy.failed == []
+    assert policy.errors == []
     assert connection.clock.getDelayedCalls() == []
 
 
@@ -283,15 +291,15 @@ def test_a_factory_that_wants_the_connection_no_more() -> None:
     policy.begun = Connection.abortConnection
     connection = Connection(policy, begin=False)
     connection.opening.begin()
-    assert (connection.end, connection.sent, policy.told) == ("aborted", b"", ["begun"])
+    assert (connection.end, connection.sent, policy.told) == ("aborted", b"", ["made"])
     connection.lose()
-    assert policy.failed == []
+    assert policy.errors == []
     assert connection.clock.getDelayedCalls() == []
 
 
 def test_secrets_leave_through_tls_alone() -> None:
     connection = Connection(Policy(url="wss://server.example.com/"))
-    assert (connection.end, connection.sent, connection.policy.told) == ("aborted", b"", ["begun"])
+    assert (connection.end, connection.sent, connection.policy.told) == ("aborted", b"", ["made"])
     assert isinstance(connection.error, LocalProtocolError)
     assert Connection(Policy(url="wss://server.example.com/"), TLS()).sent == REQUEST
     assert Connection(Policy(), TLS()).sent == REQUEST
@@ -380,8 +388,8 @@ def test_an_answer_in_pieces(size: int) -> None:
     assert connection.response.status == 101
     assert connection.agreed == ([], None)
     assert (connection.unread, connection.pending) == (b"", None)
-    assert connection.policy.opened == [(application, True)]
-    assert connection.policy.failed == []
+    assert connection.policy.applications == [application]
+    assert connection.policy.errors == []
     assert connection.clock.getDelayedCalls() == []
 
 
@@ -397,7 +405,8 @@ def test_an_application_that_has_dropped_it_by_then() -> None:
     connection = Connection()
     connection.stays = False
     connection.feed(ANSWER)
-    assert connection.policy.opened == [(connection.application, False)]
+    assert connection.policy.applications == []
+    assert [str(error) for error in connection.policy.errors] == ["the application aborted it"]
 
 
 def test_what_the_application_began_is_waited_for() -> None:
@@ -410,7 +419,7 @@ def test_what_the_application_began_is_waited_for() -> None:
     starting.addErrback(seen.append)
     starting.errback(error)
     assert [one.value for one in seen] == [error]
-    assert (connection.logged, connection.policy.failed) == ([], [])
+    assert (connection.logged, connection.policy.errors) == ([], [])
 
 
 def test_a_server_that_speaks_before_it_was_asked() -> None:
@@ -467,7 +476,7 @@ def test_a_rejection_has_its_body(size: int) -> None:
     assert (connection.error.response.status, connection.error.response.body) == (403, b"no entry!")
     assert connection.response.body == b"no entry!"
     connection.lose()
-    assert len(connection.policy.failed) == 1
+    assert len(connection.policy.errors) == 1
 
 
 def test_of_a_long_body_64_kib_are_kept() -> None:
@@ -655,6 +664,6 @@ def test_a_connection_that_is_aborted(came: bytes) -> None:
     connection = Connection().feed(*filter(None, [came]))
     connection.abortConnection()
     assert connection.clock.getDelayedCalls() == []
-    assert connection.policy.failed == []
+    assert connection.policy.errors == []
     connection.lose()
     assert isinstance(connection.error, ConnectionRejected if came else WebSocketDropped)

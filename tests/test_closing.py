@@ -1,4 +1,4 @@
-"""The end of a connection, alone: its outbox and its transport are plain objects, its reactor a clock."""
+"""The end of a connection, alone: its outbox and the driver of its transport are plain objects, its reactor a clock."""
 
 import gc
 from collections.abc import Callable
@@ -6,10 +6,7 @@ from typing import Any
 from weakref import ref
 
 import pytest
-from twisted.internet.interfaces import IHalfCloseableDescriptor
 from twisted.internet.task import Clock
-from twisted.protocols.tls import TLSMemoryBIOProtocol
-from zope.interface import implementer
 
 from wsock import Settings
 from wsock.wire.closing import Closing
@@ -17,18 +14,61 @@ from wsock.wire.closing import Closing
 MIB = 2**20
 
 
+class Driver:
+    """Does with a transport what it is told, and notes it.
+
+    Attributes:
+        canHalfCloseIt: whether the transport can close one half.
+        ends: how the transport has ended: "half closed", "closed" or "lost".
+        held: what the transport below an ended TLS still holds, after each try; None where there is none.
+    """
+
+    def __init__(self, outbox: "Outbox", canHalfCloseIt: bool = False, held: list[int] | None = None) -> None:
+        self._outbox = outbox
+        self.canHalfCloseIt = canHalfCloseIt
+        self.held = held
+        self.ends: list[str] = []
+
+    def _end(self, transport: Any, how: str) -> None:
+        assert transport == "transport"
+        assert not self._outbox.isRegistered, "it would wait for its producer"
+        self.ends.append(how)
+
+    def canHalfClose(self, transport: Any) -> bool:
+        return self.canHalfCloseIt
+
+    def halfClose(self, transport: Any) -> None:
+        self._end(transport, "half closed")
+
+    def close(self, transport: Any) -> None:
+        self._end(transport, "closed")
+
+    def canDrain(self, transport: Any) -> bool:
+        return self.held is not None
+
+    def drain(self, transport: Any) -> int:
+        assert transport == "transport"
+        assert self.held is not None
+        return self.held.pop(0)
+
+    def loseDrained(self, transport: Any) -> None:
+        self._end(transport, "lost")
+
+
 class Outbox:
     """Holds bytes until it is told that the peer has taken them.
 
     Attributes:
-        untaken: how many it holds.
+        driver: the transport's.
+        bytesInFlight: how many it holds.
         ended: whether TLS has ended.
         isRegistered: whether it is the transport's producer.
         isAborted: whether it has dropped what it held.
     """
 
     def __init__(self) -> None:
-        self.untaken = 0
+        self.driver = Driver(self)
+        self.bytesInFlight = 0
         self.ended = False
         self.isRegistered = True
         self.isAborted = False
@@ -39,9 +79,9 @@ class Outbox:
         self.take(0)
 
     def take(self, count: int) -> None:
-        self.untaken -= count
+        self.bytesInFlight -= count
         drained = self._drained
-        if not self.untaken and drained is not None:
+        if not self.bytesInFlight and drained is not None:
             self._drained = None
             drained()
 
@@ -55,48 +95,29 @@ class Outbox:
         self.isAborted = True
 
 
-class Plain:
-    """A transport that notes its end, and who was registered with it then."""
-
-    def __init__(self, outbox: Outbox) -> None:
-        self._outbox = outbox
-        self.ends: list[str] = []
-
-    def _end(self, how: str) -> None:
-        assert not self._outbox.isRegistered, "it would wait for its producer"
-        self.ends.append(how)
-
-    def loseConnection(self) -> None:
-        self._end("closed")
-
-
-@implementer(IHalfCloseableDescriptor)
-class Socket(Plain):
-    def loseWriteConnection(self) -> None:
-        self._end("half closed")
-
-
 class Ending:
     """A connection that ends.
 
     Attributes:
+        ends: how its transport has ended.
         aborts: when it was aborted.
     """
 
-    def __init__(self, kind: type[Plain] = Plain, **settings: Any) -> None:
+    def __init__(self, canHalfClose: bool = False, held: list[int] | None = None, **settings: Any) -> None:
         self.clock = Clock()
         self.outbox = Outbox()
-        self.transport = kind(self.outbox)
+        driver = self.outbox.driver = Driver(self.outbox, canHalfClose, held)
+        self.ends = driver.ends
         self.aborts: list[float] = []
-        self.closing = Closing(self.transport, self.outbox, self.clock, Settings(**settings), self._abort)  # type: ignore[arg-type]
+        self.closing = Closing("transport", self.outbox, self.clock, Settings(**settings), self._abort)  # type: ignore[arg-type]
 
     def _abort(self) -> None:
         self.aborts.append(self.clock.seconds())
         self.closing.stop()
 
-    def run(self, seconds: int) -> list[float]:
+    def run(self, seconds: float) -> list[float]:
         """Lets time pass; returns when the connection was aborted, so far."""
-        self.clock.pump([0.5] * (2 * seconds))
+        self.clock.pump([0.5] * int(2 * seconds))
         return self.aborts
 
 
@@ -111,7 +132,7 @@ def test_what_has_left_already_is_not_waited_for() -> None:
 
 def test_the_closing_timer_starts_when_the_last_bytes_have_left() -> None:
     ending = Ending(closeTimeout=3, pingTimeout=20)
-    ending.outbox.untaken = 100
+    ending.outbox.bytesInFlight = 100
     ending.closing.whenSent(ending.closing.startTimer)
     assert ending.run(5) == []
     assert not ending.closing.flushed
@@ -123,14 +144,14 @@ def test_the_closing_timer_starts_when_the_last_bytes_have_left() -> None:
 
 def test_a_peer_that_takes_nothing_of_them_is_aborted() -> None:
     ending = Ending(closeTimeout=30, pingTimeout=4)
-    ending.outbox.untaken = 100
+    ending.outbox.bytesInFlight = 100
     ending.closing.whenSent(ending.closing.startTimer)
     assert ending.run(40) == [4]
 
 
 def test_a_peer_that_takes_some_of_them_has_time_for_more() -> None:
     ending = Ending(closeTimeout=30, pingTimeout=4)
-    ending.outbox.untaken = 100
+    ending.outbox.bytesInFlight = 100
     ending.closing.whenSent(ending.closing.startTimer)
     for _ in range(3):
         ending.outbox.take(1)
@@ -140,22 +161,22 @@ def test_a_peer_that_takes_some_of_them_has_time_for_more() -> None:
 
 def test_a_peer_that_is_sent_more_and_takes_nothing_is_aborted() -> None:
     ending = Ending(pingTimeout=4)
-    ending.outbox.untaken = 100
+    ending.outbox.bytesInFlight = 100
     ending.closing.whenSent(ending.closing.startTimer)
-    ending.outbox.untaken = 200
+    ending.outbox.bytesInFlight = 200
     assert ending.run(5) == [4]
 
 
 def test_without_a_ping_timeout_the_closing_handshake_has_its_time() -> None:
     ending = Ending(closeTimeout=3, pingTimeout=None)
-    ending.outbox.untaken = 100
+    ending.outbox.bytesInFlight = 100
     ending.closing.whenSent(ending.closing.startTimer)
     assert ending.run(10) == [3]
 
 
 def test_without_any_timeout_it_waits() -> None:
     ending = Ending(closeTimeout=None, pingTimeout=None)
-    ending.outbox.untaken = 100
+    ending.outbox.bytesInFlight = 100
     ending.closing.whenSent(ending.closing.startTimer)
     assert ending.clock.getDelayedCalls() == []
     ending.outbox.take(100)
@@ -165,7 +186,7 @@ def test_without_any_timeout_it_waits() -> None:
 
 def test_without_a_close_timeout_the_queue_is_watched_until_it_is_empty() -> None:
     ending = Ending(closeTimeout=None, pingTimeout=4)
-    ending.outbox.untaken = 100
+    ending.outbox.bytesInFlight = 100
     ending.closing.whenSent(ending.closing.startTimer)
     ending.outbox.take(100)
     assert ending.run(10) == []
@@ -174,7 +195,7 @@ def test_without_a_close_timeout_the_queue_is_watched_until_it_is_empty() -> Non
 
 def test_where_tls_has_ended_the_queue_is_not_watched() -> None:
     ending = Ending(closeTimeout=3, pingTimeout=4)
-    ending.outbox.untaken, ending.outbox.ended = 100, True
+    ending.outbox.bytesInFlight, ending.outbox.ended = 100, True
     ending.closing.whenSent(ending.closing.startTimer)
     assert ending.clock.getDelayedCalls() == []
     ending.outbox.take(100)
@@ -185,7 +206,7 @@ def test_the_closing_timer_runs_on_when_more_is_to_be_sent() -> None:
     ending = Ending(closeTimeout=3, pingTimeout=20)
     ending.closing.startTimer()
     ending.run(2)
-    ending.outbox.untaken = 100
+    ending.outbox.bytesInFlight = 100
     ending.closing.whenSent(ending.closing.startTimer)
     assert ending.run(30) == [3]
 
@@ -213,30 +234,30 @@ def test_one_in_a_hurry_has_the_lesser_of_two_times(limit: float | None, seconds
 
 
 def test_a_socket_closes_its_sending_half() -> None:
-    ending = Ending(Socket, closeTimeout=3)
-    ending.outbox.untaken = 1
+    ending = Ending(canHalfClose=True, closeTimeout=3)
+    ending.outbox.bytesInFlight = 1
     ending.closing.leave()
-    assert ending.transport.ends == []
+    assert ending.ends == []
     ending.outbox.take(1)
-    assert ending.transport.ends == ["half closed"]
+    assert ending.ends == ["half closed"]
     assert ending.closing.flushed
     assert ending.run(5) == [3]
 
 
 def test_another_transport_closes() -> None:
     ending = Ending(closeTimeout=3)
-    ending.outbox.untaken = 1
+    ending.outbox.bytesInFlight = 1
     ending.closing.leave()
-    assert ending.transport.ends == []
+    assert ending.ends == []
     ending.outbox.take(1)
-    assert ending.transport.ends == ["closed"]
+    assert ending.ends == ["closed"]
     assert ending.run(5) == [3]
 
 
 def test_where_the_peer_sends_nothing_more_a_socket_closes_too() -> None:
-    ending = Ending(Socket, closeTimeout=3)
+    ending = Ending(canHalfClose=True, closeTimeout=3)
     ending.closing.loseTransport()
-    assert ending.transport.ends == ["closed"]
+    assert ending.ends == ["closed"]
     assert ending.closing.flushed
     assert ending.run(5) == [3]
 
@@ -245,23 +266,30 @@ def test_where_the_peer_sends_nothing_more_a_socket_closes_too() -> None:
 @pytest.mark.parametrize("flushed", [True, False])
 def test_nothing_is_waited_for_after_the_end(act: str, flushed: bool) -> None:
     ending = Ending()
-    ending.outbox.untaken = 0 if flushed else 1
+    ending.outbox.bytesInFlight = 0 if flushed else 1
     ending.closing.whenSent(ending.closing.startTimer)
     assert len(ending.clock.getDelayedCalls()) == 1
     getattr(ending.closing, act)()
     assert ending.clock.getDelayedCalls() == []
 
 
-def test_the_loss_lets_go_of_the_transport() -> None:
+def test_the_loss_lets_go_of_the_connection() -> None:
     ending = Ending()
-    transport, outbox = ref(ending.transport), ref(ending.outbox)
-    closing = ending.closing
+    closing, gone = ending.closing, [ref(ending), ref(ending.outbox.driver)]
     closing.lost()
     del ending
     gc.collect()
-    assert (transport(), outbox()) == (None, None)
+    assert [one() for one in gone] == [None, None]
     # The connection may have a use for it still.
     closing.timer.stop()
+
+
+def test_giving_up_says_why() -> None:
+    ending = Ending()
+    assert ending.closing.abortReason is None
+    ending.closing.giveUp("no sign of life")
+    assert ending.closing.abortReason == "no sign of life"
+    assert ending.aborts == [0]
 
 
 # Input that nobody gets
@@ -290,23 +318,12 @@ def test_a_message_that_somebody_gets_makes_up_for_it() -> None:
     assert len(ending.aborts) == 1
 
 
-# The end of TLS; what stands on a real socket below is tests/integration/test_tls_ends.py's
-
-
-def tls(outbox: Outbox) -> Any:
-    """TLS above a transport that is not known well, and no more of it than its class."""
-    transport = TLSMemoryBIOProtocol.__new__(TLSMemoryBIOProtocol)
-    transport.transport = Plain(outbox)  # type: ignore[assignment]
-    return transport
-
-
-def tlsEnding(**settings: Any) -> Ending:
-    return Ending(tls, **settings)  # type: ignore[arg-type]
+# The end of TLS
 
 
 def test_when_tls_ends_nothing_can_be_sent() -> None:
-    ending = tlsEnding(closeTimeout=3)
-    ending.outbox.untaken = 1
+    ending = Ending(closeTimeout=3)
+    ending.outbox.bytesInFlight = 1
     ending.closing.tlsEnded()
     assert ending.outbox.ended
     # TLS is at its own work still.
@@ -319,14 +336,14 @@ def test_when_tls_ends_nothing_can_be_sent() -> None:
 
 
 def test_when_tls_ends_behind_our_last_bytes_the_transport_waits_for_nobody() -> None:
-    ending = tlsEnding(closeTimeout=3)
+    ending = Ending(closeTimeout=3)
     ending.closing.startTimer()
     ending.closing.tlsEnded()
     assert not ending.outbox.isRegistered
 
 
 def test_the_end_of_tls_does_not_prolong_the_closing_timer() -> None:
-    ending = tlsEnding(closeTimeout=3)
+    ending = Ending(closeTimeout=3)
     ending.closing.startTimer()
     ending.run(2)
     ending.closing.tlsEnded()
@@ -335,16 +352,68 @@ def test_the_end_of_tls_does_not_prolong_the_closing_timer() -> None:
 
 
 def test_without_a_close_timeout_the_end_of_tls_has_no_timer() -> None:
-    ending = tlsEnding(closeTimeout=None)
+    ending = Ending(closeTimeout=None)
     ending.closing.tlsEnded()
     ending.clock.advance(0)
     assert ending.clock.getDelayedCalls() == []
 
 
 @pytest.mark.parametrize("turns", [0, 1])
-def test_after_the_loss_the_end_of_tls_is_forgotten(turns: int) -> None:
-    ending = tlsEnding(closeTimeout=3)
+@pytest.mark.parametrize("held", [None, [5, 4]])
+def test_after_the_loss_the_end_of_tls_is_forgotten(turns: int, held: list[int] | None) -> None:
+    ending = Ending(held=held and list(held), closeTimeout=3)
     ending.closing.tlsEnded()
     ending.clock.pump([0] * turns)
     ending.closing.lost()
     assert ending.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize(
+    ("held", "left"),
+    [
+        ([0], []),
+        ([9, 8, 7, 0], []),
+        # The peer takes nothing more.
+        ([9, 8, 8, 7], [7]),
+        ([9, 10, 7], [7]),
+    ],
+)
+def test_below_an_ended_tls_a_peer_that_reads_gets_the_rest(held: list[int], left: list[int]) -> None:
+    ending = Ending(held=held, closeTimeout=3)
+    ending.closing.tlsEnded()
+    ending.clock.pump([0, *[0.1] * 10])
+    assert held == left
+    assert ending.ends == ["lost"]
+    assert ending.aborts == []
+    assert ending.clock.getDelayedCalls() == []
+
+
+def test_below_an_ended_tls_a_slow_peer_has_the_closing_timeout() -> None:
+    ending = Ending(held=list(range(100, 0, -1)), closeTimeout=0.5)
+    ending.clock.advance(8)
+    ending.closing.tlsEnded()
+    ending.clock.pump([0, *[0.125] * 3])
+    assert ending.ends == []
+    ending.clock.advance(0.125)
+    assert ending.ends == ["lost"]
+    assert ending.clock.getDelayedCalls() == []
+
+
+def test_below_an_ended_tls_a_slow_peer_may_have_any_time() -> None:
+    held = list(range(100, 0, -1))
+    ending = Ending(held=held, closeTimeout=None)
+    ending.closing.tlsEnded()
+    ending.clock.pump([0, *[0.125] * 99])
+    assert ending.ends == []
+    held.append(0)
+    ending.clock.advance(0.125)
+    assert ending.ends == ["lost"]
+
+
+def test_after_an_abort_nothing_more_is_tried() -> None:
+    ending = Ending(held=[5, 4], closeTimeout=3)
+    ending.closing.tlsEnded()
+    ending.clock.advance(0)
+    ending.closing.stop()
+    assert ending.clock.getDelayedCalls() == []
+    assert ending.ends == []

@@ -50,7 +50,7 @@ class Outbox:
             self.writes.append(b"".join(self._queue))
             self._queue.clear()
 
-    writeControl = writePongs = write
+    writeClose = writePongs = write
 
 
 class Transport:

@@ -14,7 +14,7 @@ from wsock.wire.keepalive import Keepalive, isOurPong
 
 class Outbox:
     paused = False
-    taken = 0
+    bytesTaken = 0
 
 
 class Connection:
@@ -319,7 +319,7 @@ def test_a_pause_before_a_ping_is_none_after_it() -> None:
 def full() -> Connection:
     connection = Connection()
     connection.outbox.paused = True
-    connection.outbox.taken = 100
+    connection.outbox.bytesTaken = 100
     return connection
 
 
@@ -340,7 +340,7 @@ def test_one_that_takes_nothing_is_given_up() -> None:
 def test_what_it_takes_from_a_full_outbox_is_life(stillFull: bool) -> None:
     connection = full()
     connection.check(10)
-    connection.outbox.taken += 1
+    connection.outbox.bytesTaken += 1
     connection.outbox.paused = stillFull
     assert connection.check(15) == 25
     assert connection.timedOut == []
@@ -349,14 +349,14 @@ def test_what_it_takes_from_a_full_outbox_is_life(stillFull: bool) -> None:
 def test_what_it_takes_from_one_that_is_full_by_now_is_life() -> None:
     connection = Connection()
     connection.check(10)
-    connection.outbox.taken, connection.outbox.paused = 1, True
+    connection.outbox.bytesTaken, connection.outbox.paused = 1, True
     assert connection.check(15) == 25
 
 
 def test_what_its_system_takes_from_one_that_is_not_full_is_no_life() -> None:
     connection = Connection()
     connection.check(10)
-    connection.outbox.taken = 100
+    connection.outbox.bytesTaken = 100
     assert connection.check(15) is None
     assert connection.timedOut == [5]
 
@@ -364,11 +364,11 @@ def test_what_its_system_takes_from_one_that_is_not_full_is_no_life() -> None:
 def test_one_that_took_all_and_then_nothing_is_asked_again() -> None:
     connection = full()
     connection.check(10)
-    connection.outbox.taken, connection.outbox.paused = 200, False
+    connection.outbox.bytesTaken, connection.outbox.paused = 200, False
     assert connection.check(15) == 25
     assert connection.check(25) == 30
     assert len(connection.pings) == 1
-    connection.outbox.taken = 300
+    connection.outbox.bytesTaken = 300
     assert connection.check(30) is None
 
 

@@ -132,7 +132,7 @@ class Connection:
     def attach(self, application: Any) -> None:
         self.application = application
 
-    def writeControl(self, message: list[bytes]) -> None:
+    def writeHTTP(self, message: list[bytes]) -> None:
         self.answer += b"".join(message)
 
     def openingDone(
@@ -152,7 +152,7 @@ class Connection:
 
     def openingEnded(self, message: list[bytes] | None = None, gently: bool = True) -> None:
         self._end("refused" if gently else "dropped")
-        self.writeControl(message or [])
+        self.writeHTTP(message or [])
 
     def openingHandedOn(self, protocol: Any, data: bytes) -> None:
         self._end("handed on")
