@@ -1,17 +1,27 @@
 """A connection that is to be open in a time, alone: its endpoint and its connection are plain objects."""
 
 import gc
+import sys
+from datetime import datetime, timedelta, timezone
 from typing import Any
 from weakref import ref
 
 import pytest
-from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.protocol import ClientFactory
+from twisted.internet.ssl import PrivateCertificate
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from wire import failures, logged
 
-from wsock import WebSocketDropped
-from wsock.client.attempt import Attempt, tooLong
+from wsock import InvalidURL, LocalProtocolError, WebSocketDropped
+from wsock.client.attempt import Attempt, endpointFor, tooLong
+from wsock.sansio.url import URL, parse
 
 
 class Connection:
@@ -108,21 +118,41 @@ def test_a_connection_that_opens() -> None:
 
 
 def test_an_endpoint_that_connects_at_once() -> None:
-    """As a test's does: within `connect` the connection is made, and its opening handshake has failed."""
+    """Within `connect` the connection is made, and its opening handshake fails."""
 
     class AtOnce(Endpoint):
         def connect(self, protocolFactory: Any, /) -> Any:
-            attempts[0].made(connection)
-            attempts[0].failed(RuntimeError("expected"))
+            attempt.made(connection)  # type: ignore[arg-type]
+            attempt.failed(error)
             return super().connect(protocolFactory)
 
-    clock, connection, attempts = Clock(), Connection(), []
-    attempts.append(Attempt(clock, 5))
-    result = attempts[0].begin(AtOnce(succeed("protocol")), Factory())  # type: ignore[arg-type]
+    clock, connection, error = Clock(), Connection(), RuntimeError("expected")
+    attempt, endpoint = Attempt(clock, 5), AtOnce()
+    result = attempt.begin(endpoint, Factory())  # type: ignore[arg-type]
     seen: list[Any] = []
     result.addErrback(seen.append)
-    assert [str(one.value) for one in seen] == ["expected"]
+    assert [one.value for one in seen] == [error]
     assert clock.getDelayedCalls() == []
+    # It holds nothing of what the endpoint may do with it.
+    gone = ref(endpoint.connecting)
+    del endpoint
+    gc.collect()
+    assert gone() is None
+    assert attempt.secondsLeft() == 5
+
+
+def test_an_endpoint_that_takes_all_the_time_to_begin() -> None:
+    class Slow(Endpoint):
+        def connect(self, protocolFactory: Any, /) -> Any:
+            clock.advance(5)
+            return super().connect(protocolFactory)
+
+    clock = Clock()
+    seen: list[Any] = []
+    with logged() as events:
+        Attempt(clock, 5).begin(Slow(), Factory()).addErrback(seen.append)  # type: ignore[arg-type]
+    assert [str(one.value) for one in seen] == ["the opening handshake took too long"]
+    assert failures(events) == []
 
 
 @pytest.mark.parametrize("isMade", [True, False])
@@ -357,3 +387,78 @@ def test_an_endpoint_that_fails_to_cancel_harms_only_itself(how: str) -> None:
     assert failures(events) == ["expected"]
     assert isinstance(attempted.outcomes[0], CancelledError if how == "cancel" else WebSocketDropped)
     assert attempted.isOver()
+
+
+# How a server is reached
+
+
+def reached(url: str, endpoint: Any = None, trustRoot: Any = None, certificate: Any = None, reactor: Any = None) -> Any:
+    reactor = MemoryReactorClock() if reactor is None else reactor
+    return endpointFor(reactor, parse(url), endpoint, trustRoot, certificate)
+
+
+@pytest.mark.parametrize(("url", "port"), [("ws://127.0.0.1/", 80), ("ws://127.0.0.1:8000/", 8000)])
+def test_a_server_is_reached_by_its_url(url: str, port: int) -> None:
+    reactor = MemoryReactorClock()
+    reached(url, reactor=reactor).connect(ClientFactory())
+    assert [(host, number) for host, number, *_ in reactor.tcpClients] == [("127.0.0.1", port)]
+
+
+def test_a_server_is_reached_in_another_way() -> None:
+    endpoint = Endpoint()
+    assert reached("ws://example.com/", endpoint) is endpoint
+
+
+def test_through_tls_the_outcome_is_that_of_the_endpoint() -> None:
+    endpoint, error = Endpoint(), RuntimeError("expected")
+    seen: list[Any] = []
+    reached("wss://example.com/", endpoint).connect(ClientFactory()).addErrback(seen.append)
+    assert seen == []
+    endpoint.connecting.errback(error)
+    assert [one.value for one in seen] == [error]
+
+
+def test_what_is_no_endpoint() -> None:
+    with pytest.raises(LocalProtocolError, match="endpoint"):
+        reached("ws://example.com/", "tcp:example.com:80")
+
+
+def certificate() -> PrivateCertificate:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "me")])
+    begin = datetime(2020, 1, 1, tzinfo=timezone.utc)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, begin, begin + timedelta(days=36500))
+    made = builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+    return PrivateCertificate.loadPEM(made + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
+def test_certificates_are_for_tls() -> None:
+    for arguments in ({"trustRoot": certificate()}, {"certificate": certificate()}):
+        with pytest.raises(LocalProtocolError, match="wss://"):
+            reached("ws://example.com/", **arguments)
+        reached("wss://example.com/", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"trustRoot": "a root"}, "trustRoot is a certificate"),
+        ({"certificate": "me"}, "clientCertificate is a Private"),
+    ],
+)
+def test_what_is_no_certificate(arguments: Any, told: str) -> None:
+    with pytest.raises(LocalProtocolError, match=told):
+        reached("wss://example.com/", **arguments)
+
+
+def test_a_host_that_was_not_parsed() -> None:
+    url = URL(True, "b\xfccher.example", 443, "/")
+    with pytest.raises(InvalidURL, match="A-labels"):
+        endpointFor(MemoryReactorClock(), url, Endpoint(), None, None)
+
+
+def test_without_the_packages_for_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "twisted.internet.ssl", None)
+    reached("ws://example.com/", Endpoint())
+    with pytest.raises(ImportError, match=r"pip install 'wsock\[tls\]'"):
+        reached("wss://example.com/", Endpoint())
