@@ -1,3 +1,5 @@
+"""The keepalive of whole connections, in memory; test_keepalive_alone.py has it alone."""
+
 """Keepalive and latency, in memory."""
 
 from typing import Any
