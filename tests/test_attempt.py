@@ -11,13 +11,16 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.interfaces import IReactorPluggableNameResolver
 from twisted.internet.protocol import ClientFactory
 from twisted.internet.ssl import PrivateCertificate
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from wire import failures, logged
+from zope.interface import implementer
 
 from wsock import InvalidURL, LocalProtocolError, WebSocketDropped
 from wsock.client.attempt import Attempt, endpointFor, tooLong
@@ -392,14 +395,28 @@ def test_an_endpoint_that_fails_to_cancel_harms_only_itself(how: str) -> None:
 # How a server is reached
 
 
+class Resolver:
+    """Knows addresses alone."""
+
+    def resolveHostName(self, receiver: Any, name: str, portNumber: int = 0, *_: object, **__: object) -> Any:
+        receiver.resolutionBegan(self)
+        receiver.addressResolved(IPv4Address("TCP", name, portNumber))
+        receiver.resolutionComplete()
+        return receiver
+
+
+@implementer(IReactorPluggableNameResolver)
+class Reactor(MemoryReactorClock):
+    nameResolver: Any = Resolver()
+
+
 def reached(url: str, endpoint: Any = None, trustRoot: Any = None, certificate: Any = None, reactor: Any = None) -> Any:
-    reactor = MemoryReactorClock() if reactor is None else reactor
-    return endpointFor(reactor, parse(url), endpoint, trustRoot, certificate)
+    return endpointFor(Reactor() if reactor is None else reactor, parse(url), endpoint, trustRoot, certificate)
 
 
 @pytest.mark.parametrize(("url", "port"), [("ws://127.0.0.1/", 80), ("ws://127.0.0.1:8000/", 8000)])
 def test_a_server_is_reached_by_its_url(url: str, port: int) -> None:
-    reactor = MemoryReactorClock()
+    reactor = Reactor()
     reached(url, reactor=reactor).connect(ClientFactory())
     assert [(host, number) for host, number, *_ in reactor.tcpClients] == [("127.0.0.1", port)]
 
@@ -454,7 +471,7 @@ def test_what_is_no_certificate(arguments: Any, told: str) -> None:
 def test_a_host_that_was_not_parsed() -> None:
     url = URL(True, "b\xfccher.example", 443, "/")
     with pytest.raises(InvalidURL, match="A-labels"):
-        endpointFor(MemoryReactorClock(), url, Endpoint(), None, None)
+        endpointFor(Reactor(), url, Endpoint(), None, None)
 
 
 def test_without_the_packages_for_tls(monkeypatch: pytest.MonkeyPatch) -> None:

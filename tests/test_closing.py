@@ -14,6 +14,10 @@ from wsock.wire.closing import Closing
 MIB = 2**20
 
 
+class Transport:
+    """Is handed to its driver."""
+
+
 class Driver:
     """Does with a transport what it is told, and notes it.
 
@@ -30,7 +34,7 @@ class Driver:
         self.ends: list[str] = []
 
     def _end(self, transport: Any, how: str) -> None:
-        assert transport == "transport"
+        assert isinstance(transport, Transport)
         assert not self._outbox.isRegistered, "it would wait for its producer"
         self.ends.append(how)
 
@@ -47,7 +51,7 @@ class Driver:
         return self.held is not None
 
     def drain(self, transport: Any) -> int:
-        assert transport == "transport"
+        assert isinstance(transport, Transport)
         assert self.held is not None
         return self.held.pop(0)
 
@@ -107,9 +111,10 @@ class Ending:
         self.clock = Clock()
         self.outbox = Outbox()
         driver = self.outbox.driver = Driver(self.outbox, canHalfClose, held)
+        self.transport = Transport()
         self.ends = driver.ends
         self.aborts: list[float] = []
-        self.closing = Closing("transport", self.outbox, self.clock, Settings(**settings), self._abort)  # type: ignore[arg-type]
+        self.closing = Closing(self.transport, self.outbox, self.clock, Settings(**settings), self._abort)  # type: ignore[arg-type]
 
     def _abort(self) -> None:
         self.aborts.append(self.clock.seconds())
@@ -275,11 +280,11 @@ def test_nothing_is_waited_for_after_the_end(act: str, flushed: bool) -> None:
 
 def test_the_loss_lets_go_of_the_connection() -> None:
     ending = Ending()
-    closing, gone = ending.closing, [ref(ending), ref(ending.outbox.driver)]
+    closing, gone = ending.closing, [ref(ending), ref(ending.outbox), ref(ending.transport)]
     closing.lost()
     del ending
     gc.collect()
-    assert [one() for one in gone] == [None, None]
+    assert [one() for one in gone] == [None, None, None]
     # The connection may have a use for it still.
     closing.timer.stop()
 
