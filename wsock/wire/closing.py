@@ -182,21 +182,23 @@ class Closing:
         self._tlsTimer.start(0, self._loseBelow)
 
     def _loseBelow(self) -> None:
+        assert self._tlsTimer is not None
         self._outbox.abort()
         # The transport below closes now, once it has written what it holds.
         self._outbox.unregister()
         seconds = self._settings.closeTimeout
         if self._outbox.driver.canDrain(self._transport):
             self._drainBelow(None, None if seconds is None else self._reactor.seconds() + seconds)
-        elif seconds is not None and self._tlsTimer is not None:
+        elif seconds is not None:
             self._tlsTimer.start(seconds, self._abort)
 
     def _drainBelow(self, before: int | None, deadline: float | None) -> None:
         """Gives a peer that still reads the last whole messages, and waits for no other."""
+        assert self._tlsTimer is not None
         driver = self._outbox.driver
         left = driver.drain(self._transport)
         late = deadline is not None and self._reactor.seconds() >= deadline
-        if left and not late and (before is None or left < before) and self._tlsTimer is not None:
+        if left and not late and (before is None or left < before):
             self._tlsTimer.start(_DRAIN_SECONDS, self._drainBelow, left, deadline)
         else:
             driver.loseDrained(self._transport)
