@@ -28,7 +28,6 @@ from .constants import (
     CLOSE,
     DEFAULT_MAX_MESSAGE_SIZE,
     MAX_CLOSE_REASON,
-    MAX_CONTROL_PAYLOAD,
     PING,
     PONG,
     TEXT,
@@ -40,7 +39,7 @@ from .errors import LocalProtocolError, RemoteProtocolError, wrong_type
 from .events import BinaryReceived, CloseReceived, Event, Failed, PingReceived, TextReceived
 from .extensions import Extension
 from .frames import NO_LIMIT, MaskedFrameWriter, encode
-from .messages import MessageReader, binary_payload, encode_text
+from .messages import MessageReader, binary_payload, control_payload, encode_text
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
@@ -361,11 +360,7 @@ class Connection:
         return masks.encode(opcode, payload)
 
     def _send_control(self, opcode: int, payload: object) -> list[bytes]:
-        if isinstance(payload, str):
-            raise wrong_type("the payload of a Ping or Pong", "bytes", payload, "write payload.encode()")
-        content = binary_payload(payload)
-        if len(content) > MAX_CONTROL_PAYLOAD:
-            raise LocalProtocolError("the payload of a Ping or Pong has at most 125 bytes")
+        content = control_payload(payload)
         return self._frame(opcode, content) if self.is_open else []
 
     def _send_close(self, code: int, reason: bytes, buffers: list[bytes]) -> None:

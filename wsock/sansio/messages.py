@@ -17,7 +17,16 @@ from copy import copy
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from . import frames
-from .constants import BINARY, CLOSE, CONTINUATION, PING, TEXT, CloseCode, is_sendable_close_code
+from .constants import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    MAX_CONTROL_PAYLOAD,
+    PING,
+    TEXT,
+    CloseCode,
+    is_sendable_close_code,
+)
 from .errors import InvalidPayload, LocalProtocolError, RemoteProtocolError, wrong_type
 from .events import BinaryReceived, CloseReceived, Event, PingReceived, PongReceived, TextReceived
 from .frames import NO_LIMIT, FrameReader, MaskedFrameWriter
@@ -427,7 +436,7 @@ def encode_text(text: object) -> bytes:
 
 
 def binary_payload(data: object) -> bytes:
-    """A binary message's or a control frame's payload; changing ``data`` afterwards does not change it.
+    """A binary message's payload; changing ``data`` afterwards does not change it.
 
     Raises:
         LocalProtocolError: not bytes, bytearray or memoryview.
@@ -444,6 +453,20 @@ def binary_payload(data: object) -> bytes:
             "sendTextMessage (send_text) sends a str, data.encode() makes bytes",
         )
     raise wrong_type("a message", _MESSAGE, data, _JSON if isinstance(data, (dict, list, tuple)) else "")
+
+
+def control_payload(payload: object) -> bytes:
+    """A Ping's or a Pong's payload.
+
+    Raises:
+        LocalProtocolError: not bytes, bytearray or memoryview, or more than 125 bytes.
+    """
+    if isinstance(payload, str):
+        raise wrong_type("the payload of a Ping or Pong", "bytes", payload, "write payload.encode()")
+    content = binary_payload(payload)
+    if len(content) > MAX_CONTROL_PAYLOAD:
+        raise LocalProtocolError("the payload of a Ping or Pong has at most 125 bytes")
+    return content
 
 
 def _no_text(text: object) -> LocalProtocolError:

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from typing import Final, cast
 
 from ..sansio.connection import Connection
-from ..sansio.constants import MAX_CONTROL_PAYLOAD
-from ..sansio.errors import LocalProtocolError
 from ..sansio.extensions import Extension
-from ..sansio.messages import binary_payload, encode_text
+from ..sansio.messages import binary_payload, control_payload, encode_text
 
 
 class _NotOpen:
@@ -32,8 +30,7 @@ class _NotOpen:
 
     def send_ping(self, payload: object = b"") -> list[bytes]:
         """As `send_text`."""
-        if len(binary_payload(payload)) > MAX_CONTROL_PAYLOAD:
-            raise LocalProtocolError("the payload of a Ping or Pong has at most 125 bytes")
+        control_payload(payload)
         return []
 
     def send_shared(self) -> bool:
