@@ -43,9 +43,6 @@ GUARDED: dict[str, list[str]] = {
         "garbage",
         "threads",
     ],
-    "wsock.wire.protocol:WebSocketTransport.sendFromThread": ["threads", "integration/test_threads"],
-    "wsock.wire.protocol:WebSocketTransport._sendForThread": ["threads", "integration/test_threads"],
-    "wsock.wire.protocol:WebSocketTransport._sendNow": ["threads", "integration/test_threads"],
     "wsock.reasons": ["reasons", "garbage"],
     "wsock.server.factory": ["server", "factory"],
     "wsock.server.admission": ["admission"],
@@ -64,6 +61,10 @@ GUARDED: dict[str, list[str]] = {
     "wsock.client.verification": ["verification"],
     "wsock.arguments": ["arguments", "settings"],
     "wsock.wire.threads": ["threads"],
+    "wsock.wire.threads:sendFromThread": ["threads", "integration/test_threads"],
+    "wsock.wire.threads:_sendForThread": ["threads", "integration/test_threads"],
+    "wsock.wire.threads:_sendNow": ["threads", "integration/test_threads"],
+    "wsock.wire.unopened": ["unopened"],
     "wsock.wire.tlsfailures": ["tlsfailures"],
     "wsock.application": ["application", "copies"],
     "wsock.settings": ["settings"],
@@ -193,11 +194,31 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.wire.closing:Closing.__init__": {
         "number: self._maxDiscarded = max(MAX_DISCARDED_BYTES, settings.maxMessageSize or 0) -> self._maxDiscarded = max(MAX_DISCARDED_BYTES, settings.maxMessageSize or 1)": "less than 16 MiB, too",
     },
+    "wsock.wire.inbox:Inbox.__init__": {
+        "number: self._waitsForPeer = False -> self._waitsForPeer = True": "set with the application, without which nothing is delivered",
+        "number: self._reading = True -> self._reading = False": "set by the opening",
+    },
+    "wsock.wire.inbox:Inbox.open": {
+        "force: unread -> True": _SLOWER,
+    },
+    "wsock.wire.inbox:Inbox._negotiate": {
+        "force: len(waiting) == 1 -> False": _SLOWER,
+        "force: waiting -> True": _SLOWER,
+    },
+    "wsock.wire.inbox:Inbox.drop": {
+        "drop: self._unread = None -> pass": "only memory, until the loss",
+    },
+    "wsock.wire.inbox:Inbox.finish": {
+        "drop: self._unread = None -> pass": "only memory, while somebody holds a callback that never ends",
+    },
+    "wsock.wire.inbox:Inbox.abandon": {
+        "drop: pending, self._pending = (self._pending, None) -> pending, _ = (self._pending, None)": "only memory: nobody asks for it again",
+    },
     "wsock.wire.inbox:Inbox.dataReceived": {
         "element: len(events) == 1 and isinstance(events[0], (BinaryReceived, TextReceived)) and (not self._overflowed) -> len(events) == 1 and isinstance(events[0], (TextReceived,)) and (not self._overflowed)": _SLOWER,
         "element: len(events) == 1 and isinstance(events[0], (BinaryReceived, TextReceived)) and (not self._overflowed) -> len(events) == 1 and isinstance(events[0], (BinaryReceived,)) and (not self._overflowed)": _SLOWER,
     },
-    "wsock.wire.protocol:<module>": {
+    "wsock.wire.threads:<module>": {
         "number: _POLL_SECONDS: Final = 1 -> _POLL_SECONDS: Final = 0": _SLOWER,
     },
     "wsock.sansio.frames:MaskedFrameWriter.encode": {

@@ -315,6 +315,12 @@ def test_what_build_application_raises_is_told(how: Callable[[BaseException], Ca
     assert (connection.end, connection.sent) == ("aborted", b"")
     assert connection.error is error
     assert connection.logged == []
+    assert connection.lose().cancelled == []
+
+
+def test_the_traceback_of_an_application_is_left_to_it() -> None:
+    connection = Connection(Policy(raising(RuntimeError("expected"))))
+    assert connection.error.__traceback__ is not None
 
 
 def failed(error: BaseException) -> Deferred[Any]:
@@ -333,6 +339,7 @@ def test_what_is_no_application(how: Callable[[Any], Any]) -> None:
     assert (connection.end, connection.sent) == ("aborted", b"")
     assert isinstance(connection.error, TypeError)
     assert "buildApplication returned a str" in str(connection.error)
+    assert connection.logged == []
 
 
 @pytest.mark.parametrize("how", [raising, lambda error: lambda _: failed(error), lambda error: lambda _: raises(error)])
@@ -551,6 +558,7 @@ def test_an_application_that_does_not_come_in_time() -> None:
     assert connection.cancelled == [building]
     assert str(connection.error) == "the opening handshake took too long"
     assert connection.logged == []
+    assert connection.lose().cancelled == [building]
 
 
 # Other ends
@@ -650,6 +658,24 @@ def test_a_failure_that_comes_too_late_is_logged() -> None:
     connection = Connection(Policy(lambda: building)).lose()
     assert connection.logged == [(error, "buildApplication")]
     assert str(connection.error).startswith("the connection was lost")
+
+
+def test_an_application_that_has_come_is_not_cancelled() -> None:
+    connection = Connection(Policy(lambda: succeed(Application()))).lose()
+    assert connection.cancelled == []
+
+
+def test_a_cancellation_keeps_nothing() -> None:
+    error = CancelledError()
+
+    async def build() -> Any:
+        try:
+            await Deferred[Any]()
+        except CancelledError:
+            raise error from None
+
+    Connection(Policy(build)).lose()
+    assert error.__traceback__ is None
 
 
 def test_a_cancelled_building_is_no_failure() -> None:

@@ -7,9 +7,12 @@ from weakref import ref
 
 import pytest
 from twisted.internet.task import Clock
+from wire import FAULT
 
-from wsock import Settings
-from wsock.wire.closing import Closing
+from wsock import Settings, WebSocketClosed, WebSocketDropped, WebSocketEnded
+from wsock.sansio.connection import Connection as Core
+from wsock.sansio.constants import Role
+from wsock.wire.closing import Closing, makeLossReason
 
 MIB = 2**20
 
@@ -295,6 +298,85 @@ def test_giving_up_says_why() -> None:
     ending.closing.giveUp("no sign of life")
     assert ending.closing.abortReason == "no sign of life"
     assert ending.aborts == [0]
+
+
+# How it was lost
+
+
+def core(*, sent: bool = False, received: bytes = b"") -> Core:
+    """A core whose Close was sent, and that has received something, in this order."""
+    made = Core(Role.SERVER)
+    if sent:
+        made.close(1001, "going")
+    made.receive_data(received)
+    return made
+
+
+#: A Close with 3000 and a reason that no terminal is to see, and one without anything.
+THEIRS = bytes.fromhex("888500000000") + b"\x0b\xb8b\x1be"
+NOTHING = bytes.fromhex("888000000000")
+
+
+def reason(made: Core, flushed: bool = True, abortReason: str | None = None, closing: bool = True) -> WebSocketEnded:
+    ending = Ending()
+    if flushed:
+        ending.closing.startTimer()
+    if abortReason is not None:
+        ending.closing.giveUp(abortReason)
+    return makeLossReason(made, ending.closing if closing else None)
+
+
+def test_closed_by_the_peer() -> None:
+    error = reason(core(received=THEIRS))
+    assert isinstance(error, WebSocketClosed)
+    assert str(error) == "closed with 3000 b?e"
+    assert (error.closeReceived, error.closeSent) == ((3000, "b\x1be"), (3000, ""))
+    assert (error.code, error.reason) == (3000, "b\x1be")
+
+
+def test_closed_by_us() -> None:
+    error = reason(core(sent=True, received=NOTHING))
+    assert isinstance(error, WebSocketClosed)
+    assert str(error) == "closed with 1005"
+    assert (error.closeReceived, error.closeSent) == ((1005, ""), (1001, "going"))
+    assert (error.code, error.reason) == (1001, "going")
+
+
+@pytest.mark.parametrize("closing", [True, False])
+def test_an_answer_that_did_not_leave_was_not_sent(closing: bool) -> None:
+    error = reason(core(received=THEIRS), flushed=False, closing=closing)
+    assert isinstance(error, WebSocketDropped)
+    assert str(error) == "the connection was lost before our Close"
+    assert (error.closeReceived, error.closeSent, error.code) == ((3000, "b\x1be"), None, 1006)
+
+
+@pytest.mark.parametrize("flushed", [True, False])
+def test_lost_before_the_peers_close(flushed: bool) -> None:
+    error = reason(core(sent=True), flushed)
+    assert isinstance(error, WebSocketDropped)
+    assert str(error) == "the connection was lost before the peer's Close"
+    assert (error.closeReceived, error.closeSent) == (None, (1001, "going") if flushed else None)
+    assert error.code == 1006
+
+
+def test_lost_without_any_close() -> None:
+    error = reason(core(), closing=False)
+    assert (str(error), error.code) == ("the connection was lost before the peer's Close", 1006)
+
+
+@pytest.mark.parametrize("abortReason", [None, "no sign of life"])
+def test_lost_for_a_fault(abortReason: str | None) -> None:
+    made = core(received=FAULT)
+    error = reason(made, abortReason=abortReason)
+    assert isinstance(error, WebSocketDropped)
+    assert (str(error), error.code, error.closeSent) == (str(made.failed), 1002, made.close_sent)
+    assert made.close_sent is not None
+
+
+def test_lost_because_we_gave_it_up() -> None:
+    error = reason(core(sent=True), flushed=False, abortReason="no sign of life")
+    assert isinstance(error, WebSocketDropped)
+    assert (str(error), error.code, error.closeSent) == ("no sign of life", 1011, None)
 
 
 # Input that nobody gets

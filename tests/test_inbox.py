@@ -1017,6 +1017,22 @@ def test_one_that_is_given_up_within_its_callback_hears_behind_it() -> None:
     assert connection.told == ["empty"]
 
 
+class Never(Deferred[Any]):
+    """Is not impressed by a cancellation."""
+
+    def cancel(self) -> None: ...
+
+
+def test_one_that_is_given_up_as_it_opens_hears_behind_that() -> None:
+    def last() -> None:
+        connection.inbox.lose()
+        connection.inbox.abandon()
+
+    connection = Connection()
+    connection.open({"a": Never}, last=last)
+    assert connection.told == ["empty"]
+
+
 # A stream that somebody may still hold
 
 

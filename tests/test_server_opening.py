@@ -1,7 +1,9 @@
 """A server's opening handshake, alone: the connection, its transport and the factory are plain objects."""
 
+import gc
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from weakref import ref
 
 import pytest
 from twisted.internet.address import IPv4Address
@@ -358,6 +360,33 @@ def test_a_server_that_stops_accepts_nobody(request_: bytes, body: bytes) -> Non
         assert (connection.status, connection.body) == (503, body)
         assert connection.request.method == request.partition(b" ")[0].decode()
         assert isQuiet(connection)
+
+
+@pytest.mark.parametrize("build", [Application, Refuse], ids=["admitted", "refused"])
+def test_an_opening_handshake_that_is_over_holds_nothing(build: Callable[..., Any]) -> None:
+    """And nothing waits for the garbage collector."""
+
+    def decide() -> Any:
+        if build is Refuse:
+            raise Refuse(403)
+        return Idle()
+
+    gc.disable()
+    try:
+        connection = Connection(Policy(decide)).feed(REQUEST)
+        gone = ref(connection)
+        # As the connection does at the end of its opening handshake; the rest holds it by our hand.
+        del connection.opening, connection.outbox
+        del connection
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+class Idle(Application):
+    """Keeps no transport."""
+
+    def negotiationStarted(self, transport: Any) -> None: ...
 
 
 # Handing on

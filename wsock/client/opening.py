@@ -93,8 +93,6 @@ class ClientOpening:
     """The opening handshake of one connection of a client."""
 
     __slots__ = (
-        "_answer",
-        "_body",
         "_building",
         "_decoder",
         "_failure",
@@ -103,6 +101,7 @@ class ClientOpening:
         "_inbox",
         "_policy",
         "_reactor",
+        "_refusal",
         "_started",
         "_timer",
         "_transport",
@@ -123,8 +122,7 @@ class ClientOpening:
         #: What ``negotiationStarted`` gave to be waited for.
         self._started: Deferred[Any] | None = None
         #: The answer that is no WebSocket, and its body, while that comes.
-        self._answer: ResponseHead | None = None
-        self._body: BodyDecoder | None = None
+        self._refusal: tuple[ResponseHead, BodyDecoder] | None = None
         #: Why the opening handshake failed.
         self._failure: BaseException | None = None
         self._failureTold = False
@@ -191,7 +189,8 @@ class ClientOpening:
             return
         if self._started is not None:
             self._started.addErrback(self._startedFailed)
-        if transport.isOpening() and self._head is not None:
+        if transport.isOpening():
+            assert self._head is not None
             self._decoder = ResponseDecoder(
                 max_header_line=settings.maxHeaderLine,
                 max_header_size=settings.maxHeaderSize,
@@ -212,8 +211,8 @@ class ClientOpening:
 
     def dataReceived(self, data: bytes) -> None:
         """Takes bytes of the answer."""
-        if self._body is not None:
-            self._readBody(self._body, data)
+        if self._refusal is not None:
+            self._readBody(*self._refusal, data)
         elif self._decoder is None:
             self._fail(InvalidResponse("the server spoke before it was asked"))
         else:
@@ -235,15 +234,14 @@ class ClientOpening:
         except InvalidResponse as error:
             self._fail(error)
         except ConnectionRejected:
-            self._answer = answer
-            self._body = BodyDecoder(answer, _MAX_BODY_BYTES)
-            self._readBody(self._body, decoder.unread)
+            self._refusal = answer, BodyDecoder(answer, _MAX_BODY_BYTES)
+            self._readBody(*self._refusal, decoder.unread)
         else:
             self._done(agreement, decoder.unread)
 
-    def _readBody(self, body: BodyDecoder, data: bytes) -> None:
-        if body.decode(data) and self._answer is not None:
-            self._fail(_rejection(self._answer, body), abort=False)
+    def _readBody(self, answer: ResponseHead, body: BodyDecoder, data: bytes) -> None:
+        if body.decode(data):
+            self._fail(_rejection(answer, body), abort=False)
 
     def _done(self, agreement: Agreement, unread: bytes) -> None:
         transport, inbox = self._transport, self._inbox
@@ -251,10 +249,9 @@ class ClientOpening:
         assert inbox.application is not None
         application = inbox.application
         self._timer.stop()
-        started, self._started = self._started, None
         transport.openingDone(
             {"negotiationFinished": application.negotiationFinished},
-            pending=started,
+            pending=self._started,
             last=partial(self._opened, application),
             extensions=agreement.extensions,
             subprotocol=agreement.subprotocol,
@@ -275,9 +272,9 @@ class ClientOpening:
 
     def _end(self, error: WebSocketDropped) -> None:
         """Ends an opening handshake that nobody waits for any more."""
-        if self._answer is not None and self._body is not None:
+        if self._refusal is not None:
             # The body of a refusal did not end in time.
-            self._fail(_rejection(self._answer, self._body))
+            self._fail(_rejection(*self._refusal))
         else:
             self._fail(error)
 
@@ -332,8 +329,8 @@ class ClientOpening:
         """The transport is lost: says why the connection was never open."""
         self._timer.stop()
         if self._head is not None and self._failure is None:
-            if self._answer is not None and self._body is not None:
-                self._note(_rejection(self._answer, self._body))
+            if self._refusal is not None:
+                self._note(_rejection(*self._refusal))
             else:
                 self._note(_lostTooEarly(reason, self._transport.transport, self._decoder))
         self._serveStarted()

@@ -147,7 +147,6 @@ class ServerOpening:
             head = decoder.decode(data)
         except InvalidRequest as error:
             policy.countUnfinished(-held)
-            self._decoder = None
             answer, why = refusal.invalid(error)
             self._refuse(answer, why, decoder.is_for_head)
             return
