@@ -187,6 +187,9 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.wire.transports:_addTLS": {
         "drop: Telling.__name__ = Telling.__qualname__ = base.__name__ -> _ = Telling.__qualname__ = base.__name__": "only a name for people",
     },
+    "wsock.client.opening:ClientOpening.lost": {
+        "drop: building, self._building = (self._building, None) -> building, _ = (self._building, None)": "only memory: nobody asks for it again",
+    },
     "wsock.wire.closing:<module>": {
         "number: _DRAIN_SECONDS: Final = 0.1 -> _DRAIN_SECONDS: Final = 0.1 + 1": "only how long a peer that has ended TLS may take nothing",
         "number: MAX_DISCARDED_BYTES: Final = 2 ** 24 -> MAX_DISCARDED_BYTES: Final = 2 ** 24 + 1": "one byte of 16 MiB",
@@ -214,7 +217,23 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.wire.inbox:Inbox.abandon": {
         "drop: pending, self._pending = (self._pending, None) -> pending, _ = (self._pending, None)": "only memory: nobody asks for it again",
     },
+    "wsock.wire.inbox:Inbox.holdWeakly": {
+        "force: inbox is not None -> True": "it holds the proxy whose callback this is",
+        "drop: inbox.application = inbox._pending = None -> inbox.application = _ = None": "only memory",
+    },
+    "wsock.wire.inbox:Inbox._receiveLater": {
+        "force: transport is not None -> True": "without one nothing is received",
+    },
+    "wsock.wire.inbox:Inbox._received": {
+        "force: replies -> True": _SLOWER,
+    },
     "wsock.wire.inbox:Inbox.dataReceived": {
+        "operand: self._stops or self._unread is not None or self._events is not None or (outbox.paused and self._isBlocked()) -> self._stops or self._unread is not None or self._events is not None or (True and self._isBlocked())": _SLOWER,
+        "force: len(events) == 1 and isinstance(events[0], (BinaryReceived, TextReceived)) and (not self._overflowed) -> False": _SLOWER,
+        "force: core.has_unread_data or self._unread is not None -> True": _SLOWER,
+        "operand: core.has_unread_data or self._unread is not None -> core.has_unread_data or False": "what came within a callback is delivered behind it, in another write",
+        "force: self._events is not None or self._unread is not None or outbox.paused or (self._transport is None) or self._ended or core.has_unread_data -> True": _SLOWER,
+        "operand: self._events is not None or self._unread is not None or outbox.paused or (self._transport is None) or self._ended or core.has_unread_data -> self._events is not None or self._unread is not None or outbox.paused or (self._transport is None) or False or core.has_unread_data": "the owner, which is told of the end, has it read",
         "element: len(events) == 1 and isinstance(events[0], (BinaryReceived, TextReceived)) and (not self._overflowed) -> len(events) == 1 and isinstance(events[0], (TextReceived,)) and (not self._overflowed)": _SLOWER,
         "element: len(events) == 1 and isinstance(events[0], (BinaryReceived, TextReceived)) and (not self._overflowed) -> len(events) == 1 and isinstance(events[0], (BinaryReceived,)) and (not self._overflowed)": _SLOWER,
     },

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -508,11 +508,14 @@ def test_a_body_that_does_not_end(end: str) -> None:
     assert connection.error.response.body == b"no"
 
 
-@pytest.mark.parametrize("status", [b"400", b"403"])
-def test_a_web_server_that_was_spoken_to_in_plain(status: bytes) -> None:
-    body = b"<p>The plain HTTP request was sent to HTTPS port</p>"
+@pytest.mark.parametrize(
+    ("status", "told", "hint"),
+    [(b"400", b"was sent to HTTPS port", True), (b"403", b"was sent to HTTPS port", False), (b"400", b"is bad", False)],
+)
+def test_a_web_server_that_was_spoken_to_in_plain(status: bytes, told: bytes, hint: bool) -> None:
+    body = b"<p>The plain HTTP request " + told
     connection = Connection().feed(b"HTTP/1.1 %b No\r\nContent-Length: %d\r\n\r\n" % (status, len(body)) + body)
-    assert ("write wss:// in the URL" in str(connection.error)) is (status == b"400")
+    assert ("write wss:// in the URL" in str(connection.error)) is hint
 
 
 # Time
@@ -572,6 +575,7 @@ HINT = ": if it speaks TLS on this port, write wss:// in the URL"
     [
         (ConnectionDone(), b"", Plain(), HINT),
         (ConnectionLost(), b"", Plain(), HINT),
+        (ConnectionAborted(), b"", Plain(), HINT),
         (ConnectionDone(), b"H", Plain(), ""),
         (ConnectionDone(), b"", TLS(), ""),
         (ValueError("expected"), b"", Plain(), ": ValueError('expected')"),

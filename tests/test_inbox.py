@@ -73,6 +73,7 @@ class Connection:
         told: what the inbox tells of the connection: "ended", "empty", and "exempt" with whether it begins.
         failures: what the application raised, and in which callback.
         answers: the Pongs of the keepalive's.
+        heard: whether there was an application to hear of the loss, each time that it was to.
         discards: how many bytes came behind our Close that nobody gets, each time.
         delivers: how many messages came behind it that the application gets.
     """
@@ -86,6 +87,7 @@ class Connection:
         self.failures: list[tuple[BaseException | None, str]] = []
         self.answers: list[bytes] = []
         self.discards: list[int] = []
+        self.heard: list[bool] = []
         self.delivers = 0
         self.core = Core(
             Role.SERVER,
@@ -121,7 +123,7 @@ class Connection:
 
     def inboxEmpty(self) -> None:
         self.told.append("empty")
-        self.inbox.finish()
+        self.heard.append(self.inbox.finish() is not None)
 
     def cancel(self, deferred: Deferred[Any]) -> None:
         deferred.cancel()
@@ -343,6 +345,7 @@ def test_messages_and_pongs_come_in_order() -> None:
     connection = opened()
     connection.feed(text("a") + PONG + bytes.fromhex("8282000000000102") + text("b"), text("c"))
     assert connection.messages == ["a", ("pong", b"ab"), b"\x01\x02", "b", "c"]
+    assert (connection.delivers, connection.discards) == (0, [])
 
 
 @pytest.mark.parametrize("size", [1, 7, 10000])
@@ -364,6 +367,12 @@ def test_bytes_are_noted() -> None:
 def test_what_callbacks_send_leaves_in_one_write() -> None:
     connection = opened(Application(message=lambda _: connection.outbox.write([b"x"])))
     assert connection.feed(stream(0, 3) + PING + text("last")) == PONG_SENT + b"xxxx"
+    assert len(connection.outbox.writes) == 1
+
+
+def test_what_callbacks_send_leaves_in_one_write_however_it_is_decoded() -> None:
+    connection = opened(Application(message=lambda _: connection.outbox.write([b"x"])), receiveQueue=2)
+    assert connection.feed(stream(0, 9)) == b"x" * 9
     assert len(connection.outbox.writes) == 1
 
 
@@ -540,6 +549,24 @@ def test_exactly_the_receive_queue_is_taken_in(size: int) -> None:
     while pending.waiting:
         pending.fire()
     assert connection.messages == texts(0, 6)
+
+
+def test_a_queue_that_one_segment_fills() -> None:
+    connection = opened(Application(message=Pending()), receiveQueue=4)
+    connection.feed(stream(0, 4))
+    assert connection.transport.told == []
+    connection = opened(Application(message=Pending()), receiveQueue=4)
+    connection.feed(stream(0, 5))
+    assert connection.transport.told == ["pause"]
+
+
+def test_a_ping_that_comes_within_a_callback_that_is_not_done_is_answered() -> None:
+    def callback(_: Application) -> Any:
+        connection.inbox.dataReceived(PING)
+        return Deferred()
+
+    connection = opened(Application(message=callback))
+    assert connection.feed(HELLO) == PONG_SENT
 
 
 @pytest.mark.parametrize("message", ["x" * 100, "\N{PILE OF POO}" * 25, "\xe9" * 50], ids=["ascii", "emoji", "latin-1"])
@@ -749,6 +776,7 @@ def test_the_end_is_told_once_and_after_what_was_before_it(end: bytes) -> None:
     assert connection.told == ["ended"]
     assert sent.startswith(b"\x88")
     connection.inbox.proceed()
+    connection.feed(PING, b"x")
     assert connection.told == ["ended"]
 
 
@@ -1046,8 +1074,22 @@ def test_a_stream_is_kept_no_longer_than_somebody_holds_it() -> None:
     connection.application = None
     gc.collect()
     assert connection.told[-1] == "empty"
+    assert connection.heard == [False]
     assert connection.inbox.application is None
     assert connection.clock.getDelayedCalls() == []
+
+
+def test_what_a_stream_that_nobody_holds_has_not_taken_is_counted() -> None:
+    pending = Pending()
+    connection = opened(ForStreams(message=pending))
+    connection.feed(stream(0, 3))
+    connection.lose()
+    connection.inbox.holdWeakly()
+    connection.application = None
+    gc.collect()
+    assert (connection.told, connection.inbox.discarded) == (["empty"], 2)
+    pending.fire()
+    assert connection.told == ["empty"]
 
 
 def test_a_stream_that_somebody_holds_gets_what_is_left() -> None:

@@ -362,19 +362,21 @@ def test_a_server_that_stops_accepts_nobody(request_: bytes, body: bytes) -> Non
         assert isQuiet(connection)
 
 
-@pytest.mark.parametrize("build", [Application, Refuse], ids=["admitted", "refused"])
-def test_an_opening_handshake_that_is_over_holds_nothing(build: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("end", ["done", "refused", "lost"])
+def test_an_opening_handshake_that_is_over_holds_nothing(end: str) -> None:
     """And nothing waits for the garbage collector."""
 
     def decide() -> Any:
-        if build is Refuse:
+        if end == "refused":
             raise Refuse(403)
-        return Idle()
+        return Idle() if end == "done" else Deferred()
 
     gc.disable()
     try:
         connection = Connection(Policy(decide)).feed(REQUEST)
         gone = ref(connection)
+        if end == "lost":
+            connection.lose()
         # As the connection does at the end of its opening handshake; the rest holds it by our hand.
         del connection.opening, connection.outbox
         del connection
@@ -564,6 +566,7 @@ def test_a_connection_that_is_aborted(came: bytes) -> None:
     if came == REQUEST:
         # Until the loss nobody has heard of it.
         deciding.callback(Application())
+        assert connection.application is None
     connection.lose()
     assert (connection.end, connection.cancelled, connection.failures) == ("aborted", [], [])
     assert isQuiet(connection)

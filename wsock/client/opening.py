@@ -338,7 +338,8 @@ class ClientOpening:
     def _serveStarted(self) -> None:
         """Nothing is to be opened any more: as any callback, ``negotiationStarted`` has a time to end."""
         started, self._started = self._started, None
-        if started is not None and self._inbox is not None:
+        if started is not None:
+            assert self._inbox is not None
             self._inbox.waitFor(started, "negotiationStarted")
 
     def lost(self, reason: Failure) -> None:

@@ -323,7 +323,6 @@ class Inbox:
             if inbox is not None:
                 # What is pending is the stream's, and holds the connection.
                 inbox.application = inbox._pending = None
-                inbox._stops &= ~_PENDING
                 inbox.discard()
                 inbox._owner.inboxEmpty()
 
