@@ -42,7 +42,6 @@ WRITES = {
     "client/opening.py:answer.body": "the answer that was decoded for this opening handshake",
     "wire/inbox.py:inbox.application": "its own, from the callback of a weak reference",
     "wire/inbox.py:inbox._pending": "the same",
-    "wire/inbox.py:inbox._stops": "the same",
     "wire/keepalive.py:ping.answer": "a record of this module alone",
     "wire/keepalive.py:ping.timer": "the same",
     "wire/transports.py:transport.__class__": "Twisted's, see the rules of the module",
