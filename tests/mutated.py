@@ -227,6 +227,10 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.wire.inbox:Inbox._received": {
         "force: replies -> True": _SLOWER,
     },
+    "wsock.wire.inbox:Inbox._deliver": {
+        "operand: (self._stops != _DELIVERING or outbox.paused) and self._isBlocked() -> True and self._isBlocked()": _SLOWER,
+        "operand: (self._stops != _DELIVERING or outbox.paused) and self._isBlocked() -> (self._stops != _DELIVERING or outbox.paused) and True": _SLOWER,
+    },
     "wsock.wire.inbox:Inbox.dataReceived": {
         "operand: self._stops or self._unread is not None or self._events is not None or (outbox.paused and self._isBlocked()) -> self._stops or self._unread is not None or self._events is not None or (True and self._isBlocked())": _SLOWER,
         "force: len(events) == 1 and isinstance(events[0], (BinaryReceived, TextReceived)) and (not self._overflowed) -> False": _SLOWER,

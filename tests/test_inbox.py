@@ -581,12 +581,12 @@ def test_one_limit_of_text_is_taken_in(message: str) -> None:
     assert connection.messages == [message] * 5
 
 
-def test_one_limit_of_bytes_is_taken_in() -> None:
+@pytest.mark.parametrize("first", [b"\x81", b"\x82"], ids=["ascii", "bytes"])
+def test_to_the_byte_one_limit_is_taken_in(first: bytes) -> None:
     connection = opened(Application(message=Pending()), maxMessageSize=100)
-    fifty = bytes.fromhex("82b200000000") + bytes(50)
-    connection.feed(HELLO, fifty)
+    connection.feed(HELLO, first + bytes.fromhex("e300000000") + b"x" * 99)
     assert connection.transport.told == []
-    connection.feed(fifty)
+    connection.feed(first + bytes.fromhex("8100000000") + b"x")
     assert connection.transport.told == ["pause"]
 
 
