@@ -231,6 +231,12 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "operand: (self._stops != _DELIVERING or outbox.paused) and self._isBlocked() -> True and self._isBlocked()": _SLOWER,
         "operand: (self._stops != _DELIVERING or outbox.paused) and self._isBlocked() -> (self._stops != _DELIVERING or outbox.paused) and True": _SLOWER,
     },
+    "wsock.wire.inbox:Inbox._dispatch": {
+        "force: result is not None -> True": _SLOWER,
+    },
+    "wsock.wire.inbox:Inbox.updateReading": {
+        "operand: full = not paused and self._room() == 0 -> full = True and self._room() == 0": _SLOWER,
+    },
     "wsock.wire.inbox:Inbox.dataReceived": {
         "operand: self._stops or self._unread is not None or self._events is not None or (outbox.paused and self._isBlocked()) -> self._stops or self._unread is not None or self._events is not None or (True and self._isBlocked())": _SLOWER,
         "force: len(events) == 1 and isinstance(events[0], (BinaryReceived, TextReceived)) and (not self._overflowed) -> False": _SLOWER,

@@ -696,6 +696,13 @@ def test_a_transport_that_is_full_below_the_mark_stops_nothing() -> None:
     assert connection.transport.told == []
 
 
+def test_what_is_unsent_while_the_transport_takes_more_stops_nothing() -> None:
+    """It waits for the end of a cork, and not for the peer."""
+    connection = opened(Application(message=lambda _: setattr(connection.outbox, "writable", False)), receiveQueue=2)
+    connection.feed(stream(0, 3), text("m3"))
+    assert connection.messages == texts(0, 4)
+
+
 @pytest.mark.parametrize(
     ("application", "policy"), [(ForStreams(), "wait"), (Application(), "drop"), (Application(), "close")]
 )
@@ -865,6 +872,15 @@ def test_closing_delivers_what_waited_for_the_peer_to_read() -> None:
     assert connection.messages == []
     connection.turn()
     assert connection.messages == texts(0, 2)
+
+
+def test_closing_delivers_what_was_decoded_too() -> None:
+    connection = opened(Application(message=lambda _: connection.outbox.block()))
+    connection.feed(stream(0, 3))
+    assert connection.messages == ["m0"]
+    connection.close()
+    connection.turn()
+    assert connection.messages == texts(0, 3)
 
 
 def test_closing_within_a_callback_goes_on_behind_it() -> None:
