@@ -187,6 +187,9 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.wire.transports:_addTLS": {
         "drop: Telling.__name__ = Telling.__qualname__ = base.__name__ -> _ = Telling.__qualname__ = base.__name__": "only a name for people",
     },
+    "wsock.client.opening:ClientOpening._built": {
+        "drop#2: return -> pass": "the failure has ended the opening handshake",
+    },
     "wsock.client.opening:ClientOpening.lost": {
         "drop: building, self._building = (self._building, None) -> building, _ = (self._building, None)": "only memory: nobody asks for it again",
     },
@@ -231,11 +234,20 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "operand: (self._stops != _DELIVERING or outbox.paused) and self._isBlocked() -> True and self._isBlocked()": _SLOWER,
         "operand: (self._stops != _DELIVERING or outbox.paused) and self._isBlocked() -> (self._stops != _DELIVERING or outbox.paused) and True": _SLOWER,
     },
+    "wsock.wire.inbox:Inbox._peerIsNotReading": {
+        "operand: return self._waitsForPeer and (not self._ended) and (self._transport is not None) and (self._core.close_sent is None) and (not self._outbox.writable) -> return self._waitsForPeer and True and (self._transport is not None) and (self._core.close_sent is None) and (not self._outbox.writable)": "the core has queued our Close by then",
+    },
+    "wsock.wire.inbox:Inbox._keep": {
+        "force: not isinstance(self._unread, bytearray) -> True": _SLOWER,
+        "force: not isinstance(self._unread, bytearray) -> False": _SLOWER,
+    },
     "wsock.wire.inbox:Inbox._dispatch": {
         "force: result is not None -> True": _SLOWER,
     },
     "wsock.wire.inbox:Inbox.updateReading": {
         "operand: full = not paused and self._room() == 0 -> full = True and self._room() == 0": _SLOWER,
+        "operand: reading = self._ended or self._core.close_sent is not None or (not (paused or full or self._unread is not None or self._peerIsNotReading())) -> reading = False or self._core.close_sent is not None or (not (paused or full or self._unread is not None or self._peerIsNotReading()))": "the core has queued our Close by then",
+        "operand: reading = self._ended or self._core.close_sent is not None or (not (paused or full or self._unread is not None or self._peerIsNotReading())) -> reading = self._ended or self._core.close_sent is not None or (not (paused or full or False or self._peerIsNotReading()))": "is read on a turn earlier",
     },
     "wsock.wire.inbox:Inbox.dataReceived": {
         "operand: self._stops or self._unread is not None or self._events is not None or (outbox.paused and self._isBlocked()) -> self._stops or self._unread is not None or self._events is not None or (True and self._isBlocked())": _SLOWER,

@@ -74,6 +74,7 @@ class Connection:
         failures: what the application raised, and in which callback.
         answers: the Pongs of the keepalive's.
         heard: whether there was an application to hear of the loss, each time that it was to.
+        cancels: what was to be cancelled.
         discards: how many bytes came behind our Close that nobody gets, each time.
         delivers: how many messages came behind it that the application gets.
     """
@@ -88,6 +89,7 @@ class Connection:
         self.answers: list[bytes] = []
         self.discards: list[int] = []
         self.heard: list[bool] = []
+        self.cancels: list[Deferred[Any]] = []
         self.delivers = 0
         self.core = Core(
             Role.SERVER,
@@ -126,6 +128,7 @@ class Connection:
         self.heard.append(self.inbox.finish() is not None)
 
     def cancel(self, deferred: Deferred[Any]) -> None:
+        self.cancels.append(deferred)
         deferred.cancel()
 
     # What is done to it
@@ -899,7 +902,9 @@ def test_while_closing_nothing_is_delivered_behind_a_gap() -> None:
     assert connection.inbox.discarded == 3
     while pending.waiting:
         pending.fire()
+    connection.discards.clear()
     connection.feed(text("m5"))
+    assert connection.discards == [len(text("m5"))]
     connection.feed(text("m6") + CLOSE)
     assert connection.messages == ["Hello", *texts(0, 2)]
     assert connection.inbox.discarded == 5
@@ -1018,6 +1023,35 @@ def test_an_application_that_does_not_end_is_cancelled() -> None:
     assert (connection.messages, connection.told, connection.failures) == (["m0"], ["empty"], [])
     assert connection.inbox.discarded == 2
     assert failures(events) == []
+
+
+@pytest.mark.parametrize("result", [None, RuntimeError("expected")], ids=["done", "failed"])
+def test_a_callback_that_is_done_is_not_cancelled(result: Any) -> None:
+    pending = Pending()
+    connection = opened(Application(message=pending))
+    connection.feed(HELLO)
+    pending.waiting[0].callback(Failure(result) if result is not None else None)
+    connection.inbox.drop()
+    connection.inbox.lose()
+    connection.inbox.abandon()
+    assert (connection.cancels, connection.told) == ([], ["empty"])
+
+
+def test_a_cancellation_keeps_nothing() -> None:
+    error = CancelledError()
+
+    async def wait() -> None:
+        try:
+            await Deferred[None]()
+        except CancelledError:
+            raise error from None
+
+    connection = opened(Application(message=lambda _: wait()))
+    connection.feed(HELLO)
+    connection.lose()
+    connection.inbox.abandon()
+    assert (len(connection.cancels), connection.failures) == (1, [])
+    assert error.__traceback__ is None
 
 
 def test_a_failure_of_what_is_cancelled_is_told() -> None:
