@@ -241,6 +241,10 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "force: not isinstance(self._unread, bytearray) -> True": _SLOWER,
         "force: not isinstance(self._unread, bytearray) -> False": _SLOWER,
     },
+    "wsock.wire.inbox:Inbox._readAhead": {
+        "operand: not self._ended and self._transport is not None and self._hasUnread() -> True and self._transport is not None and self._hasUnread()": "the core takes nothing in behind its end",
+        "operand: not self._ended and self._transport is not None and self._hasUnread() -> not self._ended and True and self._hasUnread()": "nothing is answered after the loss",
+    },
     "wsock.wire.inbox:Inbox._dispatch": {
         "force: result is not None -> True": _SLOWER,
     },

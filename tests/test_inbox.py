@@ -552,6 +552,7 @@ def test_exactly_the_receive_queue_is_taken_in(size: int) -> None:
     while pending.waiting:
         pending.fire()
     assert connection.messages == texts(0, 6)
+    assert (connection.delivers, connection.discards) == (0, [])
 
 
 def test_a_queue_that_one_segment_fills() -> None:
@@ -661,6 +662,20 @@ def test_what_is_not_delivered_behind_a_failure_is_counted() -> None:
     connection.feed(stream(0, 3) + PONG + PING, text("m4"))
     assert connection.messages == ["m0"]
     assert connection.inbox.discarded == 3
+    # Each once.
+    connection.inbox.drop()
+    assert connection.inbox.discarded == 3
+
+
+def test_after_a_failure_what_a_pause_held_does_not_hold_up_the_loss() -> None:
+    pending = Pending()
+    connection = opened(Application(message=pending))
+    connection.feed(HELLO)
+    connection.inbox.pause()
+    connection.feed(text("held"))
+    pending.waiting[0].errback(RuntimeError("expected"))
+    connection.lose()
+    assert connection.told[-1] == "empty"
 
 
 def test_the_program_may_exit_within_a_callback() -> None:
@@ -842,6 +857,23 @@ def test_behind_our_close_a_large_message_without_a_limit_is_not_counted() -> No
     assert connection.messages == ["Hello"]
 
 
+def test_behind_the_peers_close_nothing_is_a_large_message() -> None:
+    connection = opened(maxMessageSize=None)
+    connection.close()
+    connection.feed(CLOSE + b"junk")
+    assert connection.discards == [len(CLOSE + b"junk")]
+
+
+def test_behind_a_gap_nothing_is_a_large_message() -> None:
+    connection = opened(Application(message=Pending()), receiveQueue=1, maxMessageSize=None)
+    connection.feed(HELLO)
+    connection.close()
+    connection.feed(text("a"), text("b"))
+    connection.discards.clear()
+    connection.feed(HELLO[:3])
+    assert connection.discards == [3]
+
+
 @pytest.mark.parametrize("close_comes", ["before", "behind"])
 def test_closing_while_paused_finds_the_peers_close(close_comes: str) -> None:
     connection = opened()
@@ -909,6 +941,18 @@ def test_while_closing_nothing_is_delivered_behind_a_gap() -> None:
     assert connection.messages == ["Hello", *texts(0, 2)]
     assert connection.inbox.discarded == 5
     assert connection.told[-1] == "ended"
+
+
+def test_while_closing_a_ping_that_finds_the_queue_full_makes_no_gap() -> None:
+    pending = Pending()
+    connection = opened(Application(message=pending), receiveQueue=1)
+    connection.feed(HELLO)
+    connection.close()
+    connection.feed(text("a"), PING)
+    pending.fire()
+    pending.fire()
+    connection.feed(text("b"))
+    assert connection.messages == ["Hello", "a", "b"]
 
 
 def test_while_closing_what_is_discarded_is_counted_in_bytes() -> None:
@@ -998,7 +1042,10 @@ def test_an_abort_delivers_nothing_more() -> None:
     connection = opened(Application(message=pending))
     connection.feed(stream(0, 3) + PONG)
     connection.inbox.drop()
+    assert connection.inbox.discarded == 2
     pending.fire()
+    connection.inbox.lose()
+    connection.inbox.abandon()
     assert connection.messages == ["m0"]
     assert connection.inbox.discarded == 2
     assert connection.transport.told == []

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
@@ -375,7 +375,7 @@ def _lostTooEarly(reason: Failure, transport: Any, decoder: ResponseDecoder | No
         why = describeClientFailure(error, transport)
     if why is None:
         why = "the connection was lost before the server answered"
-        if not isinstance(error, (ConnectionDone, ConnectionLost, ConnectionAborted)):
+        if not isinstance(error, (ConnectionDone, ConnectionLost)):
             why += f": {error!r}"
         elif decoder is not None and not decoder.has_started and not isSecure:
             why += ": if it speaks TLS on this port, write wss:// in the URL"
