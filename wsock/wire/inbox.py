@@ -96,6 +96,10 @@ def _unwrapped(failure: Failure) -> Failure:
     return failure.value.subFailure
 
 
+def _hasMessage(events: Iterable[Event]) -> bool:
+    return any(isinstance(event, (BinaryReceived, TextReceived)) for event in events)
+
+
 class InboxOwner(Protocol):
     """A connection, as its inbox needs it."""
 
@@ -471,7 +475,7 @@ class Inbox:
 
     def _countDiscardedBytes(self, size: int, events: Iterable[Event] = ()) -> None:
         """Bytes came behind our Close, with these messages to deliver."""
-        if not self._overflowed and any(isinstance(event, (BinaryReceived, TextReceived)) for event in events):
+        if not self._overflowed and _hasMessage(events):
             self._owner.inboxDelivers()
         elif self._settings.maxMessageSize is not None or self._ended or self._overflowed:
             # A large message may be under way. Without a limit nobody knows when it is too large: it has until the
@@ -496,7 +500,7 @@ class Inbox:
                 self._countDiscardedBytes(len(data), events if room and not self._stops & _DISCARDING else ())
             if room:
                 self._enqueue(events)
-            elif events:
+            elif _hasMessage(events):
                 self._overflowed = True
                 self._countDiscarded(events)
 
