@@ -659,7 +659,7 @@ def test_what_is_not_delivered_behind_a_failure_is_counted() -> None:
         raise RuntimeError("expected")
 
     connection = opened(Application(message=fails))
-    connection.feed(stream(0, 3) + PONG + PING, text("m4"))
+    connection.feed(stream(0, 2) + bytes.fromhex("828100000000ff") + PONG + PING, text("m4"))
     assert connection.messages == ["m0"]
     assert connection.inbox.discarded == 3
     # Each once.
