@@ -268,13 +268,60 @@ def test_headings_of_frequent_searches() -> None:
         "self-signed",
         "routing",
         "heartbeat",
+        "keepalive",
         "rate limit",
         "cors",
+        "origins",
         "timeout",
+        "backpressure",
+        "reverse proxy",
         "asyncio",
         "nginx",
     ):
         assert word in headings
+
+
+#: A sentence that begins so keeps its reader waiting for a noun.
+WITHOUT_NOUN = re.compile(r"(?:What|Who|Whoever|Else|Those|That which)\b")
+
+
+def sentences(page: str) -> Iterator[str]:
+    """The sentences of a page, its headings, items and cells; no code, but questions of the FAQ aside."""
+    text = re.sub(r"^```.*?^```$|<!--.*?-->", "", page, flags=re.MULTILINE | re.DOTALL)
+    for block in re.split(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) |#|\|)|(?<!\\)\|", text):
+        begin = re.sub(r"^\s*(?:#+|[-*]|\d+\.) ", "", block)
+        for sentence in re.split(r"(?<=[.!?:])[*)\"]*\s+", begin):
+            yield sentence.strip(' \n*_("')
+
+
+def test_the_first_noun_names_the_thing() -> None:
+    pages = {"README.md": ROOT / "README.md", **{page: DOCS / page for page in PAGES}}
+    found = []
+    for name, page in pages.items():
+        text = page.read_text(encoding="utf-8")
+        for sentence in sentences(text):
+            question = name == "faq.md" and sentence.endswith("?") and f"\n### {sentence}\n" in text
+            # That heading is a question too, if a short one.
+            if WITHOUT_NOUN.match(sentence) and not question and sentence != "Who owns what":
+                found.append(f"{name}: {sentence}")
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "What comes is read.",
+        "Bytes come. Who sends them\nis known.",
+        "- item\n- **Whoever** asks",
+        "1. Else nothing",
+        "| a | b |\n|---|---|\n| one | That which is left |",
+        "# Title\n\n## What it is not",
+        "**Note.** What is left",
+    ],
+)
+def test_sentences_without_a_noun(text: str) -> None:
+    """The test above would find each of these."""
+    assert [sentence for sentence in sentences(text) if WITHOUT_NOUN.match(sentence)]
 
 
 def test_links_to_headings() -> None:
