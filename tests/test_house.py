@@ -24,8 +24,8 @@ PARTS = {
     "wire/keepalive.py:Keepalive": "from the opening, or the first `measureLatency`, to the loss",
     "wire/closing.py:Closing": "from our Close, the peer's, a fault or a refusal on",
     "wire/producer.py:Producer": "from `attachProducer` until it is detached",
-    "wire/guard.py:Guard": "over TLS, until the connection is open; a client's until it ends",
-    "server/access.py:AccessNote": "as long as the connection, where there is an access log",
+    "wire/closewatch.py:CloseWatch": "over TLS, until the connection is open; a client's until it ends",
+    "server/accessrecord.py:AccessNote": "as long as the connection, where there is an access log",
     "wire/factory.py:Connections": "as long as the factory",
 }
 #: Bases that classes of wsock may have among wsock's own, beside exceptions and typing's protocols: none has state.

@@ -79,7 +79,7 @@ def test_all_that_an_application_calls_is_looked_at() -> None:
     public = {name for name in dir(kinds[1]) if not name.startswith("_") and callable(getattr(*kinds[1:], name))}
     same = {name for name in public if getattr(kinds[0], name) is getattr(kinds[1], name)}
     # The parts of a connection speak to it by names that begin with theirs.
-    parts = ("check", "factory", "group", "guard", "inbox", "keepalive", "opening", "outbox", "stream")
+    parts = ("check", "factory", "group", "closeWatch", "inbox", "keepalive", "opening", "outbox", "stream")
     assert {name for name in same if not name.startswith(parts)} == {
         "canSend",
         "cancel",

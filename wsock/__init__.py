@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
     from .application import Refuse as Refuse
     from .broadcast import BroadcastResult as BroadcastResult
     from .broadcast import Group as Group
+    from .callbacks import WebSocketProtocol as WebSocketProtocol
     from .client.agent import Agent as Agent
     from .client.agent import connect as connect
     from .client.agent import connectProtocol as connectProtocol
@@ -29,7 +30,6 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
     from .errors import WebSocketClosed as WebSocketClosed
     from .errors import WebSocketDropped as WebSocketDropped
     from .errors import WebSocketEnded as WebSocketEnded
-    from .protocol import WebSocketProtocol as WebSocketProtocol
     from .request import Headers as Headers
     from .request import Request as Request
     from .request import Response as Response
@@ -44,7 +44,7 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
     from .sansio.errors import MessageTooBig as MessageTooBig
     from .sansio.errors import RemoteProtocolError as RemoteProtocolError
     from .sansio.errors import WebSocketError as WebSocketError
-    from .server.access import AccessRecord as AccessRecord
+    from .server.accessrecord import AccessRecord as AccessRecord
     from .server.factory import WebSocketServerFactory as WebSocketServerFactory
     from .server.serve import Server as Server
     from .server.serve import serve as serve
@@ -61,7 +61,7 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
 
 _HOMES = {
     "Accept": "wsock.application",
-    "AccessRecord": "wsock.server.access",
+    "AccessRecord": "wsock.server.accessrecord",
     "Agent": "wsock.client.agent",
     "Application": "wsock.application",
     "BroadcastResult": "wsock.broadcast",
@@ -92,7 +92,7 @@ _HOMES = {
     "WebSocketDropped": "wsock.errors",
     "WebSocketEnded": "wsock.errors",
     "WebSocketError": "wsock.sansio.errors",
-    "WebSocketProtocol": "wsock.protocol",
+    "WebSocketProtocol": "wsock.callbacks",
     "WebSocketServerFactory": "wsock.server.factory",
     "WebSocketServerService": "wsock.server.service",
     "WebSocketStream": "wsock.stream",

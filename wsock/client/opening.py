@@ -32,7 +32,7 @@ from ..sansio.http import Response as ResponseHead
 from ..sansio.http import ResponseDecoder
 from ..sansio.url import URL
 from ..settings import Settings
-from ..wire.guard import GUARD_SECONDS
+from ..wire.closewatch import CLOSE_WATCH_SECONDS
 from ..wire.inbox import Inbox, asDecision, asDeferred
 from ..wire.protocol import WebSocketTransport
 from ..wire.timer import Timer
@@ -303,7 +303,7 @@ class ClientOpening:
             self._timer.stop()
             self._serveStarted()
             transport.outbox.abort()
-            transport.openingEnded(gently=False, within=GUARD_SECONDS)
+            transport.openingEnded(gently=False, within=CLOSE_WATCH_SECONDS)
         if building is not None:
             transport.cancel(building)
         self._tellFailed()

@@ -18,18 +18,18 @@ from zope.interface import implementer
 from ..application import BuildApplication
 from ..arguments import checkCallback, checkFallback
 from ..log import APPLICATION_ERRORS, ClassLogger
+from ..logsummary import Summary
 from ..sansio import handshake
 from ..sansio.constants import CloseCode, Role
 from ..sansio.handshake import Opening
 from ..sansio.http import Request as RequestHead
 from ..sansio.http import check_fields
 from ..settings import Settings, checkNumber
-from ..summary import Summary
 from ..wire.factory import SOFTWARE, STOP_SECONDS, Connections, NoResource, Reactor, withDefault
 from ..wire.inbox import asDeferred
 from ..wire.protocol import WebSocketTransport
 from . import refusal
-from .access import AccessNote, AccessRecord, makeRecord
+from .accessrecord import AccessNote, AccessRecord, makeRecord
 from .opening import Fallback, ServerOpening
 
 #: How the log tells of a refusal, and of many.

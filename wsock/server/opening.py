@@ -32,7 +32,7 @@ from ..wire.protocol import WebSocketTransport
 from ..wire.timer import Timer
 from ..wire.tlsfailures import describeServerFailure
 from . import refusal
-from .access import AccessNote
+from .accessrecord import AccessNote
 from .admission import Admission, Policy
 
 #: Bytes behind a request that are held while ``buildApplication`` decides; then the peer is made to wait.

@@ -17,7 +17,7 @@ from ..sansio.errors import wrong_type
 from ..settings import Settings
 from ..wire.factory import STOP_SECONDS
 from ..wire.protocol import WebSocketTransport
-from .access import AccessRecord
+from .accessrecord import AccessRecord
 from .factory import WebSocketServerFactory
 from .listening import Listening, ServerEndpoint
 from .opening import Fallback

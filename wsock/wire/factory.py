@@ -17,7 +17,7 @@ from ..sansio.errors import LocalProtocolError
 from ..sansio.http import check_fields
 from ..settings import Settings
 from ..version import __version__
-from .home import Home
+from .owners import Home
 from .protocol import WebSocketTransport
 from .threads import checkingThreads, checksThreads, checkThread, threadOf
 

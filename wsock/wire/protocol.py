@@ -36,13 +36,13 @@ from ..sansio.connection import Connection
 from ..sansio.constants import CloseCode, Role
 from ..sansio.errors import LocalProtocolError
 from ..sansio.extensions import Extension
+from .closewatch import CloseWatch, closeWatchOf
 from .closing import Closing, makeLossReason
 from .counters import ConnectionCounters, Traffic
-from .guard import Guard, guardOf
-from .home import Home, Member, Opening
 from .inbox import Inbox, asDeferred
 from .keepalive import Keepalive
 from .outbox import Outbox, makeLimits
+from .owners import Home, Member, Opening
 from .producer import Producer
 from .state import ABORTED, CLOSING, ENDING, HANDED_ON, LOST, OPEN, OPENING, OVER, enter
 from .threads import sendFromThread
@@ -65,13 +65,13 @@ class WebSocketTransport:
     __slots__ = (
         "__weakref__",
         "_bytesReceived",
+        "_closeWatch",
         "_closers",
         "_closing",
         "_core",
         "_discarded",
         "_failure",
         "_groups",
-        "_guard",
         "_inbox",
         "_keepalive",
         "_note",
@@ -116,7 +116,7 @@ class WebSocketTransport:
         #: The application's producer, while one is attached.
         self._producer: Producer | None = None
         #: The look for a transport that another hand closes, while it is needed.
-        self._guard: Guard | None = None
+        self._closeWatch: CloseWatch | None = None
         #: A client's: why the opening handshake failed.
         self._failure: BaseException | None = None
         #: Deferreds of `whenWritable`, `whenClosed` and `whenOpen`; None while there are none.
@@ -152,7 +152,7 @@ class WebSocketTransport:
         self._outbox = outbox = Outbox(transport, self._reactor, limits, self)
         outbox.driver.setNoDelay(transport)
         self._opening = self._receiver = opening = self.factory.makeOpening(self)
-        self._guard = guardOf(self, transport, self._reactor)
+        self._closeWatch = closeWatchOf(self, transport, self._reactor)
         opening.begin()
 
     def connectionMade(self) -> None:
@@ -175,7 +175,7 @@ class WebSocketTransport:
         receiver, self._receiver = self._receiver, None
         if self._closing is not None:
             self._closing.lost()
-        self._leaveGuard()
+        self._leaveCloseWatch()
         self._outbox.driver.forgetEnd(self._transport)
         self._outbox.lost()
         self.factory.connectionForgotten(self)
@@ -294,7 +294,7 @@ class WebSocketTransport:
         self._state = enter(self._state, OPEN)
         if self.factory.role is Role.SERVER:
             # Once it is open, the keepalive looks.
-            self._leaveGuard()
+            self._leaveCloseWatch()
         self.factory.connectionOpened(self)
         if self._settings.pingInterval is not None:
             self._makeKeepalive().start(self)
@@ -331,7 +331,7 @@ class WebSocketTransport:
         """
         self._opening = None
         self._state = enter(self._state, ENDING)
-        self._leaveGuard()
+        self._leaveCloseWatch()
         self._core.lose()
         self._stopProducer()
         closing = self._beginClosing()
@@ -352,7 +352,7 @@ class WebSocketTransport:
         """
         self._opening = None
         self._state = enter(self._state, HANDED_ON)
-        self._leaveGuard()
+        self._leaveCloseWatch()
         self._receiver = protocol
         protocol.makeConnection(self._transport)
         protocol.dataReceived(data)
@@ -872,21 +872,21 @@ class WebSocketTransport:
         """The peer gave no sign of life."""
         self._beginClosing().giveUp(f"no sign of life for {seconds} s after it was asked")
 
-    def guardActive(self) -> bool:
+    def closeWatchActive(self) -> bool:
         """Whether another hand's closing of the transport would be noticed by nobody else."""
         return self._state in (OPENING, OPEN)
 
-    def guardClosed(self) -> None:
+    def closeWatchClosed(self) -> None:
         """Another hand closed the transport."""
         if self._opening is not None:
             self._opening.closedPastUs()
         else:
             self.loseConnection(CloseCode.GOING_AWAY)
 
-    def _leaveGuard(self) -> None:
-        guard, self._guard = self._guard, None
-        if guard is not None:
-            guard.leave()
+    def _leaveCloseWatch(self) -> None:
+        closeWatch, self._closeWatch = self._closeWatch, None
+        if closeWatch is not None:
+            closeWatch.leave()
 
     def logFailure(self, failure: Failure, callback: str) -> None:
         """Logs an exception of the application's with what its author looks for: which callback, and whose."""

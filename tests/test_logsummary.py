@@ -10,7 +10,7 @@ from twisted.logger import LogEvent, Logger, LogLevel, formatEvent
 from wire import logged
 
 from wsock.log import ClassLogger
-from wsock.summary import Summary
+from wsock.logsummary import Summary
 
 
 class Door:

@@ -8,7 +8,7 @@ from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
-from wsock.wire.guard import guardOf
+from wsock.wire.closewatch import closeWatchOf
 
 
 @implementer(ISSLTransport)
@@ -20,7 +20,7 @@ class Plain:
     disconnecting = False
 
 
-class Guarded:
+class Watched:
     """A connection that notes when it is told."""
 
     def __init__(self, clock: Clock, active: bool = True) -> None:
@@ -28,10 +28,10 @@ class Guarded:
         self.active = active
         self.closed: list[float] = []
 
-    def guardActive(self) -> bool:
+    def closeWatchActive(self) -> bool:
         return self.active
 
-    def guardClosed(self) -> None:
+    def closeWatchClosed(self) -> None:
         self.closed.append(self.clock.seconds())
 
 
@@ -41,44 +41,44 @@ def clock() -> Clock:
 
 
 def test_only_tls_needs_one(clock: Clock) -> None:
-    assert guardOf(Guarded(clock), Plain(), clock) is None
+    assert closeWatchOf(Watched(clock), Plain(), clock) is None
     assert clock.getDelayedCalls() == []
 
 
 @pytest.mark.parametrize("disconnecting", [True, 1])
 def test_it_tells_once_within_a_second(clock: Clock, disconnecting: object) -> None:
-    guarded, transport = Guarded(clock), TLS()
-    guard = guardOf(guarded, transport, clock)
+    watched, transport = Watched(clock), TLS()
+    watch = closeWatchOf(watched, transport, clock)
     clock.pump([0.5] * 6)
-    assert guarded.closed == []
+    assert watched.closed == []
     transport.disconnecting = disconnecting
     clock.pump([0.5] * 10)
-    assert guarded.closed == [4]
-    assert guard is not None
-    guard.leave()
+    assert watched.closed == [4]
+    assert watch is not None
+    watch.leave()
     assert clock.getDelayedCalls() == []
 
 
 def test_what_has_begun_to_end_is_not_told(clock: Clock) -> None:
-    guarded, transport = Guarded(clock, active=False), TLS()
-    guard = guardOf(guarded, transport, clock)
+    watched, transport = Watched(clock, active=False), TLS()
+    watch = closeWatchOf(watched, transport, clock)
     transport.disconnecting = True
     clock.advance(1)
-    guarded.active = True
+    watched.active = True
     clock.pump([1] * 3)
-    assert guarded.closed == []
-    assert guard is not None
+    assert watched.closed == []
+    assert watch is not None
 
 
 def test_after_it_has_left_it_looks_no_more(clock: Clock) -> None:
-    guarded, transport = Guarded(clock), TLS()
-    guard = guardOf(guarded, transport, clock)
-    assert guard is not None
-    guard.leave()
+    watched, transport = Watched(clock), TLS()
+    watch = closeWatchOf(watched, transport, clock)
+    assert watch is not None
+    watch.leave()
     transport.disconnecting = True
     assert clock.getDelayedCalls() == []
     clock.advance(5)
-    assert guarded.closed == []
+    assert watched.closed == []
 
 
 def test_a_transport_that_does_not_say(clock: Clock) -> None:
@@ -86,23 +86,23 @@ def test_a_transport_that_does_not_say(clock: Clock) -> None:
     class Silent:
         pass
 
-    guarded = Guarded(clock)
-    guard = guardOf(guarded, Silent(), clock)
+    watched = Watched(clock)
+    watch = closeWatchOf(watched, Silent(), clock)
     clock.pump([1] * 3)
-    assert guarded.closed == []
-    assert guard is not None
-    guard.leave()
+    assert watched.closed == []
+    assert watch is not None
+    watch.leave()
 
 
 def test_it_keeps_no_connection_alive(clock: Clock) -> None:
-    """The connection holds it; a guard that somebody else holds finds it gone, and is looked at no more."""
-    guarded, transport = Guarded(clock), TLS()
-    closed = guarded.closed
-    guard = guardOf(guarded, transport, clock)
+    """The connection holds it; a watch that somebody else holds finds it gone, and is looked at no more."""
+    watched, transport = Watched(clock), TLS()
+    closed = watched.closed
+    watch = closeWatchOf(watched, transport, clock)
     transport.disconnecting = True
-    del guarded
+    del watched
     gc.collect()
     clock.pump([1] * 3)
     assert closed == []
     assert clock.getDelayedCalls() == []
-    assert guard is not None
+    assert watch is not None

@@ -15,29 +15,29 @@ from .transports import driverOf
 from .watch import sharedWatch
 
 #: How often a transport is looked at, in seconds.
-GUARD_SECONDS: Final = 1
+CLOSE_WATCH_SECONDS: Final = 1
 
 
-class Guarded(Protocol):
+class Watched(Protocol):
     """A connection whose transport is looked at."""
 
-    def guardActive(self) -> bool:
+    def closeWatchActive(self) -> bool:
         """Whether it has not begun to end."""
 
-    def guardClosed(self) -> None:
+    def closeWatchClosed(self) -> None:
         """Another hand closed the transport."""
 
 
-class Guard:
+class CloseWatch:
     """Looks each second at one transport of TLS; the connection holds it, and calls `leave` in the end."""
 
-    __slots__ = ("__weakref__", "_guarded", "_transport", "_watch")
+    __slots__ = ("__weakref__", "_watched", "_transport", "_watch")
 
-    def __init__(self, guarded: Guarded, transport: Any, reactor: IReactorTime) -> None:
-        self._guarded = ref(guarded)
+    def __init__(self, watched: Watched, transport: Any, reactor: IReactorTime) -> None:
+        self._watched = ref(watched)
         self._transport = transport
         self._watch = sharedWatch(reactor)
-        self._watch.add(self, reactor.seconds() + GUARD_SECONDS)
+        self._watch.add(self, reactor.seconds() + CLOSE_WATCH_SECONDS)
 
     def leave(self) -> None:
         """There is nothing to look for any more."""
@@ -45,15 +45,15 @@ class Guard:
 
     def checkLiveness(self, now: float) -> float | None:
         """Looks; the watch calls this."""
-        guarded = self._guarded()
-        if guarded is None or not guarded.guardActive():
+        watched = self._watched()
+        if watched is None or not watched.closeWatchActive():
             return None
         if driverOf(self._transport).isClosedByOthers(self._transport):
-            guarded.guardClosed()
+            watched.closeWatchClosed()
             return None
-        return now + GUARD_SECONDS
+        return now + CLOSE_WATCH_SECONDS
 
 
-def guardOf(guarded: Guarded, transport: Any, reactor: IReactorTime) -> Guard | None:
-    """Returns a guard where the transport needs one."""
-    return Guard(guarded, transport, reactor) if driverOf(transport).isSecure(transport) else None
+def closeWatchOf(watched: Watched, transport: Any, reactor: IReactorTime) -> CloseWatch | None:
+    """Returns a watch where the transport needs one."""
+    return CloseWatch(watched, transport, reactor) if driverOf(transport).isSecure(transport) else None
