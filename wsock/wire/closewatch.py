@@ -31,7 +31,7 @@ class Watched(Protocol):
 class CloseWatch:
     """Looks each second at one transport of TLS; the connection holds it, and calls `leave` in the end."""
 
-    __slots__ = ("__weakref__", "_watched", "_transport", "_watch")
+    __slots__ = ("__weakref__", "_transport", "_watch", "_watched")
 
     def __init__(self, watched: Watched, transport: Any, reactor: IReactorTime) -> None:
         self._watched = ref(watched)
