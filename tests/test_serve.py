@@ -149,6 +149,7 @@ async def coroutine(result: Any) -> Any:
         (TCP4ServerEndpoint, "not type"),
         (TCP4ClientEndpoint(MemoryReactorClock(), "a", 80), "not TCP4ClientEndpoint: this one is for clients"),
         (65536, "endpoint: a TCP port is a number from 0 to 65535"),
+        (-1, "endpoint: a TCP port is a number from 0 to 65535"),
         ("127.0.0.1:8080", "endpoint: write tcp:8080:interface=127.0.0.1"),
     ],
 )

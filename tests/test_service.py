@@ -161,6 +161,7 @@ def test_bad_units(option: str, values: list[str], words: str) -> None:
         ),
         ("myhost:8080", "no kind of endpoint is called 'myhost'; if it is a host, write tcp:8080:interface=myhost"),
         ("127.0.0.1:65536", "a TCP port is a number from 0 to 65535"),
+        ("-1", "a TCP port is a number from 0 to 65535"),
     ],
 )
 def test_addresses_as_other_programs_write_them(port: str, advice: str) -> None:

@@ -20,6 +20,8 @@ BACKLOG: Final = 4096
 _SOCKETS: Final = {"tcp": 2, "tcp6": 1, "unix": 2, "ssl": 5}
 #: Newer versions of Twisted have one; a package of others has another, with a whole description inside.
 _TLS: Final = ("tls", 2)
+#: A number as a port, also one that is too small.
+_PORT: Final = re.compile(r"-?[0-9]+", re.ASCII)
 #: An address as other programs write it: ``127.0.0.1:8080``, ``[::1]:8080``, ``:8080``, ``http://localhost:8080/``.
 _ADDRESS: Final = re.compile(r"(?:(http|ws)(s?)://)?(\[([0-9A-Fa-f:.]+)\]|[^:=/\[\]\\]*):([0-9]+)/?", re.ASCII)
 #: Every address of this machine, as others write it.
@@ -32,7 +34,7 @@ def readPort(text: str) -> str:
     Raises:
         ValueError: it can't be one; the message says what to write.
     """
-    if text.isascii() and text.isdigit():
+    if _PORT.fullmatch(text):
         return f"tcp:{_number(text)}"
     address = _ADDRESS.fullmatch(text)
     if address is not None and not _isKind(address[3]):
@@ -41,7 +43,7 @@ def readPort(text: str) -> str:
 
 
 def _number(digits: str) -> int:
-    if len(digits) > 5 or int(digits) > 65535:
+    if len(digits) > 5 or not 0 <= int(digits) <= 65535:
         raise ValueError("a TCP port is a number from 0 to 65535")
     return int(digits)
 
