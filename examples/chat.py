@@ -9,7 +9,7 @@ from twisted.python import failure, log
 
 from wsock import Group, Request, WebSocketProtocol, serve
 
-room = Group()  # who is lost leaves by itself
+room = Group()  # a lost connection leaves it automatically
 
 
 class Member(WebSocketProtocol):

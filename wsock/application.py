@@ -58,7 +58,7 @@ def appliesBackpressure(application: object) -> bool:
 
 @dataclass(frozen=True)
 class Accept:
-    """What ``buildApplication`` returns to say more than which application it is to be.
+    """A return value of ``buildApplication``: an application with a subprotocol, header fields or both.
 
     Attributes:
         application: the application.
@@ -87,7 +87,7 @@ class Accept:
 
 
 class Refuse(Exception):
-    """What ``buildApplication`` raises to refuse a connection with an HTTP answer.
+    """An exception that ``buildApplication`` raises to refuse a connection with an HTTP response.
 
     Attributes:
         status: the HTTP status, 200 to 599.

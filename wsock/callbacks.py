@@ -15,7 +15,7 @@ CallbackResult: TypeAlias = Deferred[Any] | Coroutine[Any, Any, Any] | None
 
 
 class WebSocketProtocol:
-    """A convenient base for applications: all methods are there and do nothing.
+    """A convenient base for applications: `negotiationStarted` keeps the transport, and the other methods do nothing.
 
     The callbacks for messages and Pongs may return a Deferred or a coroutine: no other is called before it is done,
     and the peer is made to wait if it sends too much meanwhile. An exception in any of them is logged, drops what was
@@ -27,9 +27,10 @@ class WebSocketProtocol:
     transport: WebSocketTransport
 
     def negotiationStarted(self, transport: WebSocketTransport) -> CallbackResult:
-        """The opening handshake is about to end well, or on a client to begin: keep ``transport``.
+        """The opening handshake is about to end well, or on a client to begin: keeps ``transport``.
 
-        What is sent now leaves after the handshake's last byte.
+        A method of yours in its place calls ``super().negotiationStarted(transport)``; without that, ``self.transport``
+        is missing. Messages that are sent now leave after the handshake's last byte.
         """
         self.transport = transport
         return None

@@ -27,7 +27,7 @@ SLOW_CONSUMER: Final = ("wait", "close", "drop")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Limits and timers, and one look at mistakes. None means no limit; 0 never does.
+    """Limits and timers, and a check for calls from wrong threads. None means no limit; 0 is an error.
 
     Attributes:
         maxMessageSize: the largest message taken in, in bytes; a larger one closes the connection with 1009.
