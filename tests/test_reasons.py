@@ -2,9 +2,11 @@
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
-from wsock import WebSocketClosed, WebSocketDropped
+from wsock import WebSocketClosed, WebSocketDropped, WebSocketProtocol, WebSocketServerFactory
 from wsock.reasons import Result, again, failed
+from wsock.testing import MemoryAgent
 
 
 class Particular(Exception):
@@ -79,6 +81,21 @@ def test_it_succeeds(late: bool) -> None:
     if late:
         result.callback(7)
     assert told == [7]
+
+
+def test_async_with_tells_that_await_is_missing() -> None:
+    """The libraries ``websockets`` and ``aiohttp`` have ``async with connect(...)``."""
+
+    agent = MemoryAgent(WebSocketServerFactory(lambda request: WebSocketProtocol()))
+
+    async def enter() -> None:
+        async with agent.connect():  # type: ignore[attr-defined]
+            raise AssertionError("entered")
+
+    failures: list[Failure] = []
+    Deferred.fromCoroutine(enter()).addErrback(failures.append)
+    assert failures[0].type is TypeError
+    assert "`async with await connect(...) as stream:`" in failures[0].getErrorMessage()
 
 
 def test_it_waits_for_what_it_was_chained_to() -> None:

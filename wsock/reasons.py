@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from copy import copy
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -17,6 +17,8 @@ from twisted.python.failure import Failure
 from .sansio.errors import WebSocketError
 
 Anything = TypeVar("Anything")
+
+_NO_CONTEXT: Final = "a Deferred has no context: await it first, as in `async with await connect(...) as stream:`"
 
 
 def again(error: BaseException | None) -> BaseException:
@@ -58,6 +60,14 @@ class Result(Deferred[Anything]):
         raise again(self._failure.value)
 
     __await__ = __iter__
+
+    if not TYPE_CHECKING:  # a type checker that sees these lets pass what they refuse
+
+        async def __aenter__(self):
+            raise TypeError(_NO_CONTEXT)
+
+        async def __aexit__(self, kind, error, trace):
+            """Part of what ``async with`` asks for, before it enters."""
 
     def _keep(self, failure: Failure) -> None:
         self._failure = failure
