@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 
 from .wire.protocol import WebSocketTransport
 
-#: What a callback may return: the next message waits until a Deferred fires or a coroutine ends.
+#: The result of a callback: the next message waits until a Deferred fires or a coroutine ends.
 CallbackResult: TypeAlias = Deferred[Any] | Coroutine[Any, Any, Any] | None
 
 
@@ -29,7 +29,7 @@ class WebSocketProtocol:
     def negotiationStarted(self, transport: WebSocketTransport) -> CallbackResult:
         """The opening handshake is about to end well, or on a client to begin: keep ``transport``.
 
-        What is sent now leaves after the handshake's last byte.
+        Messages that are sent now leave after the handshake's last byte.
         """
         self.transport = transport
         return None

@@ -3,7 +3,7 @@ section 4.1).
 
 Rules:
 
-* The application begins before the request leaves; what it sends waits for the answer.
+* The application begins before the request leaves; its messages wait for the answer.
 * A request with secrets leaves over TLS where the URL says so, or not at all.
 * Why a connection was never open is told once, to the factory; the application hears it by `connectionLost`.
 """
@@ -42,7 +42,7 @@ from .attempt import tooLong
 
 #: How a TLS server begins that is spoken to in plain (RFC 8446 section 5.1).
 _TLS_ALERT: Final = b"\x15\x03"
-#: What others answer then: nginx, Apache, and Go's library. Their status alone does not tell.
+#: The answers of other servers then: nginx, Apache, and Go's library. Their status alone does not tell.
 _PLAIN_AT_TLS: Final = (
     b"plain HTTP request was sent to HTTPS port",
     b"speaking plain HTTP to an SSL-enabled server port",
@@ -54,7 +54,7 @@ _MAX_BODY_BYTES: Final = 65536
 
 
 class OpeningObserver(Protocol):
-    """Who hears of an opening handshake: the attempt of a call of `connect`, or the log."""
+    """The observer of an opening handshake: the attempt of a call of `connect`, or the log."""
 
     def secondsLeft(self) -> float | None:
         """How long the opening handshake may take; None for as long as it takes."""
@@ -86,7 +86,7 @@ class ClientPolicy(Protocol):
 
     @property
     def observer(self) -> OpeningObserver:
-        """Who hears of the opening handshake."""
+        """The observer of the opening handshake."""
 
 
 class ClientOpening:
@@ -119,7 +119,7 @@ class ClientOpening:
         self._decoder: ResponseDecoder | None = None
         #: The request, once it is made.
         self._head: RequestHead | None = None
-        #: What ``negotiationStarted`` gave to be waited for.
+        #: The Deferred of a coroutine or Deferred that ``negotiationStarted`` returned; the opening waits for it.
         self._started: Deferred[Any] | None = None
         #: The answer that is no WebSocket, and its body, while that comes.
         self._refusal: tuple[ResponseHead, BodyDecoder] | None = None
@@ -140,7 +140,7 @@ class ClientOpening:
         if not transport.isOpening():
             return
         if policy.url.secure and not transport.outbox.driver.isSecure(transport.transport):
-            # The request has what is to be kept secret: cookies, and tokens.
+            # The request has secrets: cookies, and tokens.
             self._fail(LocalProtocolError("a wss: URL wants a transport with TLS, and this one has none"))
             return
         seconds = policy.observer.secondsLeft()
@@ -172,7 +172,7 @@ class ClientOpening:
             letGo(failure)
 
     def _built(self, application: Any) -> None:
-        """Starts the negotiation; what the application sends from here on waits for the answer."""
+        """Starts the negotiation; messages that the application sends from here on wait for the answer."""
         transport, settings = self._transport, self._policy.settings
         self._building = None
         if not transport.isOpening():
@@ -271,7 +271,7 @@ class ClientOpening:
         self._end(tooLong(isDone(self._transport.transport)))
 
     def _end(self, error: WebSocketDropped) -> None:
-        """Ends an opening handshake that nobody waits for any more."""
+        """Ends an opening handshake that is not waited for any more."""
         if self._refusal is not None:
             # The body of a refusal did not end in time.
             self._fail(_rejection(*self._refusal))
@@ -293,7 +293,7 @@ class ClientOpening:
         """Ends a connection that was never open."""
         transport = self._transport
         if isinstance(error, WebSocketError):
-            # Where we found that tells nobody anything.
+            # The place where we found that helps no one.
             release(error)
         self._note(error)
         building, self._building = self._building, None
@@ -351,7 +351,7 @@ class ClientOpening:
 
 
 def applicationFailed(error: BaseException | None) -> WebSocketDropped:
-    """Makes what says that the application failed before the connection was open."""
+    """Makes the exception of an application that failed before the connection was open."""
     # Its traceback is in the log.
     dropped = WebSocketDropped("the application failed")
     dropped.__cause__ = error

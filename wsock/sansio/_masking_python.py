@@ -83,7 +83,7 @@ class PayloadBuffer:
         self._pieces.write(unmask(data, start, end, turned))
 
     def take(self) -> bytes:
-        """Returns what was gathered, without a copy, and starts anew."""
+        """Returns the gathered payload, without a copy, and begins an empty one."""
         pieces = self._pieces
         self._pieces = BytesIO()
         return pieces.getvalue()

@@ -7,7 +7,7 @@ from typing import Final
 
 from .http import Response
 
-#: The longest line of a chunk's size, extensions included, in bytes; nobody sends extensions.
+#: The longest line of a chunk's size, extensions included, in bytes; chunk extensions are not used in practice.
 _MAX_SIZE_LINE: Final = 1024
 #: A head that says nothing of a body.
 _NO_HEAD: Final = Response(b"HTTP/1.1 200 \r\n\r\n")
@@ -24,9 +24,11 @@ class BodyDecoder:
     __slots__ = ("_body", "_in_chunk", "_is_chunked", "_left", "_limit", "_unread", "has_ended")
 
     def __init__(self, response: Response, limit: int) -> None:
-        """Args:
-        response: the head.
-        limit: how many bytes of the body are kept.
+        """Prepare for the body of one response.
+
+        Args:
+            response: the head.
+            limit: how many bytes of the body are kept.
         """
         headers = response.headers
         lengths = headers.get_all("Content-Length")
@@ -34,7 +36,7 @@ class BodyDecoder:
         self._body = bytearray()
         self._limit: int = limit
         self._is_chunked: bool = encodings[-1].strip(" \t") == "chunked"
-        #: What has not come of the body, or of the chunk under way with its line end.
+        #: Bytes still to come of the body, or of the chunk under way with its line end.
         self._left: int = limit
         self._in_chunk: bool = False
         self._unread = bytearray()
@@ -53,11 +55,11 @@ class BodyDecoder:
 
     @property
     def body(self) -> bytes:
-        """What has come of it."""
+        """The part of it that has come."""
         return bytes(self._body)
 
     def decode(self, data: bytes) -> bool:
-        """Take bytes in; return whether it has ended. What follows it is ignored."""
+        """Take bytes in; return whether it has ended. Bytes behind it are ignored."""
         if self.has_ended:
             return True
         if self._is_chunked:

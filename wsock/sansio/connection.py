@@ -3,13 +3,13 @@
 Rules:
 
 * A fault of the peer is never raised: it is the last event (`Failed`), and `Connection.failed` keeps it.
-* What the protocol itself must answer (Pong, Close) is in `Connection.replies`, complete, before the events that
-  caused it are returned: whatever the host does with an event can't lose an answer.
+* An answer that the protocol itself must give (Pong, Close) is in `Connection.replies`, complete, before the events
+  that caused it are returned: whatever the host does with an event can't lose an answer.
 * One call decodes a bounded amount; the rest stays as the bytes it came as.
 * A call ends before a Close or a fault that stands behind messages: their receiver can still answer them, since our
   own Close is made by the call after.
 * State is derived from five facts, each kept once: `close_sent`, `close_received`, `eof`, `failed` and ``lost``.
-* What is given to be sent is checked here, so it is annotated as ``object``: for a narrower type a compiled method
+* A payload to be sent is checked here, so it is annotated as ``object``: for a narrower type a compiled method
   would raise TypeError before it could raise `LocalProtocolError`.
 
 A copy, by ``copy`` or ``pickle``, goes on by itself from where the original stands; a client's masks with other keys.
@@ -92,15 +92,17 @@ class Connection:
         receive_queue: object = 16,
         extensions: Sequence[Extension] = (),
     ) -> None:
-        """Args:
-        role: which side this is, a ``Role``.
-        max_message_size: the largest message taken in, in bytes of payload; None for no limit.
-        max_empty_fragments: how many frames of one message may be empty; None for no limit.
-        receive_queue: how many messages one call decodes at the most.
-        extensions: what the opening handshake agreed on.
+        """Start with an open connection on which nothing was sent or received.
+
+        Args:
+            role: which side this is, a ``Role``.
+            max_message_size: the largest message taken in, in bytes of payload; None for no limit.
+            max_empty_fragments: how many frames of one message may be empty; None for no limit.
+            receive_queue: how many messages one call decodes at the most.
+            extensions: what the opening handshake agreed on.
 
         Raises:
-            LocalProtocolError: a role that is none, or a limit that nothing could pass, such as 0.
+            LocalProtocolError: an invalid role, or a limit that nothing could pass, such as 0.
         """
         if not isinstance(role, Role):
             raise wrong_type("role", "a Role", role, "write Role.CLIENT or Role.SERVER")
@@ -203,7 +205,7 @@ class Connection:
                     return events
             except RemoteProtocolError as error:
                 self._answer(events)
-                # What led to it holds what was received: the frames of a traceback, the bytes of a UnicodeDecodeError.
+                # The cause holds received data: the frames of a traceback, the bytes of a UnicodeDecodeError.
                 error.__traceback__ = error.__context__ = None
                 last = Failed(error)
             if last is None:
@@ -319,7 +321,7 @@ class Connection:
         return self._send_control(PING, payload)
 
     def send_pong(self, payload: object = b"") -> list[bytes]:
-        """A Pong that nobody asked for (RFC 6455 section 5.5.3); as `send_ping`. Pings are answered without it."""
+        """An unsolicited Pong (RFC 6455 section 5.5.3); as `send_ping`. Pings are answered without it."""
         return self._send_control(PONG, payload)
 
     def close(self, code: object = CloseCode.NORMAL_CLOSURE, reason: object = "") -> list[bytes]:

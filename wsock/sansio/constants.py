@@ -16,7 +16,7 @@ class Role(Enum):
 
 
 class Opcode(IntEnum):
-    """What a frame carries (RFC 6455 section 5.2)."""
+    """The kinds of frames (RFC 6455 section 5.2)."""
 
     CONTINUATION = 0x0
     TEXT = 0x1
@@ -57,9 +57,9 @@ PONG: Final = 0xA
 MAX_CONTROL_PAYLOAD: Final = 125
 #: The largest close reason, in bytes of UTF-8: a control payload less the two of the code.
 MAX_CLOSE_REASON: Final = 123
-#: The largest message taken in where nobody says otherwise, in bytes.
+#: The largest message taken in by default, in bytes.
 DEFAULT_MAX_MESSAGE_SIZE: Final = 2**20
-#: The longest line of an HTTP head where nobody says otherwise, in bytes with its end: the cookies of a single sign-on
+#: The longest line of an HTTP head by default, in bytes with its end: the cookies of a single sign-on
 #: take 9,000. Load balancers have 16 KiB too; nginx (large_client_header_buffers) has 8.
 DEFAULT_MAX_HEADER_LINE: Final = 2**14
 #: The largest HTTP head, in bytes with its empty line, as nginx has it (four buffers of 8 KiB).

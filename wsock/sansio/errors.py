@@ -1,4 +1,4 @@
-"""What can go wrong, told apart by whose fault it is.
+"""The exceptions, told apart by whose fault it is.
 
 The caller's mistakes are raised (`LocalProtocolError`, `InvalidURL`); the peer's are values that travel in a
 `Failed <wsock.sansio.events.Failed>` event or end the opening handshake. Exception arguments are strings only: facts

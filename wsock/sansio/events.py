@@ -1,4 +1,4 @@
-"""What a peer did, as values: the elements of the list that `Connection.receive_data` returns.
+"""The acts of a peer, as values: the elements of the list that `Connection.receive_data` returns.
 
 Plain classes with slots: one is made for each message, so they cost as little as they can.
 """

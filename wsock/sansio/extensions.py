@@ -1,10 +1,10 @@
 """``Sec-WebSocket-Extensions`` as values: what is offered, what is agreed (RFC 6455 section 9.1).
 
-Rules this module keeps:
+Rules:
 
-- a list of extensions is data; a name means something only where `answer` looks for it, and no name is ever looked
-  up in a namespace;
-- reading takes time linear in the field's length, well-formed or not.
+* A list of extensions is data; a name means something only where `answer` looks for it, and no name is ever looked
+  up in a namespace.
+* Reading takes time linear in the field's length, well-formed or not.
 
 It knows no extension itself: `answer` is the one place where an offer becomes an agreement.
 """

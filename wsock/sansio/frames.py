@@ -4,9 +4,9 @@ Rules:
 
 * A frame head is refused at the first of its bytes that tells that it is wrong: before its payload, before its
   masking key, and before a byte is set aside for what it announces.
-* A head is read from where it lies; payloads are never touched here. Whoever holds the data takes the payload from
+* A head is read from where it lies; payloads are never touched here. The holder of the data takes the payload from
   it, by `FrameReader.length` and `FrameReader.key`.
-* What goes out is as short as the protocol allows: minimal lengths, one buffer, or head and payload apart where
+* A frame that goes out is as short as the protocol allows: minimal lengths, one buffer, or head and payload apart where
   joining them would cost more than a second buffer.
 
 Messages, UTF-8 and close codes are not of this module (``messages``, ``connection``).
@@ -46,8 +46,10 @@ class FrameReader:
     __slots__ = ("_fragmented", "_masked", "final", "key", "length", "opcode")
 
     def __init__(self, masked: bool) -> None:
-        """Args:
-        masked: whether the peer must mask, so whether it is a client (RFC 6455 section 5.1).
+        """Start before the first frame.
+
+        Args:
+            masked: whether the peer must mask, so whether it is a client (RFC 6455 section 5.1).
         """
         self._masked: bool = masked
         #: Whether the last data frame began or went on with a message without ending it.

@@ -1,12 +1,12 @@
 """The opening handshake of both sides (RFC 6455 section 4), as pure functions over HTTP messages.
 
-Rules this module keeps:
+Rules:
 
-- a client: `open`, send, decode the answer, `handle_response`; a server: decode, `handle_open`, then `response` or
-  `refuse`; nothing is remembered between two calls but their values;
-- of several reasons to refuse a request the answer gives the first of: version of HTTP (505), not a WebSocket (426),
-  method (405), malformed (400), version of WebSocket (426), Origin (403);
-- a refusal closes the connection and repeats nothing of the request.
+* A client: `open`, send, decode the answer, `handle_response`. A server: decode, `handle_open`, then `response` or
+  `refuse`. Nothing is remembered between two calls but their values.
+* Of several reasons to refuse a request the answer gives the first of: version of HTTP (505), not a WebSocket (426),
+  method (405), malformed (400), version of WebSocket (426), Origin (403).
+* A refusal closes the connection and repeats nothing of the request.
 """
 
 import hashlib
@@ -47,16 +47,16 @@ _ORIGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://" + _HOST_PATTERN + r"(?::([
 #: origin (RFC 6454 section 6.2), and either of the two for pages opened from disk.
 _WITHOUT_HOST: Final = frozenset(("null", "file://"))
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443", "ws": "80", "wss": "443"}
-#: What a 426 carries (RFC 9110 section 15.5.22 and RFC 6455 section 4.4).
+#: The fields of a 426 (RFC 9110 section 15.5.22 and RFC 6455 section 4.4).
 _UPGRADE_REQUIRED: Final = (("Upgrade", "websocket"), ("Sec-WebSocket-Version", VERSION))
-#: What the handshake writes itself, beside all Sec-WebSocket-* fields; a body has no place in it.
+#: Fields that the handshake writes itself, beside all Sec-WebSocket-* fields; a body has no place in it.
 _OWN_IN_REQUEST: Final = frozenset(("host", "upgrade", "connection", "content-length", "transfer-encoding"))
 _OWN_IN_RESPONSE: Final = frozenset(("upgrade", "connection", "content-length", "transfer-encoding"))
 
 
 @dataclass(slots=True)
 class Opening:
-    """What a client asks for, checked: the result of `handle_open`.
+    """A client's request for a WebSocket, checked: the result of `handle_open`.
 
     Attributes:
         request: the request it was read from.
@@ -80,7 +80,7 @@ class Opening:
 
 @dataclass(slots=True)
 class Agreement:
-    """What the two sides agreed on: the result of `handle_response`.
+    """The agreement of the two sides: the result of `handle_response`.
 
     Attributes:
         subprotocol: the one chosen; None where none was.
@@ -122,7 +122,7 @@ def open(
         extensions: offered, in order of preference.
 
     Raises:
-        InvalidURL: the URL is none.
+        InvalidURL: the URL is invalid.
         LocalProtocolError: a header repeats the handshake's own or can't be sent, a subprotocol isn't a token or
             comes twice.
     """

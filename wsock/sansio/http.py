@@ -1,17 +1,17 @@
 """HTTP/1.1 message heads: read as they arrive, written whole (RFC 9112).
 
-Rules this module keeps:
+Rules:
 
-- strict: what two readers could split in two ways (bare LF, bare CR, a request's folded lines, a space before the
-  colon) is refused, since a request that a proxy and we read differently is an attack (RFC 9112 section 11.2);
-- any HTTP/1: the version matters to a WebSocket alone, so `handshake` looks at it;
-- limited: a head costs at most 32 KiB by default, and time linear in its size, in whatever chunks it comes;
-- the same verdict for every way to split the same bytes, as soon as it is known: at the latest with the line's end;
-- a head stays one bytes object, as it came but for empty lines before it and folds in it; its fields are parsed when
-  they are asked for and not kept;
-- nothing is encoded that this module would not decode, but for its limits: those of others may be higher.
+* Strict: a head that two readers could split in two ways (bare LF, bare CR, a request's folded lines, a space before
+  the colon) is refused, since a request that a proxy and we read differently is an attack (RFC 9112 section 11.2).
+* Any HTTP/1: the version matters to a WebSocket alone, so `handshake` looks at it.
+* Limited: a head costs at most 32 KiB by default, and time linear in its size, in whatever chunks it comes.
+* The same verdict for every way to split the same bytes, as soon as it is known: at the latest with the line's end.
+* A head stays one bytes object, as it came but for empty lines before it and folds in it; its fields are parsed when
+  they are asked for and not kept.
+* Nothing is encoded that this module would not decode, but for its limits: those of others may be higher.
 
-It reads no bodies: what follows a head is left in ``unread``.
+It reads no bodies: the bytes behind a head are left in ``unread``.
 """
 
 import re
@@ -140,7 +140,7 @@ def _encode_lines(start_line: str, fields: list[tuple[str, str]]) -> bytes:
 class Headers:
     """The header fields of a head; names are compared without case (RFC 9110 section 5.1).
 
-    Made anew by each access to a message's ``headers``: keep it in a variable while reading several fields.
+    Each access to a message's ``headers`` makes another one: keep it in a variable while reading several fields.
     """
 
     __slots__ = ("_fields", "_values")
@@ -242,7 +242,7 @@ class Request(_Head):
 
     @property
     def query(self) -> str:
-        """What follows the target's "?", not percent-decoded; "" if nothing does."""
+        """The target's query string: all behind "?", not percent-decoded; "" without one."""
         return split_target(self.target)[2]
 
 
@@ -332,12 +332,12 @@ def _number(limit: object) -> int:
     return limit
 
 
-#: What a decoder knows: `unread`, whether it has started and is finished, what it holds, its limits, its places in it.
+#: A decoder's facts: `unread`, whether it has started and is finished, what it holds, its limits, its places in it.
 _HeadState: TypeAlias = tuple[bytes, bool, bool, bytes, tuple[int, int, int], tuple[int, int, int, int]]
 
 
 class _HeadDecoder:
-    """What both decoders share: lines, limits, and what may stand in a field line."""
+    """The part that both decoders share: lines, limits, and what may stand in a field line."""
 
     def __init__(self, max_header_line: object, max_header_size: object, max_headers: object) -> None:
         self._max_line = _number(max_header_line)
@@ -465,10 +465,12 @@ class RequestDecoder(_HeadDecoder):
         max_header_size: object = DEFAULT_MAX_HEADER_SIZE,
         max_headers: object = DEFAULT_MAX_HEADERS,
     ) -> None:
-        """Args:
-        max_header_line: the longest line, in bytes with its end; None for no limit.
-        max_header_size: the largest head, in bytes with the empty lines around it; None for no limit.
-        max_headers: how many field lines a head may have; None for no limit.
+        """Start before the first byte of a head.
+
+        Args:
+            max_header_line: the longest line, in bytes with its end; None for no limit.
+            max_header_size: the largest head, in bytes with the empty lines around it; None for no limit.
+            max_headers: how many field lines a head may have; None for no limit.
 
         Raises:
             LocalProtocolError: a limit below 1.

@@ -2,12 +2,12 @@
 
 Rules:
 
-* A message is handed over once, whole. What has come of it so far is held in one growing buffer: its memory is its
+* A message is handed over once, whole. The part that has come so far is held in one growing buffer: its memory is its
   bytes, not its fragments, and its time is linear whatever the fragments and the chunks that they came in.
 * Text fails at its first byte that can't be UTF-8, also within a frame that has not ended.
 * Exactly the limit passes. Fragments that carry data are never counted: they cost what they carry. Empty ones are.
 
-Control frames come out as they are, between the fragments of a message too. What they mean is the connection's.
+Control frames come out as they are, between the fragments of a message too. Their meaning is the connection's business.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _BUDGET: Final = 2**20
 #: How many control frames one call reads: a segment of 64 KiB may hold 10,922 empty Pings.
 _MAX_CONTROLS: Final = 256
-#: What is copied or checked at a time where the whole would take too much memory, in bytes.
+#: The piece that is copied or checked at a time where the whole would take too much memory, in bytes.
 _SLICE: Final = 65536
 _NOT_UTF8: Final = "text is not UTF-8"
 _MESSAGE: Final = "a str for text, or bytes, bytearray or memoryview"
@@ -54,8 +54,10 @@ class Assembler:
     __slots__ = ("_code_point", "_is_text", "_payload", "empty_frames", "size")
 
     def __init__(self, opcode: i64) -> None:
-        """Args:
-        opcode: TEXT or BINARY.
+        """Start an empty message.
+
+        Args:
+            opcode: TEXT or BINARY.
         """
         self._is_text: bool = opcode == TEXT
         self._payload = PayloadBuffer()
@@ -165,10 +167,12 @@ class MessageReader:
     )
 
     def __init__(self, masked: bool, max_message_size: int | None, max_empty_fragments: int | None) -> None:
-        """Args:
-        masked: whether the peer must mask, so whether it is a client.
-        max_message_size: the largest message taken in, in bytes, at least 1; None for no limit.
-        max_empty_fragments: how many frames of one message may be empty; None for no limit.
+        """Start before the first frame.
+
+        Args:
+            masked: whether the peer must mask, so whether it is a client.
+            max_message_size: the largest message taken in, in bytes, at least 1; None for no limit.
+            max_empty_fragments: how many frames of one message may be empty; None for no limit.
         """
         self._frame = FrameReader(masked)
         self._mask_bit: i64 = 0x80 if masked else 0
@@ -186,7 +190,7 @@ class MessageReader:
         self._control: bytes = b""
         #: How much of the payload under way has not come; -1 between frames.
         self._left: i64 = -1
-        #: What an earlier call did not read: a piece, where to go on in it (0 without one), and all that came behind.
+        #: Data that an earlier call did not read: a piece, where to go on in it (0 without one), and all behind it.
         self._data: bytes = b""
         self._position: i64 = 0
         self._waiting: bytearray | None = None
@@ -243,7 +247,7 @@ class MessageReader:
         while position < size and max_messages > 0:
             start = position + self._short_head
             if start <= size and self._left < 0 and self._message is None:
-                # By far the most frequent: a short message in one frame, all of it here. What is not exactly that,
+                # By far the most frequent: a short message in one frame, all of it here. Anything else,
                 # a wrong mask bit for one, is the business of what follows.
                 first: i64 = data[position]
                 length: i64 = data[position + 1] ^ mask_bit
@@ -285,7 +289,7 @@ class MessageReader:
         return controls < _MAX_CONTROLS
 
     def _resume(self, data: bytes) -> bytes:
-        """What is to be read now, from `_position` on, when ``data`` has come."""
+        """The data to be read now, from `_position` on, when ``data`` has come."""
         if self._data:
             if data:
                 if self._waiting is None:

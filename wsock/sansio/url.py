@@ -1,10 +1,10 @@
 """ws:// and wss:// URLs (RFC 6455 section 3).
 
-Rules this module keeps:
+Rules:
 
-- what `parse` returns can go on the wire as it stands: ASCII, no control character, no fragment, no credentials;
-- a text of which two readers could think two things is refused with advice, never repaired;
-- messages never repeat the URL: queries carry secrets.
+* A URL that `parse` returns can go on the wire as it stands: ASCII, no control character, no fragment, no credentials.
+* A text of which two readers could think two things is refused with advice, never repaired.
+* Messages never repeat the URL: queries carry secrets.
 
 It resolves no names and follows no redirects.
 """
@@ -15,10 +15,10 @@ from typing import Final
 
 from .errors import InvalidURL
 
-#: What may stand nowhere: controls, space, backslash (some readers take it for a slash) and lone surrogates.
+#: Characters that may stand nowhere: controls, space, backslash (some readers take it for a slash) and lone surrogates.
 _UNSAFE = re.compile(r"[\x00-\x20\x7f-\x9f\\\ud800-\udfff]")
 _NON_ASCII = re.compile(r"[^\x00-\x7f]+")
-#: What RFC 3986 sections 3.3 and 3.4 allow in neither a path nor a query, and a percent sign that encodes nothing.
+#: Characters that no path or query may have (RFC 3986 sections 3.3, 3.4), and a percent sign that encodes nothing.
 _ILLEGAL_IN_RESOURCE = re.compile(r"[^A-Za-z0-9\-._~!$&'()*+,;=:@/?%]|%(?![0-9A-Fa-f]{2})")
 #: RFC 1035 section 2.3.4: a label has at most 63 octets; underscores are no host names' but are in use.
 _NAME = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?")

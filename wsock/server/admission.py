@@ -26,7 +26,7 @@ from . import refusal
 
 
 class Policy(Protocol):
-    """What a server decides by; the factory is one."""
+    """The rules and functions by which a server decides; the factory is one."""
 
     buildApplication: BuildApplication
 
@@ -51,7 +51,7 @@ class Policy(Protocol):
 
 
 class AdmissionOwner(Protocol):
-    """Who asks for a decision."""
+    """The opening handshake that asks for a decision."""
 
     def admitted(self, application: Application, subprotocol: str | None, answer: ResponseHead) -> None:
         """The connection is accepted, and to be answered with this 101; raises nothing."""
@@ -109,11 +109,11 @@ class Admission:
             deciding.addCallbacks(self._decided, self._failed)
 
     def ignore(self) -> None:
-        """Tells nobody of the decision."""
+        """Keeps the decision from being reported."""
         self._isIgnored = True
 
     def cancel(self) -> Deferred[Any] | None:
-        """Tells nobody of the decision; returns what ``buildApplication`` gave to be waited for, to be cancelled."""
+        """Keeps the decision from being reported; returns the Deferred of ``buildApplication``, to be cancelled."""
         self.ignore()
         deciding, self._deciding = self._deciding, None
         return deciding

@@ -70,7 +70,7 @@ class ServerPolicy(Policy, Protocol):
 
     @property
     def accessLog(self) -> Callable[[Any], object] | None:
-        """What is called with the record of each connection."""
+        """The function that is called with the record of each connection."""
 
     @property
     def fallback(self) -> Fallback | None:

@@ -12,7 +12,7 @@ from twisted.python.usage import UsageError
 
 from .. import Settings
 
-#: What each is, for the help.
+#: The help of each option.
 _HELP: Final = {
     "maxMessageSize": "The largest message taken in, in bytes.",
     "maxEmptyFragments": "How many frames of one message may be empty.",
@@ -40,7 +40,7 @@ _TOO_LARGE: Final = 10**18
 _TIMES: Final = ("Timeout", "Interval")
 #: These are for those who write applications.
 _NO_OPTIONS: Final = ("checkThreads",)
-#: What becomes of a slow peer.
+#: The ways to treat a slow peer.
 _SLOW_CONSUMER: Final = ("wait", "close", "drop")
 #: These have to be something.
 _NEVER_NONE: Final = ("receiveQueue", "slowConsumer")
@@ -76,7 +76,7 @@ def readSetting(field: str, text: str) -> Any:
 
 
 def _readNumber(field: str, text: str) -> float | None:
-    """The number that a text is, in bytes or seconds; None where it is none, or none above 0."""
+    """The number that a text is, in bytes or seconds; None where it is no number, or not above 0."""
     match = _NUMBER.fullmatch(text)
     if match is None:
         return None

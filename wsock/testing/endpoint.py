@@ -1,4 +1,4 @@
-"""Who meets in memory: two protocols, or an endpoint and a factory."""
+"""Connections in memory: of two protocols, or of an endpoint and a factory."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _clockOf(clock: Clock | None, *sides: object) -> Clock:
     clock = Clock() if clock is None else clock
     for factory in factories:
         if factory.reactor is None:
-            # Else it would look for the real reactor at its first connection.
+            # Without a clock it would look for the real reactor at its first connection.
             factory.useReactor(clock)
         elif factory.reactor is not clock:
             raise ValueError(f"the factory has another reactor, {factory.reactor!r}: its timers would never be due")
@@ -157,13 +157,15 @@ class Pair(InMemory):
         capacity: int = BUFFER,
         chunk: int = BUFFER,
     ) -> None:
-        """Args:
-        server: a factory, of wsock or any other, or a protocol.
-        client: the same.
-        clock: for the timers of both; by default the one that a factory of wsock's has, or a new one. A factory of
-            wsock's that was given no reactor gets it.
-        capacity: how many bytes may be on their way each way before a producer is paused.
-        chunk: how many bytes a protocol is given at a time, at the most; 1 takes everything apart.
+        """Connects two protocols.
+
+        Args:
+            server: a factory, of wsock or any other, or a protocol.
+            client: the same.
+            clock: for the timers of both; by default the one that a factory of wsock's has, or a new one. A factory of
+                wsock's that was given no reactor gets it.
+            capacity: how many bytes may be on their way each way before a producer is paused.
+            chunk: how many bytes a protocol is given at a time, at the most; 1 takes everything apart.
 
         Raises:
             ValueError: a factory built no protocol, or has another reactor than the clock.
@@ -201,7 +203,7 @@ class MemoryEndpoint(InMemory):
         connecting = wsock.connect(clock, "ws://localhost/", endpoint=endpoint)
         endpoint.flush()
 
-    Connections are made in `flush`, as all else. What becomes of an attempt is decided then: see `listen`, `refuse` and
+    Connections are made in `flush`, as all else. The result of an attempt is decided then: see `listen`, `refuse` and
     `ignore`.
     """
 
@@ -213,11 +215,13 @@ class MemoryEndpoint(InMemory):
         capacity: int = BUFFER,
         chunk: int = BUFFER,
     ) -> None:
-        """Args:
-        server: what it leads to: a factory, or a protocol for its one connection.
-        clock: for the timers; by default the factory's, as for `Pair`.
-        capacity: as for `Pair`.
-        chunk: as for `Pair`.
+        """Makes an endpoint that leads to one server.
+
+        Args:
+            server: what it leads to: a factory, or a protocol for its one connection.
+            clock: for the timers; by default the factory's, as for `Pair`.
+            capacity: as for `Pair`.
+            chunk: as for `Pair`.
 
         Raises:
             ValueError: the factory has another reactor than the clock.
@@ -261,7 +265,7 @@ class MemoryEndpoint(InMemory):
         """From here on attempts fail.
 
         Args:
-            reason: what with; by default a ``ConnectionRefusedError``, as where nobody listens.
+            reason: what with; by default a ``ConnectionRefusedError``, as of a port where no server listens.
         """
         _checkReason(reason)
         self._server, self._refusal = None, ConnectionRefusedError() if reason is None else reason

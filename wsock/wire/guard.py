@@ -1,7 +1,7 @@
 """Notices that another hand closed a connection's transport, past the WebSocket.
 
 A ``ClientService`` that stops does that, and a policy such as `TimeoutFactory`. A plain socket is lost then. TLS tells
-nobody: it waits for its opening handshake to end, for its producer, which we are, to leave, or for the peer's farewell.
+no one: it waits for its opening handshake to end, for its producer, which we are, to leave, or for the peer's farewell.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ _METHODS: Final = ("pauseProducing", "resumeProducing", "stopProducing")
 
 
 class Writable(Protocol):
-    """What a producer produces for."""
+    """The connection that a producer produces for."""
 
     @property
     def writable(self) -> bool:
@@ -40,12 +40,14 @@ class Producer:
         consumer: Writable,
         failed: Callable[[Failure, str], None],
     ) -> None:
-        """Args:
-        producer: an ``IPushProducer``; an ``IPullProducer`` if not ``streaming``.
-        streaming: whether it sends without being asked for each message.
-        reactor: for the turns of a pull producer.
-        consumer: what it produces for.
-        failed: called with what one of its methods raised, and which it was.
+        """Attaches a producer.
+
+        Args:
+            producer: an ``IPushProducer``; an ``IPullProducer`` if not ``streaming``.
+            streaming: whether it sends without being asked for each message.
+            reactor: for the turns of a pull producer.
+            consumer: what it produces for.
+            failed: called with what one of its methods raised, and which it was.
 
         Raises:
             LocalProtocolError: it has not the methods of a producer.
