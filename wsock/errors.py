@@ -61,8 +61,7 @@ class WebSocketClosed(WebSocketEnded, ConnectionDone):
 
     It does not mean that every message was delivered. The codes tell more: with 1009 a message was too large, with 1011
     an application failed and the messages that waited for it were discarded, with 1013 unsent messages were
-    dropped. With any code, a
-    message that was sent while the other side was closing may have been discarded there.
+    dropped. With any code, a message that was sent while the other side was closing may have been discarded there.
 
     Attributes:
         code: the close code of the first of the two, which says why the connection was closed: the second answers it,

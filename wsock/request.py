@@ -8,9 +8,7 @@ from urllib.parse import unquote
 from twisted.internet.interfaces import IAddress
 
 from .sansio.errors import wrong_type
-from .sansio.http import Request as Head
-from .sansio.http import Response as AnswerHead
-from .sansio.http import split_target
+from .sansio.http import RequestHead, ResponseHead, split_target
 
 
 def getPeerCertificate(transport: Any) -> Any:
@@ -44,7 +42,7 @@ class Headers:
 
     __slots__ = ("_headers",)
 
-    def __init__(self, head: Head | AnswerHead) -> None:
+    def __init__(self, head: RequestHead | ResponseHead) -> None:
         self._headers = head.headers
 
     @overload
@@ -81,7 +79,7 @@ class Request:
 
     __slots__ = ("_head", "_transport")
 
-    def __init__(self, head: Head, transport: Any) -> None:
+    def __init__(self, head: RequestHead, transport: Any) -> None:
         """Makes a request of the head that a client sent.
 
         Args:
@@ -197,7 +195,7 @@ class Response:
 
     __slots__ = ("_head",)
 
-    def __init__(self, head: AnswerHead) -> None:
+    def __init__(self, head: ResponseHead) -> None:
         self._head = head
 
     @property

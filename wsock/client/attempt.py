@@ -39,7 +39,7 @@ class _Connects(Protocol):
 Endpoint: TypeAlias = "IStreamClientEndpoint | _Connects"
 
 
-def tooLong(isSecure: bool = True) -> WebSocketDropped:
+def openingTimedOut(isSecure: bool = True) -> WebSocketDropped:
     """Returns the exception of an opening handshake that takes too long.
 
     Args:
@@ -114,7 +114,7 @@ class Attempt:
         self._connecting.addBoth(self._endpointFired, handed)
         if self._result is None:
             # It was over within that call.
-            self._forget()
+            self._breakCycle()
         return result
 
     def secondsLeft(self) -> float | None:
@@ -156,7 +156,7 @@ class Attempt:
     def _timedOut(self) -> None:
         self._timer = None
         connecting = self._connecting
-        self.failed(tooLong())
+        self.failed(openingTimedOut())
         self._cancel(connecting)
 
     def _cancelled(self, result: Deferred[Any]) -> None:
@@ -178,10 +178,10 @@ class Attempt:
         result, self._result = self._result, None
         assert result is not None
         self._stopTimer()
-        self._forget()
+        self._breakCycle()
         return result
 
-    def _forget(self) -> None:
+    def _breakCycle(self) -> None:
         # Breaks the cycle of attempt, connection and factory, so that all three are freed at once.
         self._connecting = self._wire = None
 

@@ -18,11 +18,11 @@ from ..request import Request
 from ..sansio import handshake
 from ..sansio.constants import CloseCode, Role
 from ..sansio.errors import LocalProtocolError, WebSocketError
-from ..sansio.http import Request as Head
+from ..sansio.http import RequestHead
 from ..sansio.url import URL
 from ..sansio.url import parse as parseURL
 from ..settings import Settings
-from ..wire.factory import SOFTWARE, STOP_SECONDS, Connections, NoResource, Reactor, withDefault
+from ..wire.factory import SOFTWARE, STOP_SECONDS, Connections, NoResource, Reactor, withDefaultField
 from ..wire.protocol import WebSocketTransport
 from .opening import ClientOpening, OpeningObserver, applicationFailed
 
@@ -69,7 +69,7 @@ class WebSocketClientFactory(NoResource, ClientFactory):
         self.buildApplication = buildApplication
         self.settings = settings
         self.url = url if isinstance(url, URL) else parseURL(url)
-        self.headers = withDefault(headers, "User-Agent", SOFTWARE)
+        self.headers = withDefaultField(headers, "User-Agent", SOFTWARE)
         self.subprotocols = tuple(handshake.check_subprotocols(subprotocols))
         self._observer: OpeningObserver = _LoggedOpenings(self)
         # Headers that can't be sent are refused now.
@@ -80,7 +80,7 @@ class WebSocketClientFactory(NoResource, ClientFactory):
         """Returns the protocol for a new connection."""
         return self._connections.make(self)
 
-    def makeRequest(self) -> Head:
+    def makeRequest(self) -> RequestHead:
         """Makes the request of one connection, with a key of its own."""
         return handshake.open(self.url, headers=self.headers, subprotocols=self.subprotocols)
 

@@ -27,9 +27,7 @@ from ..sansio import handshake
 from ..sansio.body import BodyDecoder
 from ..sansio.errors import ConnectionRejected, InvalidResponse, LocalProtocolError, WebSocketError
 from ..sansio.handshake import Agreement
-from ..sansio.http import Request as RequestHead
-from ..sansio.http import Response as ResponseHead
-from ..sansio.http import ResponseDecoder
+from ..sansio.http import RequestHead, ResponseDecoder, ResponseHead
 from ..sansio.url import URL
 from ..settings import Settings
 from ..wire.guard import GUARD_SECONDS
@@ -38,7 +36,7 @@ from ..wire.protocol import WebSocketTransport
 from ..wire.timer import Timer
 from ..wire.tlsfailures import describeClientFailure, isDone
 from ..wire.transports import driverOf
-from .attempt import tooLong
+from .attempt import openingTimedOut
 
 #: How a TLS server begins that is spoken to in plain (RFC 8446 section 5.1).
 _TLS_ALERT: Final = b"\x15\x03"
@@ -268,7 +266,7 @@ class ClientOpening:
     # The end
 
     def _timedOut(self) -> None:
-        self._end(tooLong(isDone(self._transport.transport)))
+        self._end(openingTimedOut(isDone(self._transport.transport)))
 
     def _end(self, error: WebSocketDropped) -> None:
         """Ends an opening handshake that is not waited for any more."""

@@ -5,12 +5,12 @@ It is read to be shown: a server that refuses says why in it. So what is malform
 
 from typing import Final
 
-from .http import Response
+from .http import ResponseHead
 
 #: The longest line of a chunk's size, extensions included, in bytes; chunk extensions are not used in practice.
 _MAX_SIZE_LINE: Final = 1024
 #: A head that says nothing of a body.
-_NO_HEAD: Final = Response(b"HTTP/1.1 200 \r\n\r\n")
+_NO_HEAD: Final = ResponseHead(b"HTTP/1.1 200 \r\n\r\n")
 _HEX: Final = frozenset(b"0123456789abcdefABCDEF")
 
 
@@ -23,7 +23,7 @@ class BodyDecoder:
 
     __slots__ = ("_body", "_in_chunk", "_is_chunked", "_left", "_limit", "_unread", "has_ended")
 
-    def __init__(self, response: Response, limit: int) -> None:
+    def __init__(self, response: ResponseHead, limit: int) -> None:
         """Prepare for the body of one response.
 
         Args:

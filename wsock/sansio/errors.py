@@ -83,7 +83,8 @@ class ConnectionRejected(HandshakeError):
     """The server answered with HTTP, not with a WebSocket.
 
     Attributes:
-        response: the answer, a `Response <wsock.sansio.http.Response>`; a `wsock.Response` where `wsock.connect` fails.
+        response: the answer, a `ResponseHead <wsock.sansio.http.ResponseHead>`; a `wsock.Response` where
+            `wsock.connect` fails.
     """
 
     def __init__(self, message: str, response: Any) -> None:

@@ -55,7 +55,7 @@ def decode(value: str) -> list[Extension]:
     """Read the value of the field, or of several joined by commas.
 
     Args:
-        value: what `Headers.get <wsock.sansio.http.Headers.get>` returns.
+        value: the result of `HeaderFields.get <wsock.sansio.http.HeaderFields.get>`.
 
     Returns:
         the extensions in order; those of one name stay apart, as alternatives in order of preference.

@@ -137,7 +137,7 @@ def _encode_lines(start_line: str, fields: list[tuple[str, str]]) -> bytes:
     return f"{start_line}\r\n{''.join(lines)}\r\n".encode("latin-1")
 
 
-class Headers:
+class HeaderFields:
     """The header fields of a head; names are compared without case (RFC 9110 section 5.1).
 
     Each access to a message's ``headers`` makes another one: keep it in a variable while reading several fields.
@@ -183,15 +183,15 @@ class _Head:
         self.raw: Final = raw
 
     @property
-    def headers(self) -> Headers:
+    def headers(self) -> HeaderFields:
         """The header fields, parsed at each access."""
-        return Headers(self.raw)
+        return HeaderFields(self.raw)
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.raw,)
 
 
-class Request(_Head):
+class RequestHead(_Head):
     """A request head (RFC 9112 section 3).
 
     Attributes:
@@ -201,7 +201,7 @@ class Request(_Head):
     __slots__ = ()
 
     @staticmethod
-    def build(method: object, target: object, headers: Iterable[tuple[str, str]] = ()) -> "Request":
+    def build(method: object, target: object, headers: Iterable[tuple[str, str]] = ()) -> "RequestHead":
         """Make a request to send.
 
         Raises:
@@ -213,7 +213,7 @@ class Request(_Head):
             raise wrong_type("target", "a str", target)
         if not _TARGET.fullmatch(target):
             raise LocalProtocolError("the request target has a character that must be percent-encoded")
-        return Request(_encode_head(f"{method} {target} HTTP/1.1", headers))
+        return RequestHead(_encode_head(f"{method} {target} HTTP/1.1", headers))
 
     def encode(self) -> bytes:
         """Return the bytes to send."""
@@ -246,7 +246,7 @@ class Request(_Head):
         return split_target(self.target)[2]
 
 
-class Response(_Head):
+class ResponseHead(_Head):
     """A response head (RFC 9112 section 4), and the body where there is one.
 
     Attributes:
@@ -261,7 +261,7 @@ class Response(_Head):
         self.body = body
 
     @staticmethod
-    def build(status: object, headers: Iterable[tuple[str, str]] = (), body: object = b"") -> "Response":
+    def build(status: object, headers: Iterable[tuple[str, str]] = (), body: object = b"") -> "ResponseHead":
         """Make a response to send; Content-Length comes from the body.
 
         Args:
@@ -284,12 +284,12 @@ class Response(_Head):
                 raise LocalProtocolError(f"a response of status {number} has no body")
         else:
             fields.append(("Content-Length", str(len(content))))
-        return Response(_encode_head(f"HTTP/1.1 {number} {REASONS.get(number, '')}", fields), content)
+        return ResponseHead(_encode_head(f"HTTP/1.1 {number} {REASONS.get(number, '')}", fields), content)
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.raw, self.body)
 
-    def with_default(self, name: str, value: str) -> "Response":
+    def with_default(self, name: str, value: str) -> "ResponseHead":
         """Return this response with one field more, unless it has one of that name.
 
         It is for ``Date``, which an answer has to have (RFC 9110 section 6.6.1) and a core without a clock can't give.
@@ -301,7 +301,7 @@ class Response(_Head):
         if name in self.headers:
             return self
         # Behind the last field, before the empty line.
-        return Response(self.raw[: len(self.raw) - 2] + f"{name}: {value}\r\n\r\n".encode("latin-1"), self.body)
+        return ResponseHead(self.raw[: len(self.raw) - 2] + f"{name}: {value}\r\n\r\n".encode("latin-1"), self.body)
 
     def encode(self) -> bytes:
         """Return the bytes to send: head and body."""
@@ -490,7 +490,7 @@ class RequestDecoder(_HeadDecoder):
         self._was_for_head = state[0]
         self._resume(state[1])
 
-    def decode(self, data: object) -> Request | None:
+    def decode(self, data: object) -> RequestHead | None:
         """Take bytes in; return the request once its head is whole, None before that.
 
         Empty lines before the request line are skipped, and are not in the request's ``raw``.
@@ -507,7 +507,7 @@ class RequestDecoder(_HeadDecoder):
             # RFC 9112 §3.2: a server MUST answer 400 to more than one Host.
             self._was_for_head = raw.startswith(b"HEAD ")
             raise self._finish("more than one Host")
-        return Request(raw)
+        return RequestHead(raw)
 
     def _check_start_line(self, line: bytes) -> bool:
         match = _REQUEST_LINE.fullmatch(line)
@@ -558,7 +558,7 @@ class ResponseDecoder(_HeadDecoder):
         self._status = ""
         self._is_folded = False
 
-    def decode(self, data: object) -> Response | None:
+    def decode(self, data: object) -> ResponseHead | None:
         """Take bytes in; return the response once its head is whole, None before that.
 
         Raises:
@@ -567,7 +567,7 @@ class ResponseDecoder(_HeadDecoder):
         """
         raw = self._decode_head(data)
         while raw is not None:
-            response = Response(_unfold(raw) if self._is_folded else raw)
+            response = ResponseHead(_unfold(raw) if self._is_folded else raw)
             if response.status == 101 or response.status >= 200:
                 return response
             # RFC 9110 §15.2: a client MUST be able to parse 1xx responses before the final one.

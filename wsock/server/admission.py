@@ -18,9 +18,8 @@ from ..request import Request
 from ..sansio import handshake
 from ..sansio.errors import InvalidRequest
 from ..sansio.handshake import Opening
-from ..sansio.http import Request as RequestHead
-from ..sansio.http import Response as ResponseHead
-from ..wire.factory import SOFTWARE, withDefault
+from ..sansio.http import RequestHead, ResponseHead
+from ..wire.factory import SOFTWARE, withDefaultField
 from ..wire.inbox import asDecision
 from . import refusal
 
@@ -150,7 +149,7 @@ class Admission:
             subprotocol = next((name for name in policy.subprotocols if name in opening.subprotocols), None)
         headers = policy.answerHeaders
         if more != ():
-            headers = withDefault((*policy.headers, *more), "Server", SOFTWARE)
+            headers = withDefaultField((*policy.headers, *more), "Server", SOFTWARE)
         return application, subprotocol, handshake.response(opening, subprotocol=subprotocol, headers=headers)
 
     def _failed(self, failure: Failure) -> None:

@@ -21,11 +21,10 @@ from ..log import APPLICATION_ERRORS, ClassLogger
 from ..sansio import handshake
 from ..sansio.constants import CloseCode, Role
 from ..sansio.handshake import Opening
-from ..sansio.http import Request as RequestHead
-from ..sansio.http import check_fields
+from ..sansio.http import RequestHead, check_fields
 from ..settings import Settings, checkNumber
 from ..summary import Summary
-from ..wire.factory import SOFTWARE, STOP_SECONDS, Connections, NoResource, Reactor, withDefault
+from ..wire.factory import SOFTWARE, STOP_SECONDS, Connections, NoResource, Reactor, withDefaultField
 from ..wire.inbox import asDeferred
 from ..wire.protocol import WebSocketTransport
 from . import refusal
@@ -99,7 +98,7 @@ class WebSocketServerFactory(NoResource):
             allowedOrigins = tuple(allowedOrigins)
         handshake.check_origins(allowedOrigins)
         self.headers = tuple(check_fields(headers))
-        self.answerHeaders = withDefault(self.headers, "Server", SOFTWARE)
+        self.answerHeaders = withDefaultField(self.headers, "Server", SOFTWARE)
         handshake.response(_SAMPLE_OPENING, headers=self.answerHeaders)
         self.subprotocols = tuple(handshake.check_subprotocols(subprotocols))
         self.allowedOrigins: Sequence[str] | None = allowedOrigins

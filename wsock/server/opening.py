@@ -24,9 +24,7 @@ from ..log import excerpt
 from ..request import Request
 from ..sansio import handshake
 from ..sansio.errors import InvalidRequest
-from ..sansio.http import Request as RequestHead
-from ..sansio.http import RequestDecoder
-from ..sansio.http import Response as ResponseHead
+from ..sansio.http import RequestDecoder, RequestHead, ResponseHead
 from ..settings import Settings
 from ..wire.protocol import WebSocketTransport
 from ..wire.timer import Timer

@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 from ..sansio import handshake
 from ..sansio.errors import LocalProtocolError
-from ..sansio.http import Request, RequestDecoder, Response, ResponseDecoder, as_bytes
+from ..sansio.http import RequestDecoder, RequestHead, ResponseDecoder, ResponseHead, as_bytes
 from ..sansio.masking import unmask
 from .transport import MemoryTransport
 
@@ -99,7 +99,7 @@ class ScriptedPeer:
         """
         self.send(handshake.open(url, headers=headers, subprotocols=subprotocols).encode())
 
-    def accept(self, *, subprotocol: str | None = None, headers: Iterable[tuple[str, str]] = ()) -> Request:
+    def accept(self, *, subprotocol: str | None = None, headers: Iterable[tuple[str, str]] = ()) -> RequestHead:
         """Takes the client's opening request and answers it with a proper 101, as a server.
 
         Args:
@@ -114,7 +114,7 @@ class ScriptedPeer:
             InvalidRequest: it is not a valid request for a WebSocket.
             LocalProtocolError: a subprotocol that was not offered, or a header that can't be sent; use `send`.
         """
-        request: Request = self._takeHead(RequestDecoder())
+        request: RequestHead = self._takeHead(RequestDecoder())
         self.send(handshake.response(handshake.handle_open(request), subprotocol=subprotocol, headers=headers).encode())
         return request
 
@@ -126,7 +126,7 @@ class ScriptedPeer:
         self.received.clear()
         return data
 
-    def answer(self) -> Response:
+    def answer(self) -> ResponseHead:
         """Takes the head of the server's answer to `open`; what follows it stays.
 
         Returns:
@@ -136,7 +136,7 @@ class ScriptedPeer:
             AssertionError: no whole answer came yet.
             InvalidResponse: the bytes that came are not a valid response.
         """
-        head: Response = self._takeHead(ResponseDecoder())
+        head: ResponseHead = self._takeHead(ResponseDecoder())
         return head
 
     def frames(self) -> list[tuple[int, bytes]]:

@@ -23,11 +23,11 @@ from .threads import checkingThreads, checksThreads, checkThread, threadOf
 
 #: The software that a server's 101 and a client's request name by default.
 SOFTWARE: Final = f"wsock/{__version__}"
-#: How many of the largest messages `keepHeap` is for, and how many bytes at the most.
+#: How many of the largest messages `raiseTrimThreshold` is for, and how many bytes at the most.
 _HEAP_MESSAGES: Final = 4
-_HEAP_MOST: Final = 2**24
+_MAX_HEAP_BYTES: Final = 2**24
 #: The size up to which this process has done so, in bytes.
-_heapKept = 0
+_raisedToBytes = 0
 #: How long `stop` waits for the peers' Close unless it is told, in seconds.
 STOP_SECONDS: Final = 4
 
@@ -50,7 +50,7 @@ class _Times(Protocol):
 Reactor: TypeAlias = "IReactorTime | _Times"
 
 
-def withDefault(headers: Iterable[tuple[str, str]], name: str, value: str) -> tuple[tuple[str, str], ...]:
+def withDefaultField(headers: Iterable[tuple[str, str]], name: str, value: str) -> tuple[tuple[str, str], ...]:
     """Returns header fields as they are sent: checked, and with one more unless there is one of that name."""
     fields = check_fields(headers)
     if any(given.lower() == name.lower() for given, _ in fields):
@@ -58,18 +58,18 @@ def withDefault(headers: Iterable[tuple[str, str]], name: str, value: str) -> tu
     return (*fields, (name, value))
 
 
-def keepHeap(maxMessageSize: int | None) -> None:
+def raiseTrimThreshold(maxMessageSize: int | None) -> None:
     """Has the C library keep the memory of a few large messages.
 
     glibc gives the end of its heap back to the system as soon as twice the largest block that it ever mapped is free
     (mallopt(3), M_TRIM_THRESHOLD), and faults it in again for the next message: that took more than half of the time of
     an echo of 1 MiB. A block that is made and dropped raises the threshold; it is never touched, so it costs no memory.
     """
-    global _heapKept
-    size = min(_HEAP_MESSAGES * (maxMessageSize or DEFAULT_MAX_MESSAGE_SIZE), _HEAP_MOST)
-    if size > _heapKept:
+    global _raisedToBytes
+    size = min(_HEAP_MESSAGES * (maxMessageSize or DEFAULT_MAX_MESSAGE_SIZE), _MAX_HEAP_BYTES)
+    if size > _raisedToBytes:
         # Only a larger one is mapped; any other would come from the heap, and be filled with zeros.
-        _heapKept = size
+        _raisedToBytes = size
         bytes(size)
 
 
@@ -159,7 +159,7 @@ class Connections:
         checkSettings(settings)
         if reactor is not None:
             checkReactor(reactor)
-        keepHeap(settings.maxMessageSize)
+        raiseTrimThreshold(settings.maxMessageSize)
         self.isStopping = False
         self.reactor: Any = reactor
         self._log = log
