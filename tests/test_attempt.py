@@ -96,7 +96,7 @@ class Attempted:
     def made(self) -> Connection:
         """The endpoint has made a connection."""
         connection = Connection()
-        self.attempt.made(connection)  # type: ignore[arg-type]
+        self.attempt.connected(connection)  # type: ignore[arg-type]
         return connection
 
     def isOver(self) -> bool:
@@ -125,7 +125,7 @@ def test_an_endpoint_that_connects_at_once() -> None:
 
     class AtOnce(Endpoint):
         def connect(self, protocolFactory: Any, /) -> Any:
-            attempt.made(connection)  # type: ignore[arg-type]
+            attempt.connected(connection)  # type: ignore[arg-type]
             attempt.failed(error)
             return super().connect(protocolFactory)
 

@@ -79,7 +79,7 @@ class Policy:
 
     # Its observer
 
-    def made(self, transport: Any) -> None:
+    def connected(self, transport: Any) -> None:
         self.told.append("made")
         self.begun(transport)
 

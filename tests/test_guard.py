@@ -55,7 +55,7 @@ def test_it_tells_once_within_a_second(clock: Clock, disconnecting: object) -> N
     clock.pump([0.5] * 10)
     assert guarded.closed == [4]
     assert guard is not None
-    guard.leave()
+    guard.stop()
     assert clock.getDelayedCalls() == []
 
 
@@ -74,7 +74,7 @@ def test_after_it_has_left_it_looks_no_more(clock: Clock) -> None:
     guarded, transport = Guarded(clock), TLS()
     guard = guardOf(guarded, transport, clock)
     assert guard is not None
-    guard.leave()
+    guard.stop()
     transport.disconnecting = True
     assert clock.getDelayedCalls() == []
     clock.advance(5)
@@ -91,7 +91,7 @@ def test_a_transport_that_does_not_say(clock: Clock) -> None:
     clock.pump([1] * 3)
     assert guarded.closed == []
     assert guard is not None
-    guard.leave()
+    guard.stop()
 
 
 def test_it_keeps_no_connection_alive(clock: Clock) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 #: Larger numbers are of no use, and some no timer can take.
-_MOST: Final = 2**63 - 1
+_MAX_SETTING: Final = 2**63 - 1
 #: The settings that are numbers of bytes.
 _BYTES: Final = ("maxMessageSize", "highWaterMark", "sendLimit", "maxHeaderLine", "maxHeaderSize")
 #: The values of `Settings.slowConsumer`.
@@ -108,7 +108,7 @@ def checkNumber(name: str, value: object, *, isTime: bool = False, mayBeNone: bo
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         advice = "write 16 * 2**20 for 16 MiB" if isinstance(value, str) and name in _BYTES else ""
         raise wrong_type(name, expected, value, advice)
-    if not 0 < value <= _MOST:
+    if not 0 < value <= _MAX_SETTING:
         raise LocalProtocolError(f"{name} is {expected}")
     if isinstance(value, float) and not isTime:
         raise LocalProtocolError(f"{name} is a whole number")

@@ -121,7 +121,7 @@ class Attempt:
         """How long the opening handshake may take."""
         return None if self._end is None else max(0, self._end - self._reactor.seconds())
 
-    def made(self, wire: WebSocketTransport) -> None:
+    def connected(self, wire: WebSocketTransport) -> None:
         """The transport is there; the timer is the connection's from now on."""
         if self._result is None or self._wire is not None:
             # An endpoint that can't be stopped came too late, or it has made one before.

@@ -189,7 +189,7 @@ class _LoggedOpenings:
         factory = self._factory()
         return None if factory is None else factory.settings.openTimeout
 
-    def made(self, transport: WebSocketTransport) -> None:
+    def connected(self, transport: WebSocketTransport) -> None:
         """A transport is there."""
 
     def opened(self, application: Application) -> None:

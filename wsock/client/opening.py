@@ -57,7 +57,7 @@ class OpeningObserver(Protocol):
     def secondsLeft(self) -> float | None:
         """How long the opening handshake may take; None for as long as it takes."""
 
-    def made(self, transport: WebSocketTransport) -> None:
+    def connected(self, transport: WebSocketTransport) -> None:
         """The transport of a connection is there; it may be aborted at once."""
 
     def opened(self, application: Application) -> None:
@@ -134,7 +134,7 @@ class ClientOpening:
         if policy.isStopping:
             transport.openingEnded(gently=False)
             return
-        policy.observer.made(transport)
+        policy.observer.connected(transport)
         if not transport.isOpening():
             return
         if policy.url.secure and not transport.outbox.driver.isSecure(transport.transport):
@@ -304,13 +304,13 @@ class ClientOpening:
             transport.openingEnded(gently=False, within=GUARD_SECONDS)
         if building is not None:
             transport.cancel(building)
-        self._tellFailed()
+        self._reportFailed()
 
     def _note(self, error: BaseException) -> None:
         self._failure = error
         self._transport.openingFailed(error)
 
-    def _tellFailed(self) -> None:
+    def _reportFailed(self) -> None:
         """Reports the failed handshake to the factory, once."""
         failure = self._failure
         if failure is not None and not self._failureTold:
@@ -345,7 +345,7 @@ class ClientOpening:
         building, self._building = self._building, None
         if building is not None:
             self._transport.cancel(building)
-        self._tellFailed()
+        self._reportFailed()
 
 
 def applicationFailed(error: BaseException | None) -> WebSocketDropped:

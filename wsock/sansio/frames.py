@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 #: A number for "no limit", since no frame announces more (RFC 6455 section 5.2, the top bit must be 0).
 NO_LIMIT: Final = 2**63 - 1
 #: From here on a payload is handed out apart from its head: copying it would cost more than a second buffer.
-_APART: Final = 16384
+_APART_BYTES: Final = 16384
 _NO_KEY: Final = b""
 #: How much random data is drawn at a time: the masking keys of 64 frames for one system call.
-_KEYS: Final = 256
+_KEY_POOL_BYTES: Final = 256
 
 
 class FrameReader:
@@ -176,7 +176,7 @@ def encode(opcode: int, payload: bytes, final: bool = True) -> list[bytes]:
     if length < 126 and final:
         return [_SHORT_HEADS[opcode << 7 | length] + payload]
     head = _head((0x80 if final else 0) | opcode, length, 0)
-    if length < _APART:
+    if length < _APART_BYTES:
         return [head + payload]
     return [head, payload]
 
@@ -202,14 +202,14 @@ class MaskedFrameWriter:
         if length < 126 and final:
             return [_SHORT_MASKED_HEADS[opcode << 7 | length] + key + masked]
         head = _head((0x80 if final else 0) | opcode, length, 0x80) + key
-        if length < _APART:
+        if length < _APART_BYTES:
             return [head + masked]
         return [head, masked]
 
     def _key(self) -> bytes:
         # RFC 6455 §10.3: unpredictable, so from the system's random source and never used twice.
         if self._used == len(self._keys):
-            self._keys = os.urandom(_KEYS)
+            self._keys = os.urandom(_KEY_POOL_BYTES)
             self._used = 0
         start = self._used
         self._used = start + 4

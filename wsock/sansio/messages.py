@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from mypy_extensions import i64
 
 #: How much one call of `MessageReader.read` decodes where messages have no limit, in bytes.
-_BUDGET: Final = 2**20
+_BUDGET_BYTES: Final = 2**20
 #: How many control frames one call reads: a segment of 64 KiB may hold 10,922 empty Pings.
 _MAX_CONTROLS: Final = 256
 #: The piece that is copied or checked at a time where the whole would take too much memory, in bytes.
-_SLICE: Final = 65536
+_SLICE_BYTES: Final = 65536
 _NOT_UTF8: Final = "text is not UTF-8"
 _MESSAGE: Final = "a str for text, or bytes, bytearray or memoryview"
 _JSON: Final = "json.dumps(...) makes a str"
@@ -95,7 +95,7 @@ class Assembler:
             return
         while start < end:
             # In slices: what is decoded only to be checked may take four times its bytes.
-            stop = end if end - start <= _SLICE else start + _SLICE
+            stop = end if end - start <= _SLICE_BYTES else start + _SLICE_BYTES
             piece = unmask(data, start, stop, _turned(key, phase))
             self._check(piece)
             self._payload.extend(piece, 0, len(piece), b"", 0, most)
@@ -155,12 +155,12 @@ class MessageReader:
         "_data",
         "_frame",
         "_head",
-        "_left",
         "_mask_bit",
         "_max_empty",
         "_max_size",
         "_message",
         "_position",
+        "_remaining",
         "_short_head",
         "_waiting",
         "messages",
@@ -180,7 +180,7 @@ class MessageReader:
         self._short_head: i64 = 6 if masked else 2
         self._max_size: i64 = NO_LIMIT if max_message_size is None else min(max_message_size, NO_LIMIT)
         #: How much payload one call reads at the most.
-        self._budget: i64 = _BUDGET if max_message_size is None else self._max_size
+        self._budget: i64 = _BUDGET_BYTES if max_message_size is None else self._max_size
         self._max_empty: i64 = NO_LIMIT if max_empty_fragments is None else min(max_empty_fragments, NO_LIMIT)
         #: The message of which some part has come.
         self._message: Assembler | None = None
@@ -189,7 +189,7 @@ class MessageReader:
         #: The payload of a control frame whose end has not come.
         self._control: bytes = b""
         #: How much of the payload under way has not come; -1 between frames.
-        self._left: i64 = -1
+        self._remaining: i64 = -1
         #: Data that an earlier call did not read: a piece, where to go on in it (0 without one), and all behind it.
         self._data: bytes = b""
         self._position: i64 = 0
@@ -200,14 +200,14 @@ class MessageReader:
         limits = (self._max_size, self._budget, self._max_empty)
         # Copies, which go on by themselves also in a copy that is not deep.
         held = (copy(self._frame), copy(self._message), copy(self._waiting))
-        read = (self._head, self._control, self._left, self._data, self._position, self.messages)
+        read = (self._head, self._control, self._remaining, self._data, self._position, self.messages)
         return type(self), (self._mask_bit != 0, None, None), (limits, held, read)
 
     def __setstate__(self, state: _ReaderState) -> None:
         limits, held, read = state
         self._max_size, self._budget, self._max_empty = limits
         self._frame, self._message, self._waiting = held
-        self._head, self._control, self._left, self._data, self._position, self.messages = read
+        self._head, self._control, self._remaining, self._data, self._position, self.messages = read
 
     @property
     def has_unread_data(self) -> bool:
@@ -246,7 +246,7 @@ class MessageReader:
         frame = self._frame
         while position < size and max_messages > 0:
             start = position + self._short_head
-            if start <= size and self._left < 0 and self._message is None:
+            if start <= size and self._remaining < 0 and self._message is None:
                 # By far the most frequent: a short message in one frame, all of it here. Anything else,
                 # a wrong mask bit for one, is the business of what follows.
                 first: i64 = data[position]
@@ -260,7 +260,7 @@ class MessageReader:
                     max_messages -= 1
                     position = end
                     continue
-            if self._left < 0:
+            if self._remaining < 0:
                 position = self._read_head(data, position)
                 if position < 0:
                     position = size
@@ -268,14 +268,14 @@ class MessageReader:
             # A control frame is held to `_MAX_CONTROLS`, not to what is left of the payload: that may be nothing, when
             # a message has come but for its last frame, and then each call would stop before the control frame.
             is_control = frame.opcode >= CLOSE
-            length = min(self._left, size - position)
+            length = min(self._remaining, size - position)
             if not is_control:
                 length = min(length, payload)
                 payload -= length
             end = position + length
             self._read_payload(data, position, end, events)
             position = end
-            if self._left >= 0:
+            if self._remaining >= 0:
                 break
             if is_control:
                 controls -= 1
@@ -311,9 +311,9 @@ class MessageReader:
         waiting = self._waiting
         if waiting is not None:
             # A slice, since all of it as bytes would take twice the memory; cut off the front, it costs no move.
-            self._data = self._head + bytes(waiting[:_SLICE])
+            self._data = self._head + bytes(waiting[:_SLICE_BYTES])
             self._head = b""
-            del waiting[:_SLICE]
+            del waiting[:_SLICE_BYTES]
             if not waiting:
                 self._waiting = None
 
@@ -325,7 +325,7 @@ class MessageReader:
         if start < 0:
             self._head = data[position:]
             return -1
-        self._left = frame.length
+        self._remaining = frame.length
         if frame.opcode < CLOSE and (message is not None or not frame.final):
             if message is None:
                 message = self._message = Assembler(frame.opcode)
@@ -338,11 +338,11 @@ class MessageReader:
     def _read_payload(self, data: bytes, start: i64, end: i64, events: list[Event]) -> None:
         """Takes what there is of a frame's payload."""
         frame = self._frame
-        phase = frame.length - self._left
-        self._left -= end - start
-        complete = self._left == 0
+        phase = frame.length - self._remaining
+        self._remaining -= end - start
+        complete = self._remaining == 0
         if complete:
-            self._left = -1
+            self._remaining = -1
         if frame.opcode >= CLOSE:
             self._control += unmask(data, start, end, _turned(frame.key, phase))
             if complete:

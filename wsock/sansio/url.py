@@ -28,7 +28,7 @@ _PORT = re.compile(r"[0-9]{1,5}")
 #: different hosts (UTS 46 section 7).
 _DEVIATIONS = re.compile("[\u00df\u1e9e\u03c2\u200c\u200d]")
 #: RFC 1035 section 2.3.4: 255 octets on the wire are 253 characters, and a dot at the end.
-_MAX_NAME: Final = 254
+_MAX_NAME_CHARACTERS: Final = 254
 
 
 class URL:
@@ -145,7 +145,7 @@ def _decode_name(text: str) -> str:
         raise InvalidURL("no host in the URL")
     name = text
     # The length first: the codec takes quadratic time (CVE-2022-45061).
-    if len(name) <= _MAX_NAME and not name.isascii():
+    if len(name) <= _MAX_NAME_CHARACTERS and not name.isascii():
         if _DEVIATIONS.search(name):
             raise InvalidURL("a host whose form is ambiguous: write its A-labels (xn--...)")
         try:
@@ -153,7 +153,7 @@ def _decode_name(text: str) -> str:
         except UnicodeError:
             raise InvalidURL("bad international host name in the URL") from None
     name = name.lower()
-    if len(name) > _MAX_NAME or not _NAME.fullmatch(name):
+    if len(name) > _MAX_NAME_CHARACTERS or not _NAME.fullmatch(name):
         raise InvalidURL("bad host name in the URL")
     # Resolvers read "127.1" and "0x7f.1" as addresses; a name never ends in a number (RFC 3696 §2).
     if _NUMBER.fullmatch(name.rstrip(".").rpartition(".")[2]):

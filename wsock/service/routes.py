@@ -16,7 +16,7 @@ from .console import withoutBody
 from .health import Health
 
 #: How long the body of a request for a page may take, in seconds.
-_BODY_TIMEOUT = 10
+_BODY_SECONDS = 10
 
 
 class Echo(WebSocketProtocol):
@@ -110,7 +110,7 @@ class PageRequest(HTTPRequest):
         channel = self.channel
         if length != 0 and channel is not None:
             # A body has no limit in size, so it gets one in time.
-            deadline = channel.callLater(_BODY_TIMEOUT, channel.forceAbortClient)
+            deadline = channel.callLater(_BODY_SECONDS, channel.forceAbortClient)
             self.notifyFinish().addBoth(lambda ignored: deadline.active() and deadline.cancel())
 
     def handleContentChunk(self, data: bytes) -> None:

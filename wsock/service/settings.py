@@ -35,7 +35,7 @@ _TIME_UNITS: Final[Mapping[str, int | Fraction]] = {"": 1, "ms": Fraction(1, 100
 #: A number; not what float() takes besides: "1e9", "nan", and digits of other scripts.
 _NUMBER: Final = re.compile(r"([0-9]{0,18})(?:(\.)([0-9]{0,18}))?([A-Za-z]*)", re.ASCII)
 #: No value is as large, so that the core can count in 64 bits.
-_TOO_LARGE: Final = 10**18
+_MAX_NUMBER: Final = 10**18
 #: How the names of those in seconds end.
 _TIMES: Final = ("Timeout", "Interval")
 #: These are for those who write applications.
@@ -89,7 +89,7 @@ def _readNumber(field: str, text: str) -> float | None:
     if unit not in units or not whole + (fraction or "") or (point and not isTime):
         return None
     value = Fraction(f"{whole or 0}.{fraction or 0}") * units[unit]
-    if not 0 < value < _TOO_LARGE:
+    if not 0 < value < _MAX_NUMBER:
         return None
     return float(value) if point or value.denominator > 1 else int(value)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .. import LocalProtocolError, connect, connectProtocol
 from ..sansio.url import URL, parse
 from .endpoint import InMemory, MemoryEndpoint, Side
-from .transport import BUFFER, networkOf
+from .transport import BUFFER_BYTES, networkOf
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ class MemoryAgent(InMemory):
     """
 
     def __init__(
-        self, server: Side, clock: Clock | None = None, *, capacity: int = BUFFER, chunk: int = BUFFER
+        self, server: Side, clock: Clock | None = None, *, capacity: int = BUFFER_BYTES, chunk: int = BUFFER_BYTES
     ) -> None:
         """Makes an agent whose connections all lead to one server.
 

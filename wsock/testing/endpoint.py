@@ -17,7 +17,7 @@ from zope.interface import implementer
 from wsock import WebSocketClientFactory, WebSocketServerFactory
 
 from ..sansio.errors import wrong_type
-from .transport import BUFFER, ROUNDS, MemoryTransport, Network, checkLimits, networkOf
+from .transport import BUFFER_BYTES, MAX_ROUNDS, MemoryTransport, Network, checkLimits, networkOf
 
 
 class _BuildsProtocols(typing.Protocol):
@@ -104,7 +104,7 @@ class InMemory:
     clock: Clock
     _network: Network
 
-    def flush(self, rounds: int = ROUNDS) -> None:
+    def flush(self, rounds: int = MAX_ROUNDS) -> None:
         """Moves bytes, and runs the delayed calls that are due, until nothing moves any more.
 
         All connections in memory on the same clock take part. An exception that a protocol raises comes out here.
@@ -119,7 +119,7 @@ class InMemory:
         """
         self._network.flush(rounds)
 
-    def advance(self, seconds: float, rounds: int = ROUNDS) -> None:
+    def advance(self, seconds: float, rounds: int = MAX_ROUNDS) -> None:
         """Lets time pass; after each delayed call on the way everything moves, as by `flush`.
 
         Args:
@@ -154,8 +154,8 @@ class Pair(InMemory):
         client: Side,
         clock: Clock | None = None,
         *,
-        capacity: int = BUFFER,
-        chunk: int = BUFFER,
+        capacity: int = BUFFER_BYTES,
+        chunk: int = BUFFER_BYTES,
     ) -> None:
         """Connects two protocols.
 
@@ -212,8 +212,8 @@ class MemoryEndpoint(InMemory):
         server: Side,
         clock: Clock | None = None,
         *,
-        capacity: int = BUFFER,
-        chunk: int = BUFFER,
+        capacity: int = BUFFER_BYTES,
+        chunk: int = BUFFER_BYTES,
     ) -> None:
         """Makes an endpoint that leads to one server.
 

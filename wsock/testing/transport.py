@@ -33,9 +33,9 @@ from zope.interface import implementer
 from ..sansio.errors import LocalProtocolError, wrong_type
 
 #: The bytes that a socket's transport reads at a time, and holds before it pauses its producer.
-BUFFER: Final = 65536
+BUFFER_BYTES: Final = 65536
 #: After so many rounds a flush gives up. An endless exchange is to be an error, and not a test that hangs.
-ROUNDS: Final = 100_000
+MAX_ROUNDS: Final = 100_000
 
 
 class Mover(Protocol):
@@ -58,7 +58,7 @@ class Network:
         """Returns the port of one more client."""
         return next(self._ports)
 
-    def flush(self, rounds: int = ROUNDS) -> None:
+    def flush(self, rounds: int = MAX_ROUNDS) -> None:
         """Moves everything until nothing moves any more."""
         _checkNumber("rounds", rounds)
         if self._flushing:
@@ -76,7 +76,7 @@ class Network:
             "more may be needed where much comes in small chunks"
         )
 
-    def advance(self, seconds: float, rounds: int = ROUNDS) -> None:
+    def advance(self, seconds: float, rounds: int = MAX_ROUNDS) -> None:
         """Lets time pass, from one delayed call to the next, and flushes after each."""
         if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
             raise wrong_type("seconds", "a number", seconds)

@@ -134,7 +134,7 @@ class Closing:
         if limit is None or limit > seconds:
             self.timer.start(seconds, self._abort)
 
-    def leave(self) -> None:
+    def endGently(self) -> None:
         """Ends a connection whose peer may still be sending, when our last bytes have left."""
         canHalfClose = self._outbox.driver.canHalfClose(self._transport)
         self.whenSent(self._halfClose if canHalfClose else self.loseTransport)

@@ -29,7 +29,7 @@ class Guarded(Protocol):
 
 
 class Guard:
-    """Looks each second at one transport of TLS; the connection holds it, and calls `leave` in the end."""
+    """Looks each second at one transport of TLS; the connection holds it, and calls `stop` in the end."""
 
     __slots__ = ("__weakref__", "_guarded", "_transport", "_watch")
 
@@ -39,7 +39,7 @@ class Guard:
         self._watch = sharedWatch(reactor)
         self._watch.add(self, reactor.seconds() + GUARD_SECONDS)
 
-    def leave(self) -> None:
+    def stop(self) -> None:
         """There is nothing to look for any more."""
         self._watch.remove()
 

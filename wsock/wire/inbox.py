@@ -51,7 +51,7 @@ _CALLBACKS: Final[dict[type[Event], str]] = {
 }
 #: Bytes that TLS may still deliver after a pause. More means that another hand resumed the transport
 #: (`ThrottlingFactory` of Twisted's does, for all its connections at once).
-_MAX_AFTER_PAUSE: Final = 65536
+_MAX_BYTES_AFTER_PAUSE: Final = 65536
 
 
 def asDeferred(result: object) -> Deferred[Any] | None:
@@ -370,7 +370,7 @@ class Inbox:
     def _receiveLater(self, data: bytes) -> None:
         """Keeps bytes, and reads ahead in them while no message is delivered."""
         self._keep(data)
-        if not self._reading and self._unread is not None and len(self._unread) >= _MAX_AFTER_PAUSE:
+        if not self._reading and self._unread is not None and len(self._unread) >= _MAX_BYTES_AFTER_PAUSE:
             transport = self._transport
             if transport is not None:
                 transport.pauseProducing()

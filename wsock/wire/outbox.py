@@ -23,23 +23,23 @@ from typing import Any, Final, Protocol
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from zope.interface import implementer
 
-from .transports import JOIN_UP_TO, MAX_BUFFERS, PLAIN, driverOf, mayTrySocket, trySocket
+from .transports import JOIN_UP_TO_BYTES, MAX_BUFFERS, PLAIN, driverOf, mayTrySocket, trySocket
 from .turn import sharedTurn
 
 #: The bytes that a transport is given at a time. One more than `FileDescriptor.bufferSize`, because a transport pauses
 #: its producer, and so resumes it later, only when it holds more than that.
-_HANDOVER: Final = 2**16 + 1
+_HANDOVER_BYTES: Final = 2**16 + 1
 #: Corked bytes leave early at 64 KiB, or at ``highWaterMark`` or ``sendLimit`` where these are smaller.
 _CORK_BYTES: Final = 2**16
 #: Corked messages leave early past so many: 64 KiB of empty messages would take 5 MB of memory.
 _CORK_MESSAGES: Final = 2048
 #: The memory in bytes that a waiting message is counted for beside its own bytes; a list, a bytes object and a place in
 #: the queue take some 150. A limit of bytes is a limit of that many messages, too.
-_MESSAGE_OVERHEAD: Final = 256
+_MESSAGE_OVERHEAD_BYTES: Final = 256
 #: ``sendLimit`` allows messages with at least this overhead in bytes, however small it is: 4,096 of them.
-_MIN_OVERHEAD_LIMIT: Final = 2**20
+_MIN_LIMIT_BYTES: Final = 2**20
 #: ``highWaterMark`` allows messages with at least this overhead in bytes: 256 of them.
-_MIN_OVERHEAD_MARK: Final = 2**16
+_MIN_MARK_BYTES: Final = 2**16
 #: The rest of a message that has begun to leave, where there is none: one list for all connections, since a list of its
 #: own takes 72 bytes. It stays empty.
 _NOTHING: Final[list[bytes | memoryview]] = []
@@ -120,9 +120,9 @@ def makeLimits(highWaterMark: int | None, sendLimit: int | None, dropsOldest: bo
     limit = float("inf") if sendLimit is None else sendLimit
     return OutboxLimits(
         mark,
-        max(mark, _MIN_OVERHEAD_MARK) / _MESSAGE_OVERHEAD,
+        max(mark, _MIN_MARK_BYTES) / _MESSAGE_OVERHEAD_BYTES,
         limit,
-        max(limit, _MIN_OVERHEAD_LIMIT) / _MESSAGE_OVERHEAD,
+        max(limit, _MIN_LIMIT_BYTES) / _MESSAGE_OVERHEAD_BYTES,
         min(_CORK_BYTES if highWaterMark is None else mark, limit),
         dropsOldest,
     )
@@ -263,7 +263,7 @@ class Outbox:
             return self.size
         held = self.driver.bytesHeld(self._transport)
         # Of any other transport one thing is known: it pauses us when it holds more than 64 KiB.
-        return self.size + (_HANDOVER if held is None else held)
+        return self.size + (_HANDOVER_BYTES if held is None else held)
 
     @property
     def isOverLimit(self) -> bool:
@@ -542,7 +542,7 @@ class Outbox:
         """The transport takes no more for now."""
         self.paused = True
         if not self._handing or not self.driver.pushes:
-            self._tellBlocked()
+            self._reportBlocked()
 
     def resumeProducing(self) -> None:
         """The transport has sent all that it held."""
@@ -559,7 +559,7 @@ class Outbox:
 
     # How it leaves
 
-    def _tellBlocked(self) -> None:
+    def _reportBlocked(self) -> None:
         if self._owner is not None:
             self._owner.outboxBlocked()
 
@@ -624,7 +624,7 @@ class Outbox:
         """The buffers that wait: all of them, or the first so many of a long queue."""
         buffers: list[bytes | memoryview] = list(self._current)
         for message in self._queue or ():
-            if self.size > JOIN_UP_TO and buffers and len(buffers) + len(message) > MAX_BUFFERS:
+            if self.size > JOIN_UP_TO_BYTES and buffers and len(buffers) + len(message) > MAX_BUFFERS:
                 break
             buffers += message
         return buffers
@@ -632,7 +632,7 @@ class Outbox:
     def _handOver(self) -> None:
         """Gives the transport its next portion; of what TLS makes of it, the socket gets at once what it takes."""
         driver, transport = self.driver, self._transport
-        portion = b"".join(self._takeBytes(_HANDOVER))
+        portion = b"".join(self._takeBytes(_HANDOVER_BYTES))
         self.bytesHandedOver += len(portion)
         left: int | None = 0
         self._handing = True
@@ -645,7 +645,7 @@ class Outbox:
         if not driver.pushes:
             return
         if self.paused:
-            self._tellBlocked()
+            self._reportBlocked()
         elif left and self._registered:
             driver.pauseProducer(transport)
 

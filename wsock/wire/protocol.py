@@ -175,7 +175,7 @@ class WebSocketTransport:
         receiver, self._receiver = self._receiver, None
         if self._closing is not None:
             self._closing.lost()
-        self._leaveGuard()
+        self._stopGuard()
         self._outbox.driver.forgetEnd(self._transport)
         self._outbox.lost()
         self.factory.connectionForgotten(self)
@@ -294,7 +294,7 @@ class WebSocketTransport:
         self._state = enter(self._state, OPEN)
         if self.factory.role is Role.SERVER:
             # Once it is open, the keepalive looks.
-            self._leaveGuard()
+            self._stopGuard()
         self.factory.connectionOpened(self)
         if self._settings.pingInterval is not None:
             self._makeKeepalive().start(self)
@@ -326,12 +326,12 @@ class WebSocketTransport:
 
         Args:
             message: the answer.
-            gently: whether the peer may still be sending, see `Closing.leave`.
+            gently: whether the peer may still be sending, see `Closing.endGently`.
             within: seconds in which the transport has to be lost, where that is less than ``closeTimeout``.
         """
         self._opening = None
         self._state = enter(self._state, ENDING)
-        self._leaveGuard()
+        self._stopGuard()
         self._core.lose()
         self._stopProducer()
         closing = self._beginClosing()
@@ -339,7 +339,7 @@ class WebSocketTransport:
         if message is not None:
             self._outbox.writeHTTP(message)
         if gently:
-            closing.leave()
+            closing.endGently()
         else:
             closing.loseTransport()
         if within is not None and self._state == ENDING:
@@ -352,7 +352,7 @@ class WebSocketTransport:
         """
         self._opening = None
         self._state = enter(self._state, HANDED_ON)
-        self._leaveGuard()
+        self._stopGuard()
         self._receiver = protocol
         protocol.makeConnection(self._transport)
         protocol.dataReceived(data)
@@ -787,7 +787,7 @@ class WebSocketTransport:
         self._receiver = closing
         inbox.updateReading()
         if self._core.failed is not None:
-            closing.leave()
+            closing.endGently()
         elif self.factory.role is Role.SERVER:
             # The transport has done its work, and the server drops it first (RFC 6455 §7.1.1).
             closing.whenSent(closing.loseTransport)
@@ -883,10 +883,10 @@ class WebSocketTransport:
         else:
             self.loseConnection(CloseCode.GOING_AWAY)
 
-    def _leaveGuard(self) -> None:
+    def _stopGuard(self) -> None:
         guard, self._guard = self._guard, None
         if guard is not None:
-            guard.leave()
+            guard.stop()
 
     def logFailure(self, failure: Failure, callback: str) -> None:
         """Logs an exception of the application's with the callback's name and the application's class."""

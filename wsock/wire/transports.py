@@ -37,9 +37,9 @@ else:
     _OUTQ = termios.TIOCOUTQ
 
 #: Buffers of up to so many bytes are joined before they are sent, since `sendmsg` takes more time to look at.
-JOIN_UP_TO: Final = 2**15
+JOIN_UP_TO_BYTES: Final = 2**15
 #: Buffers are joined, too, where they are smaller than this on the average, in bytes.
-_JOIN_AVERAGE: Final = 512
+_JOIN_AVERAGE_BYTES: Final = 512
 #: One attempt to send takes so many buffers: as many as Linux lets ``sendmsg`` have; Windows has none.
 MAX_BUFFERS: Final = 1024
 _SENDMSG: Final = hasattr(socket.socket, "sendmsg")
@@ -338,7 +338,7 @@ def trySocket(transport: Any, buffers: list[bytes | memoryview]) -> tuple[int, i
     if len(buffers) == 1:
         return stream.send(buffers[0]), len(buffers[0])
     given = sum(map(len, buffers))
-    if given <= JOIN_UP_TO or given < _JOIN_AVERAGE * len(buffers):
+    if given <= JOIN_UP_TO_BYTES or given < _JOIN_AVERAGE_BYTES * len(buffers):
         return stream.send(b"".join(buffers)), given
     buffers = buffers[: MAX_BUFFERS if _SENDMSG else 1]
     given = sum(map(len, buffers))
