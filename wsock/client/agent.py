@@ -181,11 +181,11 @@ def connectProtocol(
         settings: limits and timers, as all that follows of an `Agent`.
         headers: more fields for the request, such as Origin, Cookie and Authorization.
         subprotocols: offered, the preferred first.
-        trustRoot: whom to trust in place of the platform's roots.
+        trustRoot: the trust in place of the platform's roots.
         clientCertificate: who we are.
 
     Returns:
-        the Deferred of `Agent.connectProtocol`, which says with what it fails. Cancelling it drops the connection.
+        the Deferred of `Agent.connectProtocol`, see there for its failures. Cancelling it drops the connection.
 
     Raises:
         InvalidURL: not a URL of RFC 6455 section 3.

@@ -196,7 +196,7 @@ class _LoggedOpenings:
         """A connection is open."""
 
     def failed(self, error: BaseException, transport: WebSocketTransport | None = None) -> None:
-        """A connection was never open: whoever made the factory hears of it by ``connectionLost`` at the most."""
+        """A connection was never open: the factory's maker hears of it by ``connectionLost`` at the most."""
         factory = self._factory()
         if factory is None or transport is None:
             return

@@ -9,7 +9,7 @@ from typing import Final
 
 #: How many bytes become one integer: the integers of one XOR then stay in the processor's cache.
 _SLICE_BYTES: Final = 32768
-#: The largest payload of a short frame, which is what this is fast for, in bytes.
+#: The largest payload of a short frame, in bytes: for these this twin is fast.
 _SHORT_BYTES: Final = 125
 #: Integers of so many words of 32 bits, each of them 1: times a key, they are the key as often.
 _ONES: Final = [sum(1 << 32 * word for word in range(words)) for words in range((_SHORT_BYTES + 7) // 4 + 1)]
@@ -92,7 +92,7 @@ class PayloadBuffer:
         return self._pieces.tell()
 
     def __bytes__(self) -> bytes:
-        """A copy of what was gathered."""
+        """A copy of the gathered bytes."""
         return self._pieces.getvalue()
 
     def __reduce__(self) -> tuple[object, ...]:

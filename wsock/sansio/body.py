@@ -1,6 +1,6 @@
 """The body of an HTTP response that is no WebSocket, up to a limit (RFC 9112 sections 6 and 7).
 
-It is read to be shown: a server that refuses says why in it. So what is malformed ends it, and is no error.
+It is read to be shown: a server that refuses says why in it. So a malformed body ends, and is no error.
 """
 
 from typing import Final

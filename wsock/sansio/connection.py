@@ -14,7 +14,7 @@ Rules:
 
 A copy, by ``copy`` or ``pickle``, goes on by itself from where the original stands; a client's masks with other keys.
 
-There is no clock here: timeouts, and what to do when a transport does not take bytes, are the host's.
+There is no clock here: timeouts, and flow control towards the transport, are the host's.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ class Connection:
         close_sent: (code, reason) of our Close, or None; the code is 1005 where the frame had none.
         close_received: (code, reason) of the peer's, or None.
         eof: whether the peer's end of the stream was told to `receive_eof`.
-        failed: what the peer did wrong, or None.
+        failed: the peer's fault, or None.
         lost: whether `lose` was called.
-        extensions: what the opening handshake agreed on.
+        extensions: those that the opening handshake agreed on.
         messages_sent: how many messages `send_text` and `send_binary` made frames of, or `send_shared` counted.
         peer_closed_first: whether the peer's Close was read before there was one of ours.
     """
@@ -99,7 +99,7 @@ class Connection:
             max_message_size: the largest message taken in, in bytes of payload; None for no limit.
             max_empty_fragments: how many frames of one message may be empty; None for no limit.
             receive_queue: how many messages one call decodes at the most.
-            extensions: what the opening handshake agreed on.
+            extensions: those that the opening handshake agreed on.
 
         Raises:
             LocalProtocolError: an invalid role, or a limit that nothing could pass, such as 0.
@@ -168,7 +168,7 @@ class Connection:
     def lose(self) -> None:
         """Notes that nothing can be sent any more, since the host has lost its stream, or drops it.
 
-        Nothing else changes: what was received before can still be decoded.
+        Nothing else changes: bytes received before can still be decoded.
         """
         self.lost = True
 
@@ -180,11 +180,11 @@ class Connection:
         input is ignored (RFC 6455 section 5.5.1).
 
         Args:
-            data: any number of bytes; none to go on with what waits. Changing it afterwards changes nothing.
+            data: any number of bytes; none to go on with those that wait. Changing it afterwards changes nothing.
             max_messages: how many messages there is room for, at least 1, where that is less than ``receive_queue``.
 
         Returns:
-            what the peer did, in order. Take `replies` before acting on it.
+            the events, in order. Take `replies` before acting on them.
 
         Raises:
             LocalProtocolError: not bytes, bytearray or memoryview; room for no message.
@@ -223,7 +223,7 @@ class Connection:
         return events
 
     def receive_eof(self) -> list[Event]:
-        """Notes that the peer sends no more, and goes on with what waits.
+        """Notes that the peer sends no more, and goes on with the bytes that wait.
 
         Returns:
             as `receive_data`; `Failed` with code 1006 ends it if the stream ended before the peer's Close.
@@ -263,7 +263,7 @@ class Connection:
         events.append(last)
 
     def replies(self) -> list[bytes]:
-        """The protocol's own answers to what was received, one whole frame each; each is given once."""
+        """The protocol's own answers to received frames, one whole frame each; each is given once."""
         replies = self._replies
         if replies:
             self._replies = []
@@ -288,7 +288,7 @@ class Connection:
         return self._frame(TEXT, payload)
 
     def send_binary(self, data: object) -> list[bytes]:
-        """A binary message; as `send_text`. Changing ``data`` afterwards does not change what is sent."""
+        """A binary message; as `send_text`. Changing ``data`` afterwards does not change the message."""
         payload = binary_payload(data)
         if not self.is_open:
             return []

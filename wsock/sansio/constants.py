@@ -73,7 +73,7 @@ VERSION: Final = "13"
 def is_sendable_close_code(code: int) -> bool:
     """Whether a Close frame may carry ``code`` (RFC 6455 sections 7.4.1 and 7.4.2).
 
-    1004 is reserved; 1005, 1006 and 1015 only describe what happened and never travel; 1012 to 1014 were
+    1004 is reserved; 1005, 1006 and 1015 only describe an end and never travel; 1012 to 1014 were
     registered later; 3000 to 4999 belong to libraries and applications.
     """
     return (1000 <= code <= 1014 and code not in (1004, 1005, 1006)) or 3000 <= code <= 4999

@@ -98,7 +98,7 @@ class Failed(Event):
     """The peer broke the protocol or went away without a Close; always the last event.
 
     Attributes:
-        error: what it did, with the close code that stands in `Connection.replies` (1006: none does).
+        error: its fault, with the close code that stands in `Connection.replies` (1006: none does).
     """
 
     __slots__ = ("error",)

@@ -1,4 +1,4 @@
-"""``Sec-WebSocket-Extensions`` as values: what is offered, what is agreed (RFC 6455 section 9.1).
+"""``Sec-WebSocket-Extensions`` as values: offers and agreements (RFC 6455 section 9.1).
 
 Rules:
 
@@ -103,7 +103,7 @@ def encode(extensions: Iterable[object]) -> str:
     """Write the value of the field.
 
     Args:
-        extensions: what is offered or agreed, in order of preference.
+        extensions: those offered or agreed, in order of preference.
 
     Returns:
         the value; "" for no extensions, where the field must be left out.
@@ -136,15 +136,15 @@ def _check_token(text: object) -> str:
 
 
 def answer(offers: Sequence[Extension]) -> list[Extension]:
-    """Choose what a server agrees to.
+    """Choose the extensions that a server agrees to.
 
     An offer is declined by leaving it out of the answer (RFC 6455 section 9.1); wsock speaks no extension yet, so
     each is.
 
     Args:
-        offers: what the client sent, in its order of preference.
+        offers: the client's, in its order of preference.
 
     Returns:
-        what the 101 carries.
+        the extensions of the 101.
     """
     return []

@@ -3,7 +3,7 @@
 Rules:
 
 * A frame head is refused at the first of its bytes that tells that it is wrong: before its payload, before its
-  masking key, and before a byte is set aside for what it announces.
+  masking key, and before a byte is set aside for its payload.
 * A head is read from where it lies; payloads are never touched here. The holder of the data takes the payload from
   it, by `FrameReader.length` and `FrameReader.key`.
 * A frame that goes out is as short as the protocol allows: minimal lengths, one buffer, or head and payload apart where
@@ -156,7 +156,7 @@ def _head(first: int, length: int, mask_bit: int) -> bytes:
     return bytes((first, mask_bit | 127)) + length.to_bytes(8, "big")
 
 
-#: Heads of short final frames, by opcode << 7 | length: what is sent most.
+#: Heads of short final frames, by opcode << 7 | length: most frames are such.
 _SHORT_HEADS: Final = [_head(0x80 | i >> 7, i & 0x7F, 0) if i & 0x7F < 126 else b"" for i in range(16 << 7)]
 _SHORT_MASKED_HEADS: Final = [bytes((head[0], head[1] | 0x80)) if head else b"" for head in _SHORT_HEADS]
 
@@ -165,7 +165,7 @@ def encode(opcode: int, payload: bytes, final: bool = True) -> list[bytes]:
     """A frame from a server, not masked (RFC 6455 section 5.1).
 
     Args:
-        opcode: what it carries.
+        opcode: its kind.
         payload: any size; 125 bytes at most in a control frame, which is the caller's to see to.
         final: whether its message ends with it.
 

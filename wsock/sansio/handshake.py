@@ -63,7 +63,7 @@ class Opening:
         key: its Sec-WebSocket-Key.
         subprotocols: those offered, in the client's order of preference.
         extensions: those offered, in the client's order of preference.
-        origin: the page's origin as received; None where there is none, as for all but browsers.
+        origin: the page's origin as received; None without an Origin field, as from all but browsers.
         host: the authority the client means, host[:port] as received.
     """
 
@@ -150,7 +150,7 @@ def handle_response(response: ResponseHead, request: RequestHead) -> Agreement:
 
     Args:
         response: the final response.
-        request: what `open` returned.
+        request: the result of `open`.
 
     Raises:
         ConnectionRejected: the status isn't 101; it carries the response.
@@ -324,7 +324,7 @@ def check_subprotocols(subprotocols: object) -> list[str]:
 
 
 def check_origins(allowed_origins: object) -> None:
-    """Check what `handle_open` is going to be given, before there is a request.
+    """Check the origins that `handle_open` is going to be given, before there is a request.
 
     Args:
         allowed_origins: None, ``("*",)``, or origins as browsers send them: scheme://host[:port], international
@@ -359,9 +359,9 @@ def response(
     """Make the 101 that accepts a client (RFC 6455 section 4.2.2).
 
     Args:
-        opening: what `handle_open` returned.
+        opening: the result of `handle_open`.
         subprotocol: one of those offered, or None.
-        extensions: what `extensions.answer <wsock.sansio.extensions.answer>` agreed to.
+        extensions: those that `extensions.answer <wsock.sansio.extensions.answer>` agreed to.
         headers: further fields; names may be repeated.
 
     Raises:

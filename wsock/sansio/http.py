@@ -100,10 +100,10 @@ def check_fields(headers: object) -> list[tuple[str, str]]:
 
 
 def as_bytes(name: str, value: object) -> bytes:
-    """Return what has to be bytes.
+    """Return a value as bytes.
 
     Args:
-        name: what it was given as.
+        name: the name of the parameter.
         value: bytes, bytearray or memoryview.
 
     Raises:
@@ -362,7 +362,7 @@ class _HeadDecoder:
         return self.unread, self.has_started, self._is_finished, bytes(self._buffer), limits, places
 
     def _resume(self, state: _HeadState) -> None:
-        """Become the copy of what had that `_state`."""
+        """Become the copy of a decoder that had that `_state`."""
         self.unread, self.has_started, self._is_finished, buffer, limits, places = state
         self._buffer = bytearray(buffer)
         self._max_line, self._max_size, self._max_fields = limits
@@ -385,7 +385,7 @@ class _HeadDecoder:
         raise NotImplementedError  # pragma: no cover
 
     def _finish(self, message: str, status: int = 400) -> HandshakeError:
-        """Forget what was read and return what to raise."""
+        """Forget the bytes that were read and return the error to raise."""
         self._is_finished = True
         self._buffer = bytearray()
         return self._make_error(message, status)
@@ -531,7 +531,7 @@ class RequestDecoder(_HeadDecoder):
 class ResponseDecoder(_HeadDecoder):
     """Reads one response head, past interim responses.
 
-    HTTP/1.0 is read too: what refuses a WebSocket may be an old proxy, and its status is worth knowing. The
+    HTTP/1.0 is read too: an old proxy may be refusing the WebSocket, and its status is worth knowing. The
     attributes are those of `RequestDecoder`.
     """
 

@@ -84,7 +84,7 @@ class Assembler:
             end: where it ends.
             key: the frame's masking key, or an empty one.
             phase: how many bytes of this frame came before.
-            most: what the whole message can't exceed, in bytes.
+            most: the limit of the whole message, in bytes.
 
         Raises:
             InvalidPayload: text that can't be UTF-8.
@@ -94,7 +94,7 @@ class Assembler:
             self._payload.extend(data, start, end, key, phase, most)
             return
         while start < end:
-            # In slices: what is decoded only to be checked may take four times its bytes.
+            # In slices: text that is decoded only to be checked may take four times its bytes.
             stop = end if end - start <= _SLICE_BYTES else start + _SLICE_BYTES
             piece = unmask(data, start, stop, _turned(key, phase))
             self._check(piece)
@@ -224,14 +224,14 @@ class MessageReader:
 
         Args:
             data: new bytes; none to go on with those that wait.
-            events: what has ended is appended here.
+            events: messages and control frames that have ended are appended here.
             max_messages: how many messages to read at the most.
 
         Returns:
             whether control frames are among the events.
 
         Raises:
-            RemoteProtocolError: what the peer sent can't be; the connection is to be failed.
+            RemoteProtocolError: the peer broke the protocol; the connection is to be failed.
         """
         position: i64 = 0
         if self._data or self._head:
@@ -248,7 +248,7 @@ class MessageReader:
             start = position + self._short_head
             if start <= size and self._remaining < 0 and self._message is None:
                 # By far the most frequent: a short message in one frame, all of it here. Anything else,
-                # a wrong mask bit for one, is the business of what follows.
+                # a wrong mask bit for one, is the business of the code below.
                 first: i64 = data[position]
                 length: i64 = data[position + 1] ^ mask_bit
                 end = start + length

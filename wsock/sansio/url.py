@@ -38,7 +38,7 @@ class URL:
         secure: whether TLS is used (``wss``).
         host: the name (lower case, A-labels) or the address, IPv6 without brackets.
         port: the TCP port.
-        resource: the path and, after "?", the query: what the request line carries.
+        resource: the path and, after "?", the query, as in the request line.
     """
 
     __slots__ = ("host", "port", "resource", "secure")
@@ -105,7 +105,7 @@ def parse(text: object) -> URL:
 
 
 def _decode_authority(authority: str) -> tuple[str, int]:
-    """Split host and port; the port is 0 where there is none."""
+    """Split host and port; the port is 0 where none is given."""
     if "@" in authority:
         raise InvalidURL("a user name or password in the URL: send an Authorization header instead")
     if authority.startswith("["):

@@ -1,4 +1,4 @@
-"""A server's decision on one request for a WebSocket, whoever has read it.
+"""A server's decision on one request for a WebSocket, whichever part has read it.
 
 `wsock.server.opening` reads a request from a transport, and answers it there. Another reader, such as a web server that
 has parsed the request already, decides by the same class and answers in its own way.

@@ -28,8 +28,8 @@ class Listening:
     """One endpoint that is listened on.
 
     Attributes:
-        port: the number of the TCP port; None before it is open, and where there is none.
-        url: the URL of the port; None before it is open, and where there is none.
+        port: the number of the TCP port; None before it is open, and for an endpoint without one.
+        url: the URL of the port; None before it is open, and for an endpoint without one.
     """
 
     _log = ClassLogger()
@@ -39,7 +39,7 @@ class Listening:
 
         Args:
             reactor: to listen with, where the endpoint has none.
-            endpoint: where; what has no listen queue of its own gets a long one.
+            endpoint: where; one without a listen queue of its own gets a long one.
             factory: makes the connections.
 
         Raises:

@@ -274,7 +274,7 @@ class ServerOpening:
             self._transport.cancel(deciding)
 
     def _stopDeciding(self) -> Deferred[Any] | None:
-        """Returns what ``buildApplication`` gave to be waited for, to be cancelled."""
+        """Returns the Deferred of ``buildApplication``, to be cancelled."""
         admission, self._admission = self._admission, None
         return None if admission is None else admission.cancel()
 

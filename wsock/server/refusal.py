@@ -1,4 +1,4 @@
-"""Why a server refuses: in the answer's body the rule, in the log the rule and what broke it.
+"""The reasons of a server's refusals: in the answer's body the rule, in the log also the value that broke it.
 
 The answer repeats nothing of its request. The log is for the one who runs the server, and names the argument or the
 setting that the rule is.
@@ -35,7 +35,7 @@ def unavailable(why: str) -> ResponseHead:
 
 
 def invalid(error: InvalidRequest) -> tuple[ResponseHead, str]:
-    """Returns the answer to a request that can't be one, and what the log says of it."""
+    """Returns the answer to a request that can't be one, and its reason for the log."""
     setting = next((name for begin, name in _LIMITS.items() if str(error).startswith(begin)), None)
     if error.status not in (414, 431) or setting is None:
         return handshake.refusal(error), str(error)
@@ -52,7 +52,7 @@ def wrongOrigin(error: InvalidRequest, request: Request, allowed: Sequence[str] 
 
 
 def whyRefused(refuse: Refuse) -> str:
-    """Returns what the log says of an application's refusal: the application's own words, if it has any for people."""
+    """Returns the reason of an application's refusal for the log: the application's own words, if it has any."""
     if not refuse.body or any(name.lower() == "content-type" for name, _ in refuse.headers):
         return "the application refused (buildApplication)"
     said = refuse.body.decode("utf-8", "replace").strip().partition("\n")[0]

@@ -138,7 +138,7 @@ def serve(
         accessLog: called with an `AccessRecord` of each connection.
 
     Returns:
-        a Deferred that fires with the `Server` when it listens. It fails with what the endpoint says when it can't,
+        a Deferred that fires with the `Server` when it listens. It fails with the endpoint's exception when it can't,
         such as ``CannotListenError`` of ``twisted.internet.error``; cancelling it stops to listen.
 
     Raises:

@@ -38,7 +38,7 @@ class WebSocketServerService(Service):
             raise wrong_type("factory", "a WebSocketServerFactory", factory)
         self.factory = factory
         self._listening = Listening(factory.ensureReactor(), endpoint, factory)
-        #: Whether a failure is for whoever starts the service, and what it was.
+        #: Whether a failure is for the caller that starts the service, and the failure.
         self._isStarting = False
         self._failure: Failure | None = None
         #: Its port while it listens, and those who wait for that.

@@ -1,4 +1,4 @@
-"""A second signal to end, while a program ends: what it waits for is not waited for any more."""
+"""A second signal to end, while a program ends: it stops waiting for anything."""
 
 from __future__ import annotations
 
