@@ -93,8 +93,8 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "operand: return _turns.get(id(reactor)) or _turns.setdefault(id(reactor), Turn(reactor)) -> return False or _turns.setdefault(id(reactor), Turn(reactor))": _SLOWER,
     },
     "wsock.wire.outbox:<module>": {
-        "number: _MIN_OVERHEAD_LIMIT: Final = 2 ** 20 -> _MIN_OVERHEAD_LIMIT: Final = 2 ** 20 + 1": "a fraction of a message",
-        "number: _MIN_OVERHEAD_MARK: Final = 2 ** 16 -> _MIN_OVERHEAD_MARK: Final = 2 ** 16 + 1": "a fraction of a message",
+        "number: _MIN_LIMIT_BYTES: Final = 2 ** 20 -> _MIN_LIMIT_BYTES: Final = 2 ** 20 + 1": "a fraction of a message",
+        "number: _MIN_MARK_BYTES: Final = 2 ** 16 -> _MIN_MARK_BYTES: Final = 2 ** 16 + 1": "a fraction of a message",
     },
     "wsock.wire.outbox:_mark": {
         "force: return Marked(message, kind) if kind else message -> return Marked(message, kind) if True else message": "only larger",
@@ -124,9 +124,9 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "number: return 0 < sent == given -> return 1 < sent == given": _SLOWER,
     },
     "wsock.wire.outbox:Outbox._waiting": {
-        "force: self.size > JOIN_UP_TO and buffers and (len(buffers) + len(message) > MAX_BUFFERS) -> False": _SLOWER,
-        "compare: self.size > JOIN_UP_TO and buffers and (len(buffers) + len(message) > MAX_BUFFERS) -> self.size >= JOIN_UP_TO and buffers and (len(buffers) + len(message) > MAX_BUFFERS)": _SLOWER,
-        "sign: self.size > JOIN_UP_TO and buffers and (len(buffers) + len(message) > MAX_BUFFERS) -> self.size > JOIN_UP_TO and buffers and (len(buffers) - len(message) > MAX_BUFFERS)": _SLOWER,
+        "force: self.size > JOIN_UP_TO_BYTES and buffers and (len(buffers) + len(message) > MAX_BUFFERS) -> False": _SLOWER,
+        "compare: self.size > JOIN_UP_TO_BYTES and buffers and (len(buffers) + len(message) > MAX_BUFFERS) -> self.size >= JOIN_UP_TO_BYTES and buffers and (len(buffers) + len(message) > MAX_BUFFERS)": _SLOWER,
+        "sign: self.size > JOIN_UP_TO_BYTES and buffers and (len(buffers) + len(message) > MAX_BUFFERS) -> self.size > JOIN_UP_TO_BYTES and buffers and (len(buffers) - len(message) > MAX_BUFFERS)": _SLOWER,
     },
     "wsock.wire.outbox:Outbox._handOver": {
         "number: left: int | None = 0 -> left: int | None = 1": "asked only where it was set since",
@@ -150,7 +150,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "drop: self._pingSentAt = None -> pass": "what it takes from a full buffer is life, whether it was asked or not",
     },
     "wsock.wire.watch:<module>": {
-        "number: _MAX_DEAD: Final = 64 -> _MAX_DEAD: Final = 64 + 1": "only how often what is gone is looked for",
+        "number: _MAX_DEAD_ENTRIES: Final = 64 -> _MAX_DEAD_ENTRIES: Final = 64 + 1": "only how often what is gone is looked for",
     },
     "wsock.wire.watch:Watch.__init__": {
         "number: self._number = 0 -> self._number = 1": "only which of two is greater is asked",
@@ -158,9 +158,9 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.wire.watch:Watch.remove": {
         "force: len(self._due) > self._most -> True": "only how often what is gone is looked for",
         "compare: len(self._due) > self._most -> len(self._due) >= self._most": "only how often what is gone is looked for",
-        "drop: self._most = 2 * len(self._due) + _MAX_DEAD -> pass": "only how often what is gone is looked for",
-        "sign: self._most = 2 * len(self._due) + _MAX_DEAD -> self._most = 2 * len(self._due) - _MAX_DEAD": "only how often what is gone is looked for",
-        "number: self._most = 2 * len(self._due) + _MAX_DEAD -> self._most = (2 + 1) * len(self._due) + _MAX_DEAD": "only how often what is gone is looked for",
+        "drop: self._most = 2 * len(self._due) + _MAX_DEAD_ENTRIES -> pass": "only how often what is gone is looked for",
+        "sign: self._most = 2 * len(self._due) + _MAX_DEAD_ENTRIES -> self._most = 2 * len(self._due) - _MAX_DEAD_ENTRIES": "only how often what is gone is looked for",
+        "number: self._most = 2 * len(self._due) + _MAX_DEAD_ENTRIES -> self._most = (2 + 1) * len(self._due) + _MAX_DEAD_ENTRIES": "only how often what is gone is looked for",
     },
     "wsock.wire.watch:Watch._schedule": {
         "force: self._call.getTime() > self._reactor.seconds() + delay -> True": _SLOWER,
@@ -171,16 +171,16 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "operand: return _watches.get(id(reactor)) or _watches.setdefault(id(reactor), Watch(reactor)) -> return False or _watches.setdefault(id(reactor), Watch(reactor))": _SLOWER,
     },
     "wsock.wire.transports:<module>": {
-        "number: JOIN_UP_TO: Final = 2 ** 15 -> JOIN_UP_TO: Final = 2 ** 15 + 1": _SLOWER,
-        "number: _JOIN_AVERAGE: Final = 512 -> _JOIN_AVERAGE: Final = 512 + 1": _SLOWER,
+        "number: JOIN_UP_TO_BYTES: Final = 2 ** 15 -> JOIN_UP_TO_BYTES: Final = 2 ** 15 + 1": _SLOWER,
+        "number: _JOIN_AVERAGE_BYTES: Final = 512 -> _JOIN_AVERAGE_BYTES: Final = 512 + 1": _SLOWER,
     },
     "wsock.wire.transports:trySocket": {
         "force: len(buffers) == 1 -> False": _SLOWER,
         "number: len(buffers) == 1 -> len(buffers) == 0": _SLOWER,
-        "operand: given <= JOIN_UP_TO or given < _JOIN_AVERAGE * len(buffers) -> False or given < _JOIN_AVERAGE * len(buffers)": _SLOWER,
-        "operand: given <= JOIN_UP_TO or given < _JOIN_AVERAGE * len(buffers) -> given <= JOIN_UP_TO or False": _SLOWER,
-        "compare: given <= JOIN_UP_TO or given < _JOIN_AVERAGE * len(buffers) -> given < JOIN_UP_TO or given < _JOIN_AVERAGE * len(buffers)": _SLOWER,
-        "compare: given <= JOIN_UP_TO or given < _JOIN_AVERAGE * len(buffers) -> given <= JOIN_UP_TO or given <= _JOIN_AVERAGE * len(buffers)": _SLOWER,
+        "operand: given <= JOIN_UP_TO_BYTES or given < _JOIN_AVERAGE_BYTES * len(buffers) -> False or given < _JOIN_AVERAGE_BYTES * len(buffers)": _SLOWER,
+        "operand: given <= JOIN_UP_TO_BYTES or given < _JOIN_AVERAGE_BYTES * len(buffers) -> given <= JOIN_UP_TO_BYTES or False": _SLOWER,
+        "compare: given <= JOIN_UP_TO_BYTES or given < _JOIN_AVERAGE_BYTES * len(buffers) -> given < JOIN_UP_TO_BYTES or given < _JOIN_AVERAGE_BYTES * len(buffers)": _SLOWER,
+        "compare: given <= JOIN_UP_TO_BYTES or given < _JOIN_AVERAGE_BYTES * len(buffers) -> given <= JOIN_UP_TO_BYTES or given <= _JOIN_AVERAGE_BYTES * len(buffers)": _SLOWER,
         "force: buffers = buffers[:MAX_BUFFERS if _SENDMSG else 1] -> buffers = buffers[:MAX_BUFFERS if True else 1]": _SLOWER,
         "force: return (stream.sendmsg(buffers) if _SENDMSG else stream.send(buffers[0]), given) -> return (stream.sendmsg(buffers) if True else stream.send(buffers[0]), given)": "where the tests run sockets have it",
     },

@@ -11,8 +11,7 @@ from wire import ANSWER, REQUEST, Application, failures, logged
 
 from wsock import Accept, LocalProtocolError, Refuse
 from wsock.request import Request
-from wsock.sansio.http import Request as Head
-from wsock.sansio.http import Response
+from wsock.sansio.http import RequestHead, ResponseHead
 from wsock.server.admission import Admission
 
 #: The last field of `ANSWER`.
@@ -48,17 +47,17 @@ class Server:
     def whyFull(self) -> str | None:
         return self.full
 
-    def admitted(self, application: Any, subprotocol: str | None, answer: Response) -> None:
+    def admitted(self, application: Any, subprotocol: str | None, answer: ResponseHead) -> None:
         self.told.append(("admitted", application, subprotocol, answer))
 
-    def refused(self, answer: Response, why: str, isForHead: bool, isLogged: bool) -> None:
+    def refused(self, answer: ResponseHead, why: str, isForHead: bool, isLogged: bool) -> None:
         self.told.append(("refused", answer, why, isForHead, isLogged))
 
     def logFailure(self, failure: Failure, callback: str) -> None:
         self.failures.append((callback, failure.value))
 
     def decide(self, request: bytes = REQUEST) -> "Server":
-        head = Head(request)
+        head = RequestHead(request)
         self.admission.decide(head, Request(head, None))
         return self
 

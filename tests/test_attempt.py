@@ -23,7 +23,7 @@ from wire import failures, logged
 from zope.interface import implementer
 
 from wsock import InvalidURL, LocalProtocolError, WebSocketDropped
-from wsock.client.attempt import Attempt, endpointFor, tooLong
+from wsock.client.attempt import Attempt, endpointFor, openingTimedOut
 from wsock.sansio.url import URL, parse
 
 
@@ -96,7 +96,7 @@ class Attempted:
     def made(self) -> Connection:
         """The endpoint has made a connection."""
         connection = Connection()
-        self.attempt.made(connection)  # type: ignore[arg-type]
+        self.attempt.connected(connection)  # type: ignore[arg-type]
         return connection
 
     def isOver(self) -> bool:
@@ -125,7 +125,7 @@ def test_an_endpoint_that_connects_at_once() -> None:
 
     class AtOnce(Endpoint):
         def connect(self, protocolFactory: Any, /) -> Any:
-            attempt.made(connection)  # type: ignore[arg-type]
+            attempt.connected(connection)  # type: ignore[arg-type]
             attempt.failed(error)
             return super().connect(protocolFactory)
 
@@ -340,8 +340,11 @@ def test_without_a_limit_it_takes_as_long_as_it_takes() -> None:
 
 
 def test_what_took_too_long() -> None:
-    assert str(tooLong()) == "the opening handshake took too long"
-    assert str(tooLong(False)) == "the opening handshake took too long: the server did not finish the TLS handshake"
+    assert str(openingTimedOut()) == "the opening handshake took too long"
+    assert (
+        str(openingTimedOut(False))
+        == "the opening handshake took too long: the server did not finish the TLS handshake"
+    )
 
 
 # Cancelling

@@ -1,14 +1,14 @@
 import pytest
 
 from wsock.sansio.body import BodyDecoder
-from wsock.sansio.http import Response
+from wsock.sansio.http import ResponseHead
 
 HEAD = b"HTTP/1.1 403 Forbidden\r\n%s\r\n"
 
 
 def decoder(*fields: bytes, limit: int = 100, status: bytes = b"403") -> BodyDecoder:
     head = b"HTTP/1.1 " + status + b" Whatever\r\n" + b"".join(field + b"\r\n" for field in fields) + b"\r\n"
-    return BodyDecoder(Response(head), limit)
+    return BodyDecoder(ResponseHead(head), limit)
 
 
 CHUNKED = b"Transfer-Encoding: chunked"

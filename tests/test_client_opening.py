@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 from wsock import ConnectionRejected, InvalidResponse, LocalProtocolError, Settings, WebSocketDropped
 from wsock.client.opening import ClientOpening
-from wsock.sansio.http import Request as Head
+from wsock.sansio.http import RequestHead
 from wsock.sansio.url import parse
 from wsock.wire.transports import Driver, driverOf
 
@@ -71,15 +71,15 @@ class Policy:
         self.told.append("build")
         return self.build()
 
-    def makeRequest(self) -> Head:
-        return Head(self.head)
+    def makeRequest(self) -> RequestHead:
+        return RequestHead(self.head)
 
     def secondsLeft(self) -> float | None:
         return self.seconds
 
     # Its observer
 
-    def made(self, transport: Any) -> None:
+    def connected(self, transport: Any) -> None:
         self.told.append("made")
         self.begun(transport)
 

@@ -55,7 +55,7 @@ def test_it_tells_once_within_a_second(clock: Clock, disconnecting: object) -> N
     clock.pump([0.5] * 10)
     assert watched.closed == [4]
     assert watch is not None
-    watch.leave()
+    watch.stop()
     assert clock.getDelayedCalls() == []
 
 
@@ -74,7 +74,7 @@ def test_after_it_has_left_it_looks_no_more(clock: Clock) -> None:
     watched, transport = Watched(clock), TLS()
     watch = closeWatchOf(watched, transport, clock)
     assert watch is not None
-    watch.leave()
+    watch.stop()
     transport.disconnecting = True
     assert clock.getDelayedCalls() == []
     clock.advance(5)
@@ -91,7 +91,7 @@ def test_a_transport_that_does_not_say(clock: Clock) -> None:
     clock.pump([1] * 3)
     assert watched.closed == []
     assert watch is not None
-    watch.leave()
+    watch.stop()
 
 
 def test_it_keeps_no_connection_alive(clock: Clock) -> None:

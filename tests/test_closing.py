@@ -244,7 +244,7 @@ def test_one_in_a_hurry_has_the_lesser_of_two_times(limit: float | None, seconds
 def test_a_socket_closes_its_sending_half() -> None:
     ending = Ending(canHalfClose=True, closeTimeout=3)
     ending.outbox.bytesInFlight = 1
-    ending.closing.leave()
+    ending.closing.endGently()
     assert ending.ends == []
     ending.outbox.take(1)
     assert ending.ends == ["half closed"]
@@ -255,7 +255,7 @@ def test_a_socket_closes_its_sending_half() -> None:
 def test_another_transport_closes() -> None:
     ending = Ending(closeTimeout=3)
     ending.outbox.bytesInFlight = 1
-    ending.closing.leave()
+    ending.closing.endGently()
     assert ending.ends == []
     ending.outbox.take(1)
     assert ending.ends == ["closed"]

@@ -25,7 +25,7 @@ from wsock.sansio.constants import BINARY, TEXT, CloseCode, Opcode, Role
 from wsock.sansio.extensions import Extension
 from wsock.sansio.frames import FrameReader, MaskedFrameWriter
 from wsock.sansio.handshake import Agreement, Opening
-from wsock.sansio.http import Headers, Request, RequestDecoder, Response, ResponseDecoder
+from wsock.sansio.http import HeaderFields, RequestDecoder, RequestHead, ResponseDecoder, ResponseHead
 from wsock.sansio.masking import PayloadBuffer
 from wsock.sansio.messages import Assembler, MessageReader
 from wsock.sansio.url import URL, parse
@@ -88,7 +88,7 @@ def gathered(*pieces: bytes) -> PayloadBuffer:
     return buffer
 
 
-REJECTION = wsock.Response(Response(ANSWER, b"no"))
+REJECTION = wsock.Response(ResponseHead(ANSWER, b"no"))
 FAULT = wsock.RemoteProtocolError("frame masked", 1002)
 
 
@@ -131,9 +131,9 @@ VALUES: dict[type, list[Any]] = {
     wsock.BroadcastResult: [wsock.BroadcastResult(*range(len(wsock.BroadcastResult._fields)))],
     # The core
     URL: [parse("ws://localhost"), parse("wss://[::1]:81/a?b=c")],
-    Headers: [Headers(HEAD), Headers(ANSWER), Headers(b"GET / HTTP/1.1\r\n\r\n")],
-    Request: [Request(HEAD)],
-    Response: [Response(ANSWER), Response(ANSWER, b"no")],
+    HeaderFields: [HeaderFields(HEAD), HeaderFields(ANSWER), HeaderFields(b"GET / HTTP/1.1\r\n\r\n")],
+    RequestHead: [RequestHead(HEAD)],
+    ResponseHead: [ResponseHead(ANSWER), ResponseHead(ANSWER, b"no")],
     RequestDecoder: [
         RequestDecoder(),
         fed(RequestDecoder(), HEAD[:-3]),
@@ -149,17 +149,17 @@ VALUES: dict[type, list[Any]] = {
         fed(ResponseDecoder(max_header_line=99, max_header_size=999, max_headers=1), ANSWER[:43], b" \r\n", b"Warn"),
     ],
     BodyDecoder: [
-        BodyDecoder(Response(ANSWER), 100),
-        fed(BodyDecoder(Response(ANSWER), 100), b"n"),
+        BodyDecoder(ResponseHead(ANSWER), 100),
+        fed(BodyDecoder(ResponseHead(ANSWER), 100), b"n"),
         fed(
-            BodyDecoder(Response(b"HTTP/1.1 403 \r\nTransfer-Encoding: chunked\r\n\r\n"), 100),
+            BodyDecoder(ResponseHead(b"HTTP/1.1 403 \r\nTransfer-Encoding: chunked\r\n\r\n"), 100),
             b"3\r\nabc\r\n5\r",
             b"\nd",
         ),
-        fed(BodyDecoder(Response(b"HTTP/1.1 403 \r\nTransfer-Encoding: chunked\r\n\r\n"), 100), b"3"),
-        fed(BodyDecoder(Response(ANSWER), 2), b"no"),
+        fed(BodyDecoder(ResponseHead(b"HTTP/1.1 403 \r\nTransfer-Encoding: chunked\r\n\r\n"), 100), b"3"),
+        fed(BodyDecoder(ResponseHead(ANSWER), 2), b"no"),
     ],
-    Opening: [Opening(Request(HEAD), "key", ["chat"], [Extension("x")], None, "example.org")],
+    Opening: [Opening(RequestHead(HEAD), "key", ["chat"], [Extension("x")], None, "example.org")],
     Agreement: [Agreement(None, []), Agreement("chat", [Extension("x", [("a", "b")])])],
     Extension: [Extension("x"), Extension("x", [("a", None), ("b", "c")])],
     events.Event: [events.Event()],
@@ -202,7 +202,7 @@ async def noHandler(stream: Any) -> None:
 
 #: Classes whose objects belong to a connection, with an object of each and what its error speaks of.
 REFUSED: dict[type, tuple[Callable[[], Any], str]] = {
-    wsock.Request: (lambda: wsock.Request(Request(HEAD), None), "its headers"),
+    wsock.Request: (lambda: wsock.Request(RequestHead(HEAD), None), "its headers"),
     wsock.WebSocketTransport: (lambda: server().buildProtocol(None), "sendFromThread"),
     wsock.Server: (lambda: started(), "in each process"),
     wsock.WebSocketServerService: (lambda: wsock.WebSocketServerService(8080, server()), "in each process"),
@@ -382,13 +382,13 @@ import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 
 import wsock
-from wsock.sansio.http import Response
+from wsock.sansio.http import ResponseHead
 
 
 def fail(number):
     head = b"HTTP/1.1 403 Forbidden\\r\\nContent-Length: 2\\r\\n\\r\\n"
     if number == 0:
-        raise wsock.ConnectionRejected("the server answered 403", wsock.Response(Response(head, b"no")))
+        raise wsock.ConnectionRejected("the server answered 403", wsock.Response(ResponseHead(head, b"no")))
     raise wsock.WebSocketDropped("frame masked", None, (1002, ""), 1002)
 
 

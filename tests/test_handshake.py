@@ -19,7 +19,7 @@ from wsock.sansio.errors import (
 )
 from wsock.sansio.extensions import Extension
 from wsock.sansio.handshake import Opening
-from wsock.sansio.http import Request, Response
+from wsock.sansio.http import RequestHead, ResponseHead
 from wsock.sansio.url import parse
 
 #: RFC 6455 section 1.3.
@@ -37,18 +37,18 @@ PROTOCOL = "Sec-WebSocket-Protocol"
 EXTENSIONS = "Sec-WebSocket-Extensions"
 
 
-def request(*more: str, without: str | tuple[str, ...] = (), start: str = "GET /chat HTTP/1.1") -> Request:
+def request(*more: str, without: str | tuple[str, ...] = (), start: str = "GET /chat HTTP/1.1") -> RequestHead:
     """The RFC's request with fields added, and without those whose name is given."""
     left_out = (without,) if isinstance(without, str) else without
     fields = [field for field in FIELDS if field.partition(":")[0] not in left_out]
-    return Request("\r\n".join([start, *fields, *more, "", ""]).encode("latin-1"))
+    return RequestHead("\r\n".join([start, *fields, *more, "", ""]).encode("latin-1"))
 
 
-def replaced(field: str, start: str = "GET /chat HTTP/1.1") -> Request:
+def replaced(field: str, start: str = "GET /chat HTTP/1.1") -> RequestHead:
     return request(field, without=field.partition(":")[0], start=start)
 
 
-def refused(bad: Request, allowed_origins: tuple[str, ...] | None = None) -> InvalidRequest:
+def refused(bad: RequestHead, allowed_origins: tuple[str, ...] | None = None) -> InvalidRequest:
     with pytest.raises(InvalidRequest) as caught:
         handshake.handle_open(bad, allowed_origins=allowed_origins)
     return caught.value
@@ -110,7 +110,7 @@ def test_smallest_opening() -> None:
         pytest.param(request(f"{EXTENSIONS}: __class__; __proto__; constructor=x"), id="names of attributes"),
     ],
 )
-def test_accepted(head: Request) -> None:
+def test_accepted(head: RequestHead) -> None:
     assert handshake.wants_websocket(head)
     opening = handshake.handle_open(head)
     assert handshake.response(opening).encode() == (
@@ -160,7 +160,7 @@ def test_accepted(head: Request) -> None:
         ),
     ],
 )  # fmt: skip
-def test_malformed(head: Request) -> None:
+def test_malformed(head: RequestHead) -> None:
     error = refused(head, ("*",))
     assert (error.status, error.headers) == (400, ())
     # The body names the rule, and nothing of the request.
@@ -194,7 +194,7 @@ def test_other_versions(version: str) -> None:
         pytest.param(replaced("Upgrade:"), id="empty"),
     ],
 )
-def test_no_websocket(head: Request) -> None:
+def test_no_websocket(head: RequestHead) -> None:
     assert not handshake.wants_websocket(head)
     error = refused(head)
     assert error.status == 426
@@ -554,8 +554,8 @@ ASKED = request(f"{PROTOCOL}: chat, superchat", f"{EXTENSIONS}: foo; a, bar, bar
 ANSWER = ("Upgrade: websocket", "Connection: Upgrade", f"Sec-WebSocket-Accept: {ACCEPT}")
 
 
-def answer(*fields: str, start: str = "HTTP/1.1 101 Switching Protocols") -> Response:
-    return Response("\r\n".join([start, *fields, "", ""]).encode("latin-1"))
+def answer(*fields: str, start: str = "HTTP/1.1 101 Switching Protocols") -> ResponseHead:
+    return ResponseHead("\r\n".join([start, *fields, "", ""]).encode("latin-1"))
 
 
 @pytest.mark.parametrize(
@@ -567,7 +567,7 @@ def answer(*fields: str, start: str = "HTTP/1.1 101 Switching Protocols") -> Res
         (answer("UPGRADE: WebSocket", "connection: keep-alive, UPGRADE", ANSWER[2]), None, []),
     ],
 )
-def test_agreement(response: Response, subprotocol: str | None, extensions: list[Extension]) -> None:
+def test_agreement(response: ResponseHead, subprotocol: str | None, extensions: list[Extension]) -> None:
     agreement = handshake.handle_response(response, ASKED)
     assert (agreement.subprotocol, agreement.extensions) == (subprotocol, extensions)
 
@@ -596,7 +596,7 @@ def test_agreement(response: Response, subprotocol: str | None, extensions: list
         pytest.param(answer(*ANSWER, start="HTTP/1.0 101 OK"), "HTTP/1.0", id="HTTP/1.0"),
     ],
 )  # fmt: skip
-def test_invalid_response(response: Response, names: str) -> None:
+def test_invalid_response(response: ResponseHead, names: str) -> None:
     with pytest.raises(InvalidResponse) as caught:
         handshake.handle_response(response, ASKED)
     assert names in str(caught.value)
@@ -720,7 +720,7 @@ def test_both_sides_agree(subprotocols: list[str], data: st.DataObject) -> None:
     assert handshake.handle_response(handshake.response(accepted, subprotocol=chosen), asked).subprotocol == chosen
 
 
-def cost(head: Request) -> Measure:
+def cost(head: RequestHead) -> Measure:
     def handle() -> None:
         with contextlib.suppress(InvalidRequest):
             handshake.handle_open(head)

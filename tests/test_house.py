@@ -4,7 +4,9 @@
 """
 
 import ast
+import io
 import re
+import tokenize
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -203,6 +205,65 @@ def test_the_design_shows_the_facts() -> None:
     shown = re.search(r"<!-- facts -->\n(.*?)\n<!-- end of facts -->", design, re.DOTALL)
     assert shown is not None
     assert shown[1] == table(), "python tests/test_house.py prints the table"
+
+
+#: A sentence that begins with a word that stands for the thing, and leaves its name to the reader to find.
+NAMELESS = re.compile(r"(?:^|(?<=[.!?:] )|(?<=\.[)`\"] ))(?:What|Whatever|Who|Whoever|Else|That which)\b")
+
+
+def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            text = ast.get_docstring(node)
+            if text is not None:
+                yield node.body[0].lineno, text
+
+
+def comments(source: str) -> Iterator[tuple[int, str]]:
+    """The comments of a source; lines that follow one another are one comment."""
+    first, last, lines = 0, -1, []
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type != tokenize.COMMENT:
+            continue
+        if token.start[0] != last + 1:
+            yield first, "\n".join(lines)
+            first, lines = token.start[0], []
+        last = token.start[0]
+        lines.append(token.string.lstrip("#:").strip())
+    yield first, "\n".join(lines)
+
+
+def nameless(text: str) -> list[str]:
+    """The sentences of a text that begin so; a paragraph and a point of a list begin a sentence, too."""
+    parts = re.split(r"\n\s*\n|^\s*[*-] ", text, flags=re.MULTILINE)
+    whole = (" ".join(part.split()) for part in parts)
+    return [part[found.start() :] for part in whole for found in NAMELESS.finditer(part)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["What waits.", "Else it\nwaits.", "It waits. Who\nasks, gets.", "Rules:\n\n* That which waits", "One.\n\nWhoever"],
+)
+def test_a_sentence_that_names_nothing_is_seen(text: str) -> None:
+    assert len(nameless(text)) == 1
+
+
+@pytest.mark.parametrize("text", ["It knows what\nwaits. Whole messages.", "Somewhat.", "Elsewhere."])
+def test_a_sentence_that_names_its_thing_is_not_taken_for_one(text: str) -> None:
+    assert nameless(text) == []
+
+
+@pytest.mark.parametrize("module", sorted(trees()))
+def test_sentences_begin_with_what_they_are_about(module: str) -> None:
+    source = (ROOT / "wsock" / module).read_text(encoding="utf-8")
+    for line, text in (*docstrings(trees()[module]), *comments(source)):
+        assert nameless(text) == [], f"{module}:{line}"
+
+
+@pytest.mark.parametrize("module", sorted(trees()))
+def test_docstrings_begin_with_a_sentence(module: str) -> None:
+    for line, text in docstrings(trees()[module]):
+        assert not text.startswith(("Args:", "Returns:", "Raises:")), f"{module}:{line}"
 
 
 if __name__ == "__main__":

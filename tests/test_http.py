@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from wsock.sansio import http
 from wsock.sansio.errors import InvalidRequest, InvalidResponse, LocalProtocolError
-from wsock.sansio.http import Request, RequestDecoder, Response, ResponseDecoder
+from wsock.sansio.http import RequestDecoder, RequestHead, ResponseDecoder, ResponseHead
 
 #: RFC 6455 section 1.2.
 RFC_REQUEST = (
@@ -28,11 +28,11 @@ FRAME = bytes.fromhex("818537fa213d7f9f4d5158")
 Decoder = RequestDecoder | ResponseDecoder
 
 
-def whole(decoder: Decoder, data: bytes) -> Request | Response | None:
+def whole(decoder: Decoder, data: bytes) -> RequestHead | ResponseHead | None:
     return decoder.decode(data)
 
 
-def bytewise(decoder: Decoder, data: bytes) -> Request | Response | None:
+def bytewise(decoder: Decoder, data: bytes) -> RequestHead | ResponseHead | None:
     for index in range(len(data)):
         message = decoder.decode(data[index : index + 1])
         if message is not None:
@@ -42,14 +42,14 @@ def bytewise(decoder: Decoder, data: bytes) -> Request | Response | None:
     return None
 
 
-def followed(decoder: Decoder, data: bytes) -> Request | Response | None:
+def followed(decoder: Decoder, data: bytes) -> RequestHead | ResponseHead | None:
     message = decoder.decode(data + FRAME)
     assert message is None or decoder.unread == FRAME
     return message
 
 
 FEEDS = pytest.mark.parametrize("feed", [whole, bytewise, followed])
-Feed = Callable[[Decoder, bytes], Request | Response | None]
+Feed = Callable[[Decoder, bytes], RequestHead | ResponseHead | None]
 
 
 def request(fields: bytes, start: bytes = b"GET / HTTP/1.1") -> bytes:
@@ -73,7 +73,7 @@ def outcome(decoder: Decoder, chunks: list[bytes]) -> object:
 @FEEDS
 def test_request(feed: Feed) -> None:
     message = feed(RequestDecoder(), RFC_REQUEST)
-    assert isinstance(message, Request)
+    assert isinstance(message, RequestHead)
     assert (message.method, message.target, message.path, message.query) == ("GET", "/chat", "/chat", "")
     assert message.raw == RFC_REQUEST
     assert message.headers.items()[0] == ("Host", "server.example.com")
@@ -84,7 +84,7 @@ def test_request(feed: Feed) -> None:
 @FEEDS
 def test_response(feed: Feed) -> None:
     message = feed(ResponseDecoder(), RFC_RESPONSE)
-    assert isinstance(message, Response)
+    assert isinstance(message, ResponseHead)
     assert (message.status, message.reason, message.body) == (101, "Switching Protocols", b"")
     assert message.headers.get("SEC-WEBSOCKET-ACCEPT") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
     assert message.raw == RFC_RESPONSE
@@ -248,7 +248,7 @@ def test_refused_response(feed: Feed, data: bytes) -> None:
 def test_the_version_is_the_handshakes(feed: Feed, version: str) -> None:
     """H05: a page may be asked for by any HTTP/1, as old proxies and health checks do."""
     message = feed(RequestDecoder(), f"HEAD /page HTTP/{version}\r\n\r\n".encode())
-    assert isinstance(message, Request)
+    assert isinstance(message, RequestHead)
     assert (message.method, message.target, message.version) == ("HEAD", "/page", version)
 
 
@@ -278,7 +278,7 @@ def test_empty_lines_before_a_request(feed: Feed, lines: int) -> None:
 def test_folded_fields_of_an_answer(feed: Feed, fields: bytes, expected: list[tuple[str, str]]) -> None:
     """RFC 9112 section 5.2: a user agent MUST replace each fold with spaces."""
     message = feed(ResponseDecoder(), b"HTTP/1.1 403 No\r\nServer: x \r\n" + fields + b"\r\n")
-    assert isinstance(message, Response)
+    assert isinstance(message, ResponseHead)
     assert (message.status, message.reason) == (403, "No")
     assert message.headers.items() == [("Server", "x"), *expected]
     assert message.raw.endswith(b"\r\n\r\n")
@@ -350,7 +350,7 @@ def test_an_unfinished_request_may_be_for_head() -> None:
 )
 def test_status_line(feed: Feed, line: bytes, status: int, reason: str) -> None:
     message = feed(ResponseDecoder(), line + b"\r\nServer: x\r\n\r\n")
-    assert isinstance(message, Response)
+    assert isinstance(message, ResponseHead)
     assert (message.status, message.reason) == (status, reason)
     assert message.headers.items() == [("Server", "x")]
 
@@ -492,10 +492,10 @@ def test_refusal_repeats_nothing() -> None:
 
 
 def test_build_request() -> None:
-    message = Request.build("GET", "/chat?a=b", [("Host", "a.example"), ("X-Empty", ""), ("X-Latin", "\xe9\t")])
+    message = RequestHead.build("GET", "/chat?a=b", [("Host", "a.example"), ("X-Empty", ""), ("X-Latin", "\xe9\t")])
     expected = b"GET /chat?a=b HTTP/1.1\r\nHost: a.example\r\nX-Empty: \r\nX-Latin: \xe9\t\r\n\r\n"
     assert message.encode() == message.raw == expected
-    assert Request.build("GET", "/").encode() == b"GET / HTTP/1.1\r\n\r\n"
+    assert RequestHead.build("GET", "/").encode() == b"GET / HTTP/1.1\r\n\r\n"
 
 
 @pytest.mark.parametrize(
@@ -510,7 +510,7 @@ def test_build_request() -> None:
     ],
 )
 def test_build_response(status: int, headers: list[tuple[str, str]], body: bytes, expected: bytes) -> None:
-    message = Response.build(status, headers, body)
+    message = ResponseHead.build(status, headers, body)
     assert message.encode() == expected
     assert (message.status, message.body) == (status, body)
     decoder = ResponseDecoder()
@@ -519,7 +519,7 @@ def test_build_response(status: int, headers: list[tuple[str, str]], body: bytes
 
 
 def test_a_field_by_default() -> None:
-    answer = Response.build(403, [("A", "b")], b"no")
+    answer = ResponseHead.build(403, [("A", "b")], b"no")
     dated = answer.with_default("Date", "Sun, 06 Nov 1994 08:49:37 GMT")
     assert dated.encode() == (
         b"HTTP/1.1 403 Forbidden\r\nA: b\r\nContent-Length: 2\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\nno"
@@ -552,9 +552,9 @@ BAD_FIELDS = [
 @pytest.mark.parametrize("headers", BAD_FIELDS)
 def test_build_refuses_fields(headers: list[tuple[str, str]]) -> None:
     with pytest.raises(LocalProtocolError):
-        Request.build("GET", "/", headers)
+        RequestHead.build("GET", "/", headers)
     with pytest.raises(LocalProtocolError):
-        Response.build(200, headers)
+        ResponseHead.build(200, headers)
 
 
 @pytest.mark.parametrize(
@@ -572,7 +572,7 @@ def test_build_refuses_fields(headers: list[tuple[str, str]]) -> None:
 )
 def test_build_refuses_request_lines(method: str, target: str) -> None:
     with pytest.raises(LocalProtocolError):
-        Request.build(method, target)
+        RequestHead.build(method, target)
 
 
 @pytest.mark.parametrize(
@@ -590,7 +590,7 @@ def test_build_refuses_request_lines(method: str, target: str) -> None:
 )
 def test_build_refuses_responses(status: int, headers: list[tuple[str, str]], body: bytes) -> None:
     with pytest.raises(LocalProtocolError):
-        Response.build(status, headers, body)
+        ResponseHead.build(status, headers, body)
 
 
 @pytest.mark.parametrize(
@@ -614,7 +614,7 @@ def test_a_wrong_type_of_a_field_is_named(headers: object, told: str) -> None:
 
 
 def test_fields_that_are_given_once() -> None:
-    assert Response.build(204, iter([("A", "b")])).raw.endswith(b"\r\nA: b\r\n\r\n")
+    assert ResponseHead.build(204, iter([("A", "b")])).raw.endswith(b"\r\nA: b\r\n\r\n")
 
 
 @pytest.mark.parametrize(
@@ -629,20 +629,20 @@ def test_fields_that_are_given_once() -> None:
 )
 def test_a_wrong_type_of_a_response_is_named(status: object, body: object, told: str) -> None:
     with pytest.raises(LocalProtocolError) as caught:
-        Response.build(status, (), body)
+        ResponseHead.build(status, (), body)
     assert str(caught.value) == told
 
 
 def test_a_response_takes_what_is_like_bytes_and_like_an_int() -> None:
     for body in (b"no", bytearray(b"no"), memoryview(b"no")):
-        assert Response.build(HTTPStatus.FORBIDDEN, (), body).encode().startswith(b"HTTP/1.1 403 Forbidden\r\n")
-        assert Response.build(403, (), body).encode().endswith(b"Content-Length: 2\r\n\r\nno")
+        assert ResponseHead.build(HTTPStatus.FORBIDDEN, (), body).encode().startswith(b"HTTP/1.1 403 Forbidden\r\n")
+        assert ResponseHead.build(403, (), body).encode().endswith(b"Content-Length: 2\r\n\r\nno")
 
 
 @pytest.mark.parametrize(("method", "target"), [(None, "/"), (b"GET", "/"), ("GET", None), ("GET", b"/")])
 def test_a_wrong_type_of_a_request(method: object, target: object) -> None:
     with pytest.raises(LocalProtocolError):
-        Request.build(method, target)
+        RequestHead.build(method, target)
 
 
 @pytest.mark.parametrize("decoder", [RequestDecoder, ResponseDecoder])
@@ -713,7 +713,7 @@ def test_any_bytes_in_any_split(data: bytes, draw: st.DataObject, decoder: type[
 def test_what_is_built_is_decoded(headers: list[tuple[str, str]]) -> None:
     """No text of an application can make a head that reads as another."""
     try:
-        message = Request.build("GET", "/", headers)
+        message = RequestHead.build("GET", "/", headers)
     except LocalProtocolError:
         return
     try:

@@ -1095,9 +1095,9 @@ def test_more_buffers_than_the_system_takes_at_once(
 def test_the_system_is_given_as_many_buffers_as_it_takes(
     link: Callable[..., Link], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transports, "JOIN_UP_TO", 10)
-    monkeypatch.setattr(module, "JOIN_UP_TO", 10)
-    monkeypatch.setattr(transports, "_JOIN_AVERAGE", 1)
+    monkeypatch.setattr(transports, "JOIN_UP_TO_BYTES", 10)
+    monkeypatch.setattr(module, "JOIN_UP_TO_BYTES", 10)
+    monkeypatch.setattr(transports, "_JOIN_AVERAGE_BYTES", 1)
     it = link(packets=True)
     it.outbox.cork()
     for _ in range(1000):

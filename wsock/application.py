@@ -1,4 +1,4 @@
-"""What an application and wsock promise each other.
+"""The contract between an application and wsock.
 
 The application is any object with the methods of `WebSocketProtocol`: it may inherit them or not. The contract is a
 superset of that of ``twisted.web.websocket``, with the same names: an application written for the one runs on the
@@ -25,9 +25,9 @@ class Application(Protocol):
     """An application as wsock sees it. It is structural, so that yours needs not inherit from anything of ours."""
 
     def negotiationStarted(self, transport: Any, /) -> object:
-        """The opening handshake is about to end well; what is sent from here on leaves after it.
+        """The opening handshake is about to end well; messages sent from here on leave after it.
 
-        On a client it is about to begin: whether it ends well is what the server says.
+        On a client it is about to begin: whether it ends well is up to the server.
         """
 
     def negotiationFinished(self) -> object:
@@ -82,7 +82,7 @@ class Accept:
             if not is_token(self.subprotocol):
                 raise LocalProtocolError(f"not a subprotocol, which is a token: {self.subprotocol!r}")
         if self.headers != ():
-            # Checked here, and kept: what gives its items once is empty when the next client is accepted.
+            # Checked here, and kept: an iterator would be empty when the next client is accepted.
             object.__setattr__(self, "headers", tuple(check_response_fields(self.headers)))
 
 
@@ -100,7 +100,7 @@ class Refuse(Exception):
 
     def __init__(self, status: int, headers: Sequence[tuple[str, str]] = (), body: bytes = b"") -> None:
         self.headers = headers if headers == () else tuple(check_fields(headers))
-        # Whatever can't be sent is told where it is raised, and not when the answer is made of it.
+        # A mistake is reported where `Refuse` is raised, and not when the answer is made of it.
         refuse(status, self.headers, body)
         self.status = int(status)
         self.body = bytes(body)
@@ -112,7 +112,7 @@ class Refuse(Exception):
 
 
 def isApplication(value: object) -> bool:
-    """Whether this can be an application; a class is none, its instances may be."""
+    """Whether this can be an application; a class can't, its instances may."""
     return callable(getattr(value, "negotiationStarted", None)) and not isinstance(value, type)
 
 

@@ -1,4 +1,4 @@
-"""Arguments are checked where they are given: later nobody could tell any more where a wrong one came from.
+"""Checks of arguments, made where they are given: later it can't be told any more where a wrong one came from.
 
 Rules:
 
@@ -28,10 +28,10 @@ if sys.version_info >= (3, 14):
 
 
 def checkReactor(reactor: object) -> None:
-    """Refuses what has no timers.
+    """Refuses a reactor that has no timers.
 
     Raises:
-        LocalProtocolError: what is no reactor.
+        LocalProtocolError: it is no reactor.
     """
     if isinstance(reactor, type) or not all(
         callable(getattr(reactor, name, None)) for name in ("callLater", "seconds")
@@ -40,7 +40,7 @@ def checkReactor(reactor: object) -> None:
 
 
 def checkStop(code: object, reason: object, timeout: object) -> None:
-    """Refuses a Close that can't be sent to all, and a time that is none.
+    """Refuses a Close that can't be sent to all, and an invalid time.
 
     Raises:
         LocalProtocolError: a code or a reason that can't travel, or a timeout that is no number of seconds above 0.
@@ -53,7 +53,7 @@ def checkStop(code: object, reason: object, timeout: object) -> None:
 
 
 def checkSettings(settings: object) -> None:
-    """Refuses what is no `Settings`.
+    """Refuses settings that are no `Settings`.
 
     Raises:
         LocalProtocolError: it is of another type.
@@ -63,13 +63,13 @@ def checkSettings(settings: object) -> None:
 
 
 def checkCallback(name: str, function: object, argument: str, advice: str) -> inspect.Parameter | None:
-    """Refuses what can't be called with one argument.
+    """Refuses a callback that can't be called with one argument.
 
     Args:
-        name: what it was given as.
+        name: the name of the parameter.
         function: it.
-        argument: what it is called with.
-        advice: what to write where it is no function.
+        argument: the name of its argument.
+        advice: the text to write where it is no function.
 
     Returns:
         its first parameter, where that can be known.
@@ -96,7 +96,7 @@ def checkCallback(name: str, function: object, argument: str, advice: str) -> in
 
 
 def checkBuildApplication(build: object) -> None:
-    """Refuses what can't be called with a request, or is the handler of a stream.
+    """Refuses a ``buildApplication`` that can't be called with a request, or is the handler of a stream.
 
     Raises:
         LocalProtocolError: it is one of these.
@@ -117,7 +117,7 @@ def checkBuildApplication(build: object) -> None:
 
 
 def checkEndpoint(endpoint: object) -> None:
-    """Refuses what can't connect.
+    """Refuses a client endpoint that can't connect.
 
     Raises:
         LocalProtocolError: it is no client endpoint.
@@ -132,7 +132,7 @@ def checkEndpoint(endpoint: object) -> None:
 
 
 def checkFallback(factory: object) -> None:
-    """Refuses what builds no protocols.
+    """Refuses a fallback that builds no protocols.
 
     Raises:
         LocalProtocolError: it is no factory.

@@ -22,7 +22,7 @@ from .wire.threads import checkThread, threadOf
 
 
 class BroadcastResult(NamedTuple):
-    """What became of one message to a group.
+    """The result of sending one message to a group.
 
     Attributes:
         sent: to how many connections it was sent, or queued.
@@ -59,7 +59,7 @@ class Group:
         """Adds a connection; one that is lost already is not added.
 
         Args:
-            transport: what ``negotiationStarted`` was given, of a server.
+            transport: the one that ``negotiationStarted`` was given, of a server.
 
         Raises:
             LocalProtocolError: a client's. Each of its frames has a mask of its own, so nothing can be shared. Or no

@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 
 from .wire.protocol import WebSocketTransport
 
-#: What a callback may return: the next message waits until a Deferred fires or a coroutine ends.
+#: The result of a callback: the next message waits until a Deferred fires or a coroutine ends.
 CallbackResult: TypeAlias = Deferred[Any] | Coroutine[Any, Any, Any] | None
 
 

@@ -23,7 +23,7 @@ class Close(NamedTuple):
 
     @classmethod
     def of(cls, pair: tuple[int, str] | None) -> Close | None:
-        """Makes one of what the core keeps of a Close; None where there was none."""
+        """Makes one of the core's code and reason; None where there was no Close."""
         return None if pair is None else cls(*pair)
 
 
@@ -60,8 +60,8 @@ class WebSocketClosed(WebSocketEnded, ConnectionDone):
     """Both sides sent a Close (RFC 6455 section 7.1.4, "closed cleanly").
 
     It does not mean that every message was delivered. The codes tell more: with 1009 a message was too large, with 1011
-    an application failed and what waited for it was discarded, with 1013 what was unsent was dropped. With any code, a
-    message that was sent while the other side was closing may have been discarded there.
+    an application failed and the messages that waited for it were discarded, with 1013 unsent messages were
+    dropped. With any code, a message that was sent while the other side was closing may have been discarded there.
 
     Attributes:
         code: the close code of the first of the two, which says why the connection was closed: the second answers it,

@@ -1,4 +1,4 @@
-"""Loggers that keep nothing alive, and what may be logged."""
+"""Loggers that keep nothing alive, and texts that may be logged."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def formatAddress(address: object) -> str:
 
 
 def letGo(failure: Failure) -> None:
-    """Drops the frames that a failure holds, and those of what led to it; the text of its traceback stays.
+    """Drops the frames that a failure holds, and those of its causes; the text of its traceback stays.
 
-    As ``Failure.cleanFailure``, which leaves out what led to it.
+    As ``Failure.cleanFailure``, which leaves out the causes.
     """
     # They are made a text now, if they were not.
     _ = failure.frames
@@ -59,7 +59,7 @@ def letGo(failure: Failure) -> None:
 
 
 def release(error: BaseException) -> None:
-    """Drops the frames that an exception holds, and those of what led to it.
+    """Drops the frames that an exception holds, and those of its causes.
 
     A frame holds all that its function worked with: the connection, the application.
     """
@@ -77,7 +77,7 @@ def release(error: BaseException) -> None:
 
 
 class ClassLogger(Logger):
-    """A logger for a class attribute, which keeps no instance, nor what an exception holds.
+    """A logger for a class attribute, which keeps no instance, nor the frames of an exception.
 
     Twisted keeps the events of a program that has not begun to log, 65,536 of them, and each holds its source and its
     failure: a connection that was lost would stay in memory with its application.

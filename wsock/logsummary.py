@@ -3,7 +3,7 @@
 Rules:
 
 * A few lines a second are written at once. One line more begins a period in which lines are only counted; at its end
-  one line says how many they were, and what the last of them said.
+  one line says how many they were, and the text of the last.
 * The memory is that of one line, however many come. A delayed call is there while lines are counted, and only then.
 """
 
@@ -40,12 +40,14 @@ class Summary:
     def __init__(
         self, reactor: IReactorTime, log: Logger, single: str, several: str, level: Any = LogLevel.info
     ) -> None:
-        """Args:
-        reactor: for the time.
-        log: where the lines go; it must keep no connection alive, as a `ClassLogger` does.
-        single: the format of a line that is written, with the fields of `add`.
-        several: the format of a line that sums up: ``count`` lines in ``seconds``, and the fields of the last.
-        level: the level of both.
+        """Prepares a summary; nothing is written yet.
+
+        Args:
+            reactor: for the time.
+            log: where the lines go; it must keep no connection alive, as a `ClassLogger` does.
+            single: the format of a line that is written, with the fields of `add`.
+            several: the format of a line that sums up: ``count`` lines in ``seconds``, and the fields of the last.
+            level: the level of both.
         """
         self._reactor = reactor
         self._log = log
@@ -66,7 +68,7 @@ class Summary:
         """Writes a line, or counts it.
 
         Args:
-            fields: what the formats name; short texts and numbers, since those of the last line are kept.
+            fields: the values that the formats name; short texts and numbers, since those of the last line are kept.
         """
         if self._call is None:
             now = self._reactor.seconds()
@@ -84,7 +86,7 @@ class Summary:
         self._last = fields
 
     def flush(self) -> None:
-        """Sums up what was counted so far, and leaves no delayed call."""
+        """Sums up the lines counted so far, and leaves no delayed call."""
         if self._call is not None:
             self._call.cancel()
             self._sumUp()

@@ -1,8 +1,8 @@
-"""Exceptions for those who wait, each of which has one of its own.
+"""Exceptions for Deferreds that wait: each fails with one of its own.
 
 An exception holds the frames that it went through, and a frame all that its function works with: the connection, the
-application. What the connection itself keeps is therefore never raised, nor given to anybody: that would be a cycle,
-which waits for the garbage collector with all that hangs on it.
+application. An exception that the connection itself keeps is therefore never raised, nor handed out: that would be a
+cycle, which waits for the garbage collector with all that hangs on it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NO_CONTEXT: Final = "a Deferred has no context: await it first, as in `async wi
 
 
 def again(error: BaseException | None) -> BaseException:
-    """Returns an exception that says the same, with what caused it, and has been nowhere."""
+    """Returns an exception that says the same, with the same cause, and was never raised."""
     assert error is not None
     twin, cause = _twin(error), error.__cause__
     # The cause of an error of ours has been let go of; that of another may hold frames of the application.

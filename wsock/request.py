@@ -8,13 +8,11 @@ from urllib.parse import unquote
 from twisted.internet.interfaces import IAddress
 
 from .sansio.errors import wrong_type
-from .sansio.http import Request as Head
-from .sansio.http import Response as AnswerHead
-from .sansio.http import split_target
+from .sansio.http import RequestHead, ResponseHead, split_target
 
 
 def getPeerCertificate(transport: Any) -> Any:
-    """Returns the X.509 certificate that the peer of a TLS transport sent; None where there is none, or no TLS."""
+    """Returns the X.509 certificate that the peer of a TLS transport sent; None without one, or without TLS."""
     try:
         return transport.getPeerCertificate()
     except AttributeError:
@@ -29,7 +27,7 @@ _NO_STREAM: Final = (
 
 
 def plainPath(path: str) -> str:
-    """Returns a request's path as logs may have it; empty where the target is none: it may have a password then."""
+    """Returns a request's path as logs may have it; empty where the target is invalid: it may have a password then."""
     return path.partition("#")[0] if path.startswith("/") else ""
 
 
@@ -44,7 +42,7 @@ class Headers:
 
     __slots__ = ("_headers",)
 
-    def __init__(self, head: Head | AnswerHead) -> None:
+    def __init__(self, head: RequestHead | ResponseHead) -> None:
         self._headers = head.headers
 
     @overload
@@ -75,16 +73,18 @@ class Headers:
 class Request:
     """A request for a WebSocket.
 
-    Its head is kept as the bytes that came, which cost a quarter of the parsed fields; what is asked for is read from
+    Its head is kept as the bytes that came, which cost a quarter of the parsed fields; a field is read from
     them at each access.
     """
 
     __slots__ = ("_head", "_transport")
 
-    def __init__(self, head: Head, transport: Any) -> None:
-        """Args:
-        head: the request.
-        transport: Twisted's. Not the wire protocol, which holds us: the two would outlive their connection.
+    def __init__(self, head: RequestHead, transport: Any) -> None:
+        """Makes a request of the head that a client sent.
+
+        Args:
+            head: the request.
+            transport: Twisted's. Not the wire protocol, which holds us: the two would outlive their connection.
         """
         self._head = head
         self._transport = transport
@@ -111,7 +111,7 @@ class Request:
 
     @property
     def query(self) -> str:
-        """What follows the first ``?``, as it came; ``urllib.parse.parse_qs`` takes it apart."""
+        """The query string: all behind the first ``?``, as it came; ``urllib.parse.parse_qs`` takes it apart."""
         return self._head.query
 
     @property
@@ -195,7 +195,7 @@ class Response:
 
     __slots__ = ("_head",)
 
-    def __init__(self, head: AnswerHead) -> None:
+    def __init__(self, head: ResponseHead) -> None:
         self._head = head
 
     @property
@@ -215,7 +215,7 @@ class Response:
 
     @property
     def body(self) -> bytes:
-        """Of a refusal, what came of its body, at most 64 KiB."""
+        """The part of a refusal's body that came, at most 64 KiB."""
         return self._head.body
 
     def __repr__(self) -> str:

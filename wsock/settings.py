@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 #: Larger numbers are of no use, and some no timer can take.
-_MOST: Final = 2**63 - 1
+_MAX_SETTING: Final = 2**63 - 1
 #: The settings that are numbers of bytes.
 _BYTES: Final = ("maxMessageSize", "highWaterMark", "sendLimit", "maxHeaderLine", "maxHeaderSize")
-#: What `Settings.slowConsumer` may be.
+#: The values of `Settings.slowConsumer`.
 SLOW_CONSUMER: Final = ("wait", "close", "drop")
 
 
@@ -40,12 +40,12 @@ class Settings:
         receiveQueue: how many messages are taken in while a callback is not done.
         highWaterMark: how many bytes may be unsent before the connection counts as not writable; it does so with more
             messages, too, than one for each 256 bytes of it, or 256 where that is less. Over transports
-            other than Twisted's TCP, UNIX and TLS nothing is known of what is unsent before that is about 64 KiB.
+            other than Twisted's TCP, UNIX and TLS unsent bytes are not known of before they are about 64 KiB.
         sendLimit: how many bytes may wait when a message is sent: with more, ``slowConsumer`` says what happens. The
             message that is about to leave, or has begun to, does not count: a large message and small ones behind it
             always fit, a third large one does not. With more messages than one for each 256 bytes of the limit, or
             4,096 where that is less, ``slowConsumer`` says what happens, too.
-        slowConsumer: what becomes of a peer that does not take what it is sent. ``"wait"``: while the connection is
+        slowConsumer: how a peer is treated that does not take its messages. ``"wait"``: while the connection is
             not writable it is not read either; past ``sendLimit`` it is closed with 1013. ``"close"``: it is read on;
             past ``sendLimit`` it is closed with 1013. ``"drop"``: it is read on; past ``sendLimit`` the oldest messages
             that have not begun to leave are dropped.
@@ -108,7 +108,7 @@ def checkNumber(name: str, value: object, *, isTime: bool = False, mayBeNone: bo
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         advice = "write 16 * 2**20 for 16 MiB" if isinstance(value, str) and name in _BYTES else ""
         raise wrong_type(name, expected, value, advice)
-    if not 0 < value <= _MOST:
+    if not 0 < value <= _MAX_SETTING:
         raise LocalProtocolError(f"{name} is {expected}")
     if isinstance(value, float) and not isTime:
         raise LocalProtocolError(f"{name} is a whole number")

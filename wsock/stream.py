@@ -3,7 +3,7 @@
 Rules:
 
 * `WebSocketStream.receive` gives the messages in their order, and how the connection ended after the last.
-* What is not asked for is not taken in beyond ``receiveQueue``: then the peer is not read.
+* Messages that are not asked for wait, up to ``receiveQueue`` of them: beyond it the peer is not read.
 * `WebSocketStream.send` queues at once, and waits while too much is unsent.
 """
 
@@ -52,12 +52,12 @@ class WebSocketStream:
     appliesBackpressure: Final = True
 
     def __init__(self) -> None:
-        #: Who waits for the next message.
+        #: The Deferred of the `receive` that waits for the next message.
         self._receiver: Deferred[str | bytes] | None = None
-        #: The message that nobody has asked for yet, and what holds back the next until somebody does.
+        #: The message that was not asked for yet, and the Deferred that holds back the next until it is.
         self._message: str | bytes | None = None
         self._taken: Deferred[None] | None = None
-        #: How it ended, or that nobody is going to receive any more.
+        #: The end of the connection, or that no more is going to be received.
         self._ended: BaseException | None = None
 
     def __reduce__(self) -> NoReturn:
@@ -81,7 +81,7 @@ class WebSocketStream:
             that is lost meanwhile, it may have arrived or not. Cancelling it only stops it from waiting.
 
         Raises:
-            LocalProtocolError: what can't be sent; nothing was, and the connection stays.
+            LocalProtocolError: the message can't be sent; nothing was, and the connection stays.
         """
         transport = self.transport
         if isinstance(message, str):
@@ -119,8 +119,8 @@ class WebSocketStream:
     def close(self, code: int | None = CloseCode.NORMAL_CLOSURE, reason: str = "") -> Deferred[None]:
         """Closes the connection.
 
-        What the peer sent before its own Close can still be received, as far as ``receiveQueue`` has room for it; more
-        is discarded, and counted in ``transport.counters``.
+        Messages that the peer sent before its Close can still be received, as far as ``receiveQueue`` has room; more is
+        discarded, and counted in ``transport.counters``.
 
         Args:
             code: a close code that may travel; None for none.
@@ -223,7 +223,7 @@ class WebSocketStream:
         self._receiver = None
 
     def _abandon(self) -> None:
-        """Nobody is going to receive any more: what comes is let go."""
+        """No more is going to be received: further messages are let go."""
         self._ended = WebSocketEnded("the handler has returned")
         self._message = None
         taken, self._taken = self._taken, None
@@ -232,14 +232,14 @@ class WebSocketStream:
             taken.callback(None)
 
 
-#: The handler of a stream: an async function, or what else returns a Deferred.
+#: The handler of a stream: an async function, or another function that returns a Deferred.
 Handler: TypeAlias = Callable[[WebSocketStream], Coroutine[Any, Any, object] | Deferred[Any]]
 
 
 class StreamHandler:
     """An application that is a coroutine: one function, called with the `WebSocketStream` of its connection.
 
-    It is what a ``buildApplication`` returns that finds out first who is there, for one connection each::
+    A ``buildApplication`` that finds out first which user is there returns one for each connection::
 
         return Accept(StreamHandler(partial(greet, user)), subprotocol="chat")
 
@@ -254,11 +254,14 @@ class StreamHandler:
     _log = ClassLogger()
 
     def __init__(self, handler: Handler) -> None:
-        """Args:
-        handler: called with the stream when the connection is open: an async function, or one that returns a Deferred,
-            as with ``inlineCallbacks``. Its return closes the connection with 1000; an exception closes it with 1011
-            and is logged, unless it is the `WebSocketEnded` of the connection's own end. A loss does not cancel it: its
-            next ``receive`` or ``send`` fails. Stopping the factory does, when its connections are lost.
+        """Makes an application of a function.
+
+        Args:
+            handler: called with the stream when the connection is open: an async function, or one that returns a
+                Deferred, as with ``inlineCallbacks``. Its return closes the connection with 1000; an exception closes
+                it with 1011 and is logged, unless it is the `WebSocketEnded` of the connection's own end. A loss does
+                not cancel it: its next ``receive`` or ``send`` fails. Stopping the factory does, when its connections
+                are lost.
 
         Raises:
             LocalProtocolError: no function that can be called with a stream; an async generator.
@@ -345,7 +348,7 @@ class StreamHandler:
 
 
 def streamApplication(handler: Handler) -> Callable[[Request], StreamHandler]:
-    """Makes a server's ``buildApplication`` of a coroutine function, for all who connect.
+    """Makes a server's ``buildApplication`` of a coroutine function, for all connections.
 
     Args:
         handler: called with the `WebSocketStream` of each connection, when that is open; see `StreamHandler`.

@@ -1,6 +1,6 @@
 """`connect` and `connectProtocol`: from a URL to an open connection, whose server is verified where it is TLS.
 
-`Agent` is the same for who connects more than once.
+`Agent` is the same for several connections.
 """
 
 from __future__ import annotations
@@ -43,15 +43,17 @@ class Agent:
         trustRoot: Any = None,
         clientCertificate: Any = None,
     ) -> None:
-        """Args:
-        reactor: to connect with.
-        settings: limits and timers. ``openTimeout`` is from a call of `connect` until the connection is open, all
-            included.
-        headers: more fields for each request, such as Origin, Cookie and Authorization.
-        subprotocols: offered, the preferred first.
-        trustRoot: whom to trust in place of the platform's roots: a certificate, or what
-            ``twisted.internet.ssl.trustRootFromCertificates`` returns.
-        clientCertificate: who we are, a ``twisted.internet.ssl.PrivateCertificate``.
+        """Makes an agent; it connects at each call.
+
+        Args:
+            reactor: to connect with.
+            settings: limits and timers. ``openTimeout`` is from a call of `connect` until the connection is open, all
+                included.
+            headers: more fields for each request, such as Origin, Cookie and Authorization.
+            subprotocols: offered, the preferred first.
+            trustRoot: the trust in place of the platform's roots: a certificate, or what
+                ``twisted.internet.ssl.trustRootFromCertificates`` returns.
+            clientCertificate: who we are, a ``twisted.internet.ssl.PrivateCertificate``.
 
         Raises:
             LocalProtocolError: an argument that can't be, such as a header in bytes.
@@ -63,7 +65,7 @@ class Agent:
         self._headers = tuple(check_fields(headers))
         self._subprotocols = tuple(handshake.check_subprotocols(subprotocols))
         if self._headers or self._subprotocols:
-            # What can't be sent is refused now.
+            # Headers that can't be sent are refused now.
             handshake.open(_ANYWHERE, headers=self._headers, subprotocols=self._subprotocols)
         self._trustRoot = trustRoot
         self._clientCertificate = clientCertificate
@@ -100,8 +102,8 @@ class Agent:
             - `WebSocketDropped` when the connection was lost before it was open, TLS did not verify the server (its
               error is the ``__cause__``), the time was over, or the application failed (the same) or aborted in
               ``negotiationStarted`` or ``negotiationFinished``;
-            - what the endpoint says when it does not connect;
-            - what ``buildApplication`` raised.
+            - the endpoint's own exception, when it does not connect;
+            - the exception that ``buildApplication`` raised.
 
             Cancelling it drops the connection.
 
@@ -179,11 +181,11 @@ def connectProtocol(
         settings: limits and timers, as all that follows of an `Agent`.
         headers: more fields for the request, such as Origin, Cookie and Authorization.
         subprotocols: offered, the preferred first.
-        trustRoot: whom to trust in place of the platform's roots.
+        trustRoot: the trust in place of the platform's roots.
         clientCertificate: who we are.
 
     Returns:
-        the Deferred of `Agent.connectProtocol`, which says with what it fails. Cancelling it drops the connection.
+        the Deferred of `Agent.connectProtocol`, see there for its failures. Cancelling it drops the connection.
 
     Raises:
         InvalidURL: not a URL of RFC 6455 section 3.

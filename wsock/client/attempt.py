@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 class _Connects(Protocol):
     def connect(self, protocolFactory: Any, /) -> Deferred[Any]:
-        """Connects what the factory builds."""
+        """Connects a protocol that the factory builds."""
 
 
 #: An ``IStreamClientEndpoint``, also for type checkers that do not know what implements one: those without mypy-zope.
@@ -39,8 +39,8 @@ class _Connects(Protocol):
 Endpoint: TypeAlias = "IStreamClientEndpoint | _Connects"
 
 
-def tooLong(isSecure: bool = True) -> WebSocketDropped:
-    """What an opening handshake that takes too long fails with.
+def openingTimedOut(isSecure: bool = True) -> WebSocketDropped:
+    """Returns the exception of an opening handshake that takes too long.
 
     Args:
         isSecure: whether the TLS handshake, if there is to be one, was finished.
@@ -68,7 +68,7 @@ class _Handed(ClientFactory):
     def __init__(self, factory: IProtocolFactory) -> None:
         self._factory: Any = factory
 
-    # What it returns need not inherit anything of Twisted's.
+    # Its result need not inherit anything of Twisted's.
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """Returns the protocol for a connection; once the endpoint has said that it is done, one that drops it."""
         return _TooLate() if self._factory is None else self._factory.buildProtocol(addr)
@@ -84,9 +84,11 @@ class Attempt:
     _log = ClassLogger()
 
     def __init__(self, reactor: Any, seconds: float | None) -> None:
-        """Args:
-        reactor: for the timer.
-        seconds: how long it may take; None for as long as it takes.
+        """Prepares an attempt; its time runs from now on.
+
+        Args:
+            reactor: for the timer.
+            seconds: how long it may take; None for as long as it takes.
         """
         self._reactor = reactor
         self._wire: WebSocketTransport | None = None
@@ -100,7 +102,7 @@ class Attempt:
             self._timer = reactor.callLater(seconds, self._timedOut)
 
     def begin(self, endpoint: Endpoint, factory: IProtocolFactory) -> Deferred[Any]:
-        """Connects; the factory's protocol tells what becomes of it.
+        """Connects; the factory's protocol reports the result.
 
         Returns:
             a Deferred that fires with the application when it is open.
@@ -112,14 +114,14 @@ class Attempt:
         self._connecting.addBoth(self._endpointFired, handed)
         if self._result is None:
             # It was over within that call.
-            self._forget()
+            self._breakCycle()
         return result
 
     def secondsLeft(self) -> float | None:
         """How long the opening handshake may take."""
         return None if self._end is None else max(0, self._end - self._reactor.seconds())
 
-    def made(self, wire: WebSocketTransport) -> None:
+    def connected(self, wire: WebSocketTransport) -> None:
         """The transport is there; the timer is the connection's from now on."""
         if self._result is None or self._wire is not None:
             # An endpoint that can't be stopped came too late, or it has made one before.
@@ -154,7 +156,7 @@ class Attempt:
     def _timedOut(self) -> None:
         self._timer = None
         connecting = self._connecting
-        self.failed(tooLong())
+        self.failed(openingTimedOut())
         self._cancel(connecting)
 
     def _cancelled(self, result: Deferred[Any]) -> None:
@@ -172,15 +174,15 @@ class Attempt:
                 self._log.failure("an endpoint failed to cancel")
 
     def _finish(self) -> Deferred[Any]:
-        """What becomes of it is known; returns who is to hear of that."""
+        """Its outcome is known; returns the Deferred that is to fire with it."""
         result, self._result = self._result, None
         assert result is not None
         self._stopTimer()
-        self._forget()
+        self._breakCycle()
         return result
 
-    def _forget(self) -> None:
-        # The connection holds us, by its factory: what is done leaves nothing to the garbage collector.
+    def _breakCycle(self) -> None:
+        # Breaks the cycle of attempt, connection and factory, so that all three are freed at once.
         self._connecting = self._wire = None
 
     def _stopTimer(self) -> None:
@@ -204,7 +206,7 @@ class _Verified:
 
 
 def endpointFor(reactor: Any, url: URL, endpoint: Endpoint | None, trustRoot: Any, clientCertificate: Any) -> Endpoint:
-    """Returns what leads to a URL's server, for ``wss:`` through TLS that verifies it.
+    """Returns the endpoint that leads to a URL's server, for ``wss:`` through TLS that verifies it.
 
     Args:
         reactor: to connect with.
@@ -215,7 +217,7 @@ def endpointFor(reactor: Any, url: URL, endpoint: Endpoint | None, trustRoot: An
 
     Raises:
         InvalidURL: the host of a `URL` that `parse` did not make.
-        LocalProtocolError: an endpoint that is none; a trust root or a certificate that is none, or for a URL without
+        LocalProtocolError: an invalid endpoint; an invalid trust root or certificate, or one of these for a URL without
             TLS.
         ImportError: the packages for TLS are missing.
     """

@@ -18,11 +18,11 @@ from ..request import Request
 from ..sansio import handshake
 from ..sansio.constants import CloseCode, Role
 from ..sansio.errors import LocalProtocolError, WebSocketError
-from ..sansio.http import Request as Head
+from ..sansio.http import RequestHead
 from ..sansio.url import URL
 from ..sansio.url import parse as parseURL
 from ..settings import Settings
-from ..wire.factory import SOFTWARE, STOP_SECONDS, Connections, NoResource, Reactor, withDefault
+from ..wire.factory import SOFTWARE, STOP_SECONDS, Connections, NoResource, Reactor, withDefaultField
 from ..wire.protocol import WebSocketTransport
 from .opening import ClientOpening, OpeningObserver, applicationFailed
 
@@ -50,14 +50,16 @@ class WebSocketClientFactory(NoResource, ClientFactory):
         headers: Sequence[tuple[str, str]] = (),
         subprotocols: Sequence[str] = (),
     ) -> None:
-        """Args:
-        url: ``ws://`` or ``wss://``.
-        buildApplication: called for each connection with the `Request` that is about to be sent. Returns an
-            application, or a Deferred or coroutine of one; what it raises ends the connection.
-        reactor: for the timers; by default the global one, from the first connection on.
-        settings: limits and timers.
-        headers: more fields for the request, such as Origin, Cookie and Authorization.
-        subprotocols: offered, the preferred first.
+        """Makes a factory, to be handed to an endpoint or to ``connectTCP``.
+
+        Args:
+            url: ``ws://`` or ``wss://``.
+            buildApplication: called for each connection with the `Request` that is about to be sent. Returns an
+                application, or a Deferred or coroutine of one; an exception ends the connection.
+            reactor: for the timers; by default the global one, from the first connection on.
+            settings: limits and timers.
+            headers: more fields for the request, such as Origin, Cookie and Authorization.
+            subprotocols: offered, the preferred first.
 
         Raises:
             InvalidURL: not a URL of RFC 6455 section 3.
@@ -67,18 +69,18 @@ class WebSocketClientFactory(NoResource, ClientFactory):
         self.buildApplication = buildApplication
         self.settings = settings
         self.url = url if isinstance(url, URL) else parseURL(url)
-        self.headers = withDefault(headers, "User-Agent", SOFTWARE)
+        self.headers = withDefaultField(headers, "User-Agent", SOFTWARE)
         self.subprotocols = tuple(handshake.check_subprotocols(subprotocols))
         self._observer: OpeningObserver = _LoggedOpenings(self)
-        # What can't be sent is refused now.
+        # Headers that can't be sent are refused now.
         self.makeRequest()
 
-    # What it returns is an IProtocol, and inherits nothing of Twisted's.
+    # Its result is an IProtocol, and inherits nothing of Twisted's.
     def buildProtocol(self, addr: IAddress | None) -> WebSocketTransport:
         """Returns the protocol for a new connection."""
         return self._connections.make(self)
 
-    def makeRequest(self) -> Head:
+    def makeRequest(self) -> RequestHead:
         """Makes the request of one connection, with a key of its own."""
         return handshake.open(self.url, headers=self.headers, subprotocols=self.subprotocols)
 
@@ -142,7 +144,7 @@ class WebSocketClientFactory(NoResource, ClientFactory):
         self._connections.opened(transport)
 
     def connectionForgotten(self, transport: WebSocketTransport) -> None:
-        """A connection is lost; nobody has heard of it yet."""
+        """A connection is lost, and no one was told of it yet."""
         self._connections.forget(transport)
 
     def keepHandler(self, running: Deferred[Any]) -> None:
@@ -154,7 +156,7 @@ class WebSocketClientFactory(NoResource, ClientFactory):
         self._connections.forgetHandler(running)
 
     def checkStopped(self) -> None:
-        """All who are to hear of the loss of a connection have heard of it."""
+        """All reports of the loss of a connection were made."""
         self._connections.checkStopped()
 
     def connectionLost(self, transport: WebSocketTransport, aborted: bool, note: Any) -> None:
@@ -170,7 +172,7 @@ class WebSocketClientFactory(NoResource, ClientFactory):
 
     @property
     def observer(self) -> OpeningObserver:
-        """Who hears of the opening handshakes."""
+        """The observer of the opening handshakes."""
         return self._observer
 
 
@@ -187,14 +189,14 @@ class _LoggedOpenings:
         factory = self._factory()
         return None if factory is None else factory.settings.openTimeout
 
-    def made(self, transport: WebSocketTransport) -> None:
+    def connected(self, transport: WebSocketTransport) -> None:
         """A transport is there."""
 
     def opened(self, application: Application) -> None:
         """A connection is open."""
 
     def failed(self, error: BaseException, transport: WebSocketTransport | None = None) -> None:
-        """A connection was never open: whoever made the factory hears of it by ``connectionLost`` at the most."""
+        """A connection was never open: the factory's maker hears of it by ``connectionLost`` at the most."""
         factory = self._factory()
         if factory is None or transport is None:
             return

@@ -74,17 +74,19 @@ class NamedEndpoint:
     """A `HostnameEndpoint` for any name: tries all its addresses, IPv6 and IPv4, and takes the first that answers."""
 
     def __init__(self, reactor: Any, host: str, port: int) -> None:
-        """Args:
-        reactor: to connect with; it has a resolver for names.
-        host: a name in ASCII.
-        port: the TCP port.
+        """Makes an endpoint; the name is looked up when it connects.
+
+        Args:
+            reactor: to connect with; it has a resolver for names.
+            host: a name in ASCII.
+            port: the TCP port.
         """
         self._reactor = reactor
         self._host = host
         self._port = port
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
-        """Connects what the factory builds; the resolver is the one that the reactor has now."""
+        """Connects a protocol that the factory builds; the resolver is the one that the reactor has now."""
         endpoint = HostnameEndpoint(_Reactor(self._reactor, self._host), _STAND_IN, self._port)
         connecting: Deferred[Any] = endpoint.connect(protocolFactory)
         return connecting.addErrback(self._failed)

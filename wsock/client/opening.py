@@ -3,7 +3,7 @@ section 4.1).
 
 Rules:
 
-* The application begins before the request leaves; what it sends waits for the answer.
+* The application begins before the request leaves; its messages wait for the answer.
 * A request with secrets leaves over TLS where the URL says so, or not at all.
 * Why a connection was never open is told once, to the factory; the application hears it by `connectionLost`.
 """
@@ -27,9 +27,7 @@ from ..sansio import handshake
 from ..sansio.body import BodyDecoder
 from ..sansio.errors import ConnectionRejected, InvalidResponse, LocalProtocolError, WebSocketError
 from ..sansio.handshake import Agreement
-from ..sansio.http import Request as RequestHead
-from ..sansio.http import Response as ResponseHead
-from ..sansio.http import ResponseDecoder
+from ..sansio.http import RequestHead, ResponseDecoder, ResponseHead
 from ..sansio.url import URL
 from ..settings import Settings
 from ..wire.closewatch import CLOSE_WATCH_SECONDS
@@ -38,11 +36,11 @@ from ..wire.protocol import WebSocketTransport
 from ..wire.timer import Timer
 from ..wire.tlsfailures import describeClientFailure, isDone
 from ..wire.transports import driverOf
-from .attempt import tooLong
+from .attempt import openingTimedOut
 
 #: How a TLS server begins that is spoken to in plain (RFC 8446 section 5.1).
 _TLS_ALERT: Final = b"\x15\x03"
-#: What others answer then: nginx, Apache, and Go's library. Their status alone does not tell.
+#: The answers of other servers then: nginx, Apache, and Go's library. Their status alone does not tell.
 _PLAIN_AT_TLS: Final = (
     b"plain HTTP request was sent to HTTPS port",
     b"speaking plain HTTP to an SSL-enabled server port",
@@ -54,12 +52,12 @@ _MAX_BODY_BYTES: Final = 65536
 
 
 class OpeningObserver(Protocol):
-    """Who hears of an opening handshake: the attempt of a call of `connect`, or the log."""
+    """The observer of an opening handshake: the attempt of a call of `connect`, or the log."""
 
     def secondsLeft(self) -> float | None:
         """How long the opening handshake may take; None for as long as it takes."""
 
-    def made(self, transport: WebSocketTransport) -> None:
+    def connected(self, transport: WebSocketTransport) -> None:
         """The transport of a connection is there; it may be aborted at once."""
 
     def opened(self, application: Application) -> None:
@@ -86,7 +84,7 @@ class ClientPolicy(Protocol):
 
     @property
     def observer(self) -> OpeningObserver:
-        """Who hears of the opening handshake."""
+        """The observer of the opening handshake."""
 
 
 class ClientOpening:
@@ -119,7 +117,7 @@ class ClientOpening:
         self._decoder: ResponseDecoder | None = None
         #: The request, once it is made.
         self._head: RequestHead | None = None
-        #: What ``negotiationStarted`` gave to be waited for.
+        #: The Deferred of a coroutine or Deferred that ``negotiationStarted`` returned; the opening waits for it.
         self._started: Deferred[Any] | None = None
         #: The answer that is no WebSocket, and its body, while that comes.
         self._refusal: tuple[ResponseHead, BodyDecoder] | None = None
@@ -136,11 +134,11 @@ class ClientOpening:
         if policy.isStopping:
             transport.openingEnded(gently=False)
             return
-        policy.observer.made(transport)
+        policy.observer.connected(transport)
         if not transport.isOpening():
             return
         if policy.url.secure and not transport.outbox.driver.isSecure(transport.transport):
-            # The request has what is to be kept secret: cookies, and tokens.
+            # The request has secrets: cookies, and tokens.
             self._fail(LocalProtocolError("a wss: URL wants a transport with TLS, and this one has none"))
             return
         seconds = policy.observer.secondsLeft()
@@ -172,7 +170,7 @@ class ClientOpening:
             letGo(failure)
 
     def _built(self, application: Any) -> None:
-        """Starts the negotiation; what the application sends from here on waits for the answer."""
+        """Starts the negotiation; messages that the application sends from here on wait for the answer."""
         transport, settings = self._transport, self._policy.settings
         self._building = None
         if not transport.isOpening():
@@ -268,10 +266,10 @@ class ClientOpening:
     # The end
 
     def _timedOut(self) -> None:
-        self._end(tooLong(isDone(self._transport.transport)))
+        self._end(openingTimedOut(isDone(self._transport.transport)))
 
     def _end(self, error: WebSocketDropped) -> None:
-        """Ends an opening handshake that nobody waits for any more."""
+        """Ends an opening handshake that is not waited for any more."""
         if self._refusal is not None:
             # The body of a refusal did not end in time.
             self._fail(_rejection(*self._refusal))
@@ -293,7 +291,7 @@ class ClientOpening:
         """Ends a connection that was never open."""
         transport = self._transport
         if isinstance(error, WebSocketError):
-            # Where we found that tells nobody anything.
+            # The place where we found that helps no one.
             release(error)
         self._note(error)
         building, self._building = self._building, None
@@ -306,13 +304,13 @@ class ClientOpening:
             transport.openingEnded(gently=False, within=CLOSE_WATCH_SECONDS)
         if building is not None:
             transport.cancel(building)
-        self._tellFailed()
+        self._reportFailed()
 
     def _note(self, error: BaseException) -> None:
         self._failure = error
         self._transport.openingFailed(error)
 
-    def _tellFailed(self) -> None:
+    def _reportFailed(self) -> None:
         """Reports the failed handshake to the factory, once."""
         failure = self._failure
         if failure is not None and not self._failureTold:
@@ -347,11 +345,11 @@ class ClientOpening:
         building, self._building = self._building, None
         if building is not None:
             self._transport.cancel(building)
-        self._tellFailed()
+        self._reportFailed()
 
 
 def applicationFailed(error: BaseException | None) -> WebSocketDropped:
-    """Makes what says that the application failed before the connection was open."""
+    """Makes the exception of an application that failed before the connection was open."""
     # Its traceback is in the log.
     dropped = WebSocketDropped("the application failed")
     dropped.__cause__ = error

@@ -43,13 +43,15 @@ class VerifiedHost:
     """Makes TLS connections to one host, which has to prove that it is it."""
 
     def __init__(self, host: str, trustRoot: Any, clientCertificate: Any) -> None:
-        """Args:
-        host: a name, in A-labels and without a dot at its end, or an address.
-        trustRoot: whom to trust; None for the platform's roots.
-        clientCertificate: who we are, or None.
+        """Prepares the verification of one host.
+
+        Args:
+            host: a name, in A-labels and without a dot at its end, or an address.
+            trustRoot: whom to trust; None for the platform's roots.
+            clientCertificate: who we are, or None.
 
         Raises:
-            TypeError: a trust root that is none.
+            TypeError: an invalid trust root.
             UnicodeError: a host that is not in ASCII.
         """
         own = {}
@@ -59,13 +61,13 @@ class VerifiedHost:
         self._host = host.lower()
         #: Whether a connection was made, and whether no more are to be.
         self._isUsed = self._isDone = False
-        #: What the server is told that it is taken for (RFC 6066 section 3: names alone).
+        #: The name that the server is asked for (SNI, RFC 6066 section 3: names alone).
         self._serverName = None if isAddress(host) else self._host.encode("ascii")
 
     def clientConnectionForTLS(self, tlsProtocol: Any) -> Any:
         """Returns the connection of a TLS protocol."""
         if self._options is None:
-            # For an endpoint that was cancelled, and connects all the same; what it makes is dropped. Should it not
+            # For an endpoint that was cancelled, and connects all the same; its connection is dropped. Should it not
             # be, no server is the one.
             connection = Connection(Context(TLS_CLIENT_METHOD))
             connection.set_verify(VERIFY_PEER, lambda *_: False)
@@ -89,7 +91,7 @@ class VerifiedHost:
                 try:
                     checkHost(certificate, host)
                 except Exception:
-                    # Else its reason would be lost: an exception does not get through OpenSSL.
+                    # The reason would be lost otherwise: an exception does not get through OpenSSL.
                     if failing is not None:
                         noteVerdict(failing, f"the server's certificate is not for {host}, the host of the URL")
                         failing.failVerification(Failure())
@@ -106,7 +108,7 @@ class VerifiedHost:
         self._isDone = True
         if self._isUsed or isinstance(result, Failure):
             self._options = None
-        # Else the endpoint has told of a connection before it hands over the transport.
+        # Otherwise the endpoint has told of a connection before it hands over the transport.
         return result
 
 

@@ -8,11 +8,11 @@ from io import BytesIO
 from typing import Final
 
 #: How many bytes become one integer: the integers of one XOR then stay in the processor's cache.
-_SLICE: Final = 32768
-#: The largest payload of a short frame, which is what this is fast for, in bytes.
-_SHORT: Final = 125
+_SLICE_BYTES: Final = 32768
+#: The largest payload of a short frame, in bytes: for these this twin is fast.
+_SHORT_BYTES: Final = 125
 #: Integers of so many words of 32 bits, each of them 1: times a key, they are the key as often.
-_ONES: Final = [sum(1 << 32 * word for word in range(words)) for words in range((_SHORT + 7) // 4 + 1)]
+_ONES: Final = [sum(1 << 32 * word for word in range(words)) for words in range((_SHORT_BYTES + 7) // 4 + 1)]
 _from_bytes: Final = int.from_bytes
 
 
@@ -38,7 +38,7 @@ def unmask(data: bytes, start: int, end: int, key: bytes | None) -> bytes:
     if key is None:
         if start < 4:
             raise ValueError("there are no 4 bytes of a key before the start")
-        if size <= _SHORT:
+        if size <= _SHORT_BYTES:
             # A short frame: key and payload are read as one integer, of which the key is the lowest word.
             words = (size + 7) // 4
             number = _from_bytes(data[start - 4 : end], "little")
@@ -48,7 +48,7 @@ def unmask(data: bytes, start: int, end: int, key: bytes | None) -> bytes:
         if key:
             raise ValueError("a masking key has 4 bytes, or none for data that is not masked")
         return data[start:end]
-    if size > _SLICE:
+    if size > _SLICE_BYTES:
         buffer = PayloadBuffer()
         buffer.extend(data, start, end, key, 0, size)
         return buffer.take()
@@ -77,13 +77,13 @@ class PayloadBuffer:
         """
         phase &= 3
         turned = key[phase:] + key[:phase]
-        while end - start > _SLICE:
-            self._pieces.write(unmask(data, start, start + _SLICE, turned))
-            start += _SLICE
+        while end - start > _SLICE_BYTES:
+            self._pieces.write(unmask(data, start, start + _SLICE_BYTES, turned))
+            start += _SLICE_BYTES
         self._pieces.write(unmask(data, start, end, turned))
 
     def take(self) -> bytes:
-        """Returns what was gathered, without a copy, and starts anew."""
+        """Returns the gathered payload, without a copy, and begins an empty one."""
         pieces = self._pieces
         self._pieces = BytesIO()
         return pieces.getvalue()
@@ -92,7 +92,7 @@ class PayloadBuffer:
         return self._pieces.tell()
 
     def __bytes__(self) -> bytes:
-        """A copy of what was gathered."""
+        """A copy of the gathered bytes."""
         return self._pieces.getvalue()
 
     def __reduce__(self) -> tuple[object, ...]:

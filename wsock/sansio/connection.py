@@ -3,18 +3,18 @@
 Rules:
 
 * A fault of the peer is never raised: it is the last event (`Failed`), and `Connection.failed` keeps it.
-* What the protocol itself must answer (Pong, Close) is in `Connection.replies`, complete, before the events that
-  caused it are returned: whatever the host does with an event can't lose an answer.
+* An answer that the protocol itself must give (Pong, Close) is in `Connection.replies`, complete, before the events
+  that caused it are returned: whatever the host does with an event can't lose an answer.
 * One call decodes a bounded amount; the rest stays as the bytes it came as.
 * A call ends before a Close or a fault that stands behind messages: their receiver can still answer them, since our
   own Close is made by the call after.
 * State is derived from five facts, each kept once: `close_sent`, `close_received`, `eof`, `failed` and ``lost``.
-* What is given to be sent is checked here, so it is annotated as ``object``: for a narrower type a compiled method
+* A payload to be sent is checked here, so it is annotated as ``object``: for a narrower type a compiled method
   would raise TypeError before it could raise `LocalProtocolError`.
 
 A copy, by ``copy`` or ``pickle``, goes on by itself from where the original stands; a client's masks with other keys.
 
-There is no clock here: timeouts, and what to do when a transport does not take bytes, are the host's.
+There is no clock here: timeouts, and flow control towards the transport, are the host's.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ class Connection:
         close_sent: (code, reason) of our Close, or None; the code is 1005 where the frame had none.
         close_received: (code, reason) of the peer's, or None.
         eof: whether the peer's end of the stream was told to `receive_eof`.
-        failed: what the peer did wrong, or None.
+        failed: the peer's fault, or None.
         lost: whether `lose` was called.
-        extensions: what the opening handshake agreed on.
+        extensions: those that the opening handshake agreed on.
         messages_sent: how many messages `send_text` and `send_binary` made frames of, or `send_shared` counted.
         peer_closed_first: whether the peer's Close was read before there was one of ours.
     """
@@ -92,15 +92,17 @@ class Connection:
         receive_queue: object = 16,
         extensions: Sequence[Extension] = (),
     ) -> None:
-        """Args:
-        role: which side this is, a ``Role``.
-        max_message_size: the largest message taken in, in bytes of payload; None for no limit.
-        max_empty_fragments: how many frames of one message may be empty; None for no limit.
-        receive_queue: how many messages one call decodes at the most.
-        extensions: what the opening handshake agreed on.
+        """Start with an open connection on which nothing was sent or received.
+
+        Args:
+            role: which side this is, a ``Role``.
+            max_message_size: the largest message taken in, in bytes of payload; None for no limit.
+            max_empty_fragments: how many frames of one message may be empty; None for no limit.
+            receive_queue: how many messages one call decodes at the most.
+            extensions: those that the opening handshake agreed on.
 
         Raises:
-            LocalProtocolError: a role that is none, or a limit that nothing could pass, such as 0.
+            LocalProtocolError: an invalid role, or a limit that nothing could pass, such as 0.
         """
         if not isinstance(role, Role):
             raise wrong_type("role", "a Role", role, "write Role.CLIENT or Role.SERVER")
@@ -166,7 +168,7 @@ class Connection:
     def lose(self) -> None:
         """Notes that nothing can be sent any more, since the host has lost its stream, or drops it.
 
-        Nothing else changes: what was received before can still be decoded.
+        Nothing else changes: bytes received before can still be decoded.
         """
         self.lost = True
 
@@ -178,11 +180,11 @@ class Connection:
         input is ignored (RFC 6455 section 5.5.1).
 
         Args:
-            data: any number of bytes; none to go on with what waits. Changing it afterwards changes nothing.
+            data: any number of bytes; none to go on with those that wait. Changing it afterwards changes nothing.
             max_messages: how many messages there is room for, at least 1, where that is less than ``receive_queue``.
 
         Returns:
-            what the peer did, in order. Take `replies` before acting on it.
+            the events, in order. Take `replies` before acting on them.
 
         Raises:
             LocalProtocolError: not bytes, bytearray or memoryview; room for no message.
@@ -203,7 +205,7 @@ class Connection:
                     return events
             except RemoteProtocolError as error:
                 self._answer(events)
-                # What led to it holds what was received: the frames of a traceback, the bytes of a UnicodeDecodeError.
+                # The cause holds received data: the frames of a traceback, the bytes of a UnicodeDecodeError.
                 error.__traceback__ = error.__context__ = None
                 last = Failed(error)
             if last is None:
@@ -221,7 +223,7 @@ class Connection:
         return events
 
     def receive_eof(self) -> list[Event]:
-        """Notes that the peer sends no more, and goes on with what waits.
+        """Notes that the peer sends no more, and goes on with the bytes that wait.
 
         Returns:
             as `receive_data`; `Failed` with code 1006 ends it if the stream ended before the peer's Close.
@@ -261,7 +263,7 @@ class Connection:
         events.append(last)
 
     def replies(self) -> list[bytes]:
-        """The protocol's own answers to what was received, one whole frame each; each is given once."""
+        """The protocol's own answers to received frames, one whole frame each; each is given once."""
         replies = self._replies
         if replies:
             self._replies = []
@@ -286,7 +288,7 @@ class Connection:
         return self._frame(TEXT, payload)
 
     def send_binary(self, data: object) -> list[bytes]:
-        """A binary message; as `send_text`. Changing ``data`` afterwards does not change what is sent."""
+        """A binary message; as `send_text`. Changing ``data`` afterwards does not change the message."""
         payload = binary_payload(data)
         if not self.is_open:
             return []
@@ -319,7 +321,7 @@ class Connection:
         return self._send_control(PING, payload)
 
     def send_pong(self, payload: object = b"") -> list[bytes]:
-        """A Pong that nobody asked for (RFC 6455 section 5.5.3); as `send_ping`. Pings are answered without it."""
+        """An unsolicited Pong (RFC 6455 section 5.5.3); as `send_ping`. Pings are answered without it."""
         return self._send_control(PONG, payload)
 
     def close(self, code: object = CloseCode.NORMAL_CLOSURE, reason: object = "") -> list[bytes]:

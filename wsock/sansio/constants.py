@@ -16,7 +16,7 @@ class Role(Enum):
 
 
 class Opcode(IntEnum):
-    """What a frame carries (RFC 6455 section 5.2)."""
+    """The kinds of frames (RFC 6455 section 5.2)."""
 
     CONTINUATION = 0x0
     TEXT = 0x1
@@ -57,9 +57,9 @@ PONG: Final = 0xA
 MAX_CONTROL_PAYLOAD: Final = 125
 #: The largest close reason, in bytes of UTF-8: a control payload less the two of the code.
 MAX_CLOSE_REASON: Final = 123
-#: The largest message taken in where nobody says otherwise, in bytes.
+#: The largest message taken in by default, in bytes.
 DEFAULT_MAX_MESSAGE_SIZE: Final = 2**20
-#: The longest line of an HTTP head where nobody says otherwise, in bytes with its end: the cookies of a single sign-on
+#: The longest line of an HTTP head by default, in bytes with its end: the cookies of a single sign-on
 #: take 9,000. Load balancers have 16 KiB too; nginx (large_client_header_buffers) has 8.
 DEFAULT_MAX_HEADER_LINE: Final = 2**14
 #: The largest HTTP head, in bytes with its empty line, as nginx has it (four buffers of 8 KiB).
@@ -73,7 +73,7 @@ VERSION: Final = "13"
 def is_sendable_close_code(code: int) -> bool:
     """Whether a Close frame may carry ``code`` (RFC 6455 sections 7.4.1 and 7.4.2).
 
-    1004 is reserved; 1005, 1006 and 1015 only describe what happened and never travel; 1012 to 1014 were
+    1004 is reserved; 1005, 1006 and 1015 only describe an end and never travel; 1012 to 1014 were
     registered later; 3000 to 4999 belong to libraries and applications.
     """
     return (1000 <= code <= 1014 and code not in (1004, 1005, 1006)) or 3000 <= code <= 4999

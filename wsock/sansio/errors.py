@@ -28,7 +28,7 @@ class WebSocketError(Exception):
 
 
 class LocalProtocolError(WebSocketError, ValueError):
-    """The caller asked for what the protocol forbids; nothing was sent and the connection stays usable."""
+    """The caller asked for something that the protocol forbids; nothing was sent and the connection stays usable."""
 
 
 class RemoteProtocolError(WebSocketError):
@@ -76,14 +76,15 @@ class InvalidRequest(HandshakeError):
 
 
 class InvalidResponse(HandshakeError):
-    """A client can't accept this answer: it is malformed, or claims what was not offered."""
+    """A client can't accept this answer: it is malformed, or claims something that was not offered."""
 
 
 class ConnectionRejected(HandshakeError):
     """The server answered with HTTP, not with a WebSocket.
 
     Attributes:
-        response: the answer, a `Response <wsock.sansio.http.Response>`; a `wsock.Response` where `wsock.connect` fails.
+        response: the answer, a `ResponseHead <wsock.sansio.http.ResponseHead>`; a `wsock.Response` where
+            `wsock.connect` fails.
     """
 
     def __init__(self, message: str, response: Any) -> None:
@@ -106,10 +107,10 @@ def wrong_type(name: str, expected: str, value: object, advice: str = "") -> Loc
     """Make the error for a value of a wrong type, which says what to write in its place.
 
     Args:
-        name: what the value was given as.
+        name: the name of the parameter.
         expected: what it has to be, with its article.
-        value: what was given; its type is named, and itself never, since it may be a secret.
-        advice: what to write.
+        value: the value that was given; its type is named, and itself never, since it may be a secret.
+        advice: the text that says what to write.
     """
     given = "None" if value is None else type(value).__name__
     told = f"{name} is {expected}, not {given}"

@@ -1,4 +1,4 @@
-"""What a peer did, as values: the elements of the list that `Connection.receive_data` returns.
+"""The acts of a peer, as values: the elements of the list that `Connection.receive_data` returns.
 
 Plain classes with slots: one is made for each message, so they cost as little as they can.
 """
@@ -98,7 +98,7 @@ class Failed(Event):
     """The peer broke the protocol or went away without a Close; always the last event.
 
     Attributes:
-        error: what it did, with the close code that stands in `Connection.replies` (1006: none does).
+        error: its fault, with the close code that stands in `Connection.replies` (1006: none does).
     """
 
     __slots__ = ("error",)

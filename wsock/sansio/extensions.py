@@ -1,10 +1,10 @@
-"""``Sec-WebSocket-Extensions`` as values: what is offered, what is agreed (RFC 6455 section 9.1).
+"""``Sec-WebSocket-Extensions`` as values: offers and agreements (RFC 6455 section 9.1).
 
-Rules this module keeps:
+Rules:
 
-- a list of extensions is data; a name means something only where `answer` looks for it, and no name is ever looked
-  up in a namespace;
-- reading takes time linear in the field's length, well-formed or not.
+* A list of extensions is data; a name means something only where `answer` looks for it, and no name is ever looked
+  up in a namespace.
+* Reading takes time linear in the field's length, well-formed or not.
 
 It knows no extension itself: `answer` is the one place where an offer becomes an agreement.
 """
@@ -55,7 +55,7 @@ def decode(value: str) -> list[Extension]:
     """Read the value of the field, or of several joined by commas.
 
     Args:
-        value: what `Headers.get <wsock.sansio.http.Headers.get>` returns.
+        value: the result of `HeaderFields.get <wsock.sansio.http.HeaderFields.get>`.
 
     Returns:
         the extensions in order; those of one name stay apart, as alternatives in order of preference.
@@ -103,7 +103,7 @@ def encode(extensions: Iterable[object]) -> str:
     """Write the value of the field.
 
     Args:
-        extensions: what is offered or agreed, in order of preference.
+        extensions: those offered or agreed, in order of preference.
 
     Returns:
         the value; "" for no extensions, where the field must be left out.
@@ -136,15 +136,15 @@ def _check_token(text: object) -> str:
 
 
 def answer(offers: Sequence[Extension]) -> list[Extension]:
-    """Choose what a server agrees to.
+    """Choose the extensions that a server agrees to.
 
     An offer is declined by leaving it out of the answer (RFC 6455 section 9.1); wsock speaks no extension yet, so
     each is.
 
     Args:
-        offers: what the client sent, in its order of preference.
+        offers: the client's, in its order of preference.
 
     Returns:
-        what the 101 carries.
+        the extensions of the 101.
     """
     return []

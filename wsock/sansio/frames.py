@@ -3,10 +3,10 @@
 Rules:
 
 * A frame head is refused at the first of its bytes that tells that it is wrong: before its payload, before its
-  masking key, and before a byte is set aside for what it announces.
-* A head is read from where it lies; payloads are never touched here. Whoever holds the data takes the payload from
+  masking key, and before a byte is set aside for its payload.
+* A head is read from where it lies; payloads are never touched here. The holder of the data takes the payload from
   it, by `FrameReader.length` and `FrameReader.key`.
-* What goes out is as short as the protocol allows: minimal lengths, one buffer, or head and payload apart where
+* A frame that goes out is as short as the protocol allows: minimal lengths, one buffer, or head and payload apart where
   joining them would cost more than a second buffer.
 
 Messages, UTF-8 and close codes are not of this module (``messages``, ``connection``).
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 #: A number for "no limit", since no frame announces more (RFC 6455 section 5.2, the top bit must be 0).
 NO_LIMIT: Final = 2**63 - 1
 #: From here on a payload is handed out apart from its head: copying it would cost more than a second buffer.
-_APART: Final = 16384
+_APART_BYTES: Final = 16384
 _NO_KEY: Final = b""
 #: How much random data is drawn at a time: the masking keys of 64 frames for one system call.
-_KEYS: Final = 256
+_KEY_POOL_BYTES: Final = 256
 
 
 class FrameReader:
@@ -46,8 +46,10 @@ class FrameReader:
     __slots__ = ("_fragmented", "_masked", "final", "key", "length", "opcode")
 
     def __init__(self, masked: bool) -> None:
-        """Args:
-        masked: whether the peer must mask, so whether it is a client (RFC 6455 section 5.1).
+        """Start before the first frame.
+
+        Args:
+            masked: whether the peer must mask, so whether it is a client (RFC 6455 section 5.1).
         """
         self._masked: bool = masked
         #: Whether the last data frame began or went on with a message without ending it.
@@ -154,7 +156,7 @@ def _head(first: int, length: int, mask_bit: int) -> bytes:
     return bytes((first, mask_bit | 127)) + length.to_bytes(8, "big")
 
 
-#: Heads of short final frames, by opcode << 7 | length: what is sent most.
+#: Heads of short final frames, by opcode << 7 | length: most frames are such.
 _SHORT_HEADS: Final = [_head(0x80 | i >> 7, i & 0x7F, 0) if i & 0x7F < 126 else b"" for i in range(16 << 7)]
 _SHORT_MASKED_HEADS: Final = [bytes((head[0], head[1] | 0x80)) if head else b"" for head in _SHORT_HEADS]
 
@@ -163,7 +165,7 @@ def encode(opcode: int, payload: bytes, final: bool = True) -> list[bytes]:
     """A frame from a server, not masked (RFC 6455 section 5.1).
 
     Args:
-        opcode: what it carries.
+        opcode: its kind.
         payload: any size; 125 bytes at most in a control frame, which is the caller's to see to.
         final: whether its message ends with it.
 
@@ -174,7 +176,7 @@ def encode(opcode: int, payload: bytes, final: bool = True) -> list[bytes]:
     if length < 126 and final:
         return [_SHORT_HEADS[opcode << 7 | length] + payload]
     head = _head((0x80 if final else 0) | opcode, length, 0)
-    if length < _APART:
+    if length < _APART_BYTES:
         return [head + payload]
     return [head, payload]
 
@@ -200,14 +202,14 @@ class MaskedFrameWriter:
         if length < 126 and final:
             return [_SHORT_MASKED_HEADS[opcode << 7 | length] + key + masked]
         head = _head((0x80 if final else 0) | opcode, length, 0x80) + key
-        if length < _APART:
+        if length < _APART_BYTES:
             return [head + masked]
         return [head, masked]
 
     def _key(self) -> bytes:
         # RFC 6455 §10.3: unpredictable, so from the system's random source and never used twice.
         if self._used == len(self._keys):
-            self._keys = os.urandom(_KEYS)
+            self._keys = os.urandom(_KEY_POOL_BYTES)
             self._used = 0
         start = self._used
         self._used = start + 4

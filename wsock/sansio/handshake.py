@@ -1,12 +1,12 @@
 """The opening handshake of both sides (RFC 6455 section 4), as pure functions over HTTP messages.
 
-Rules this module keeps:
+Rules:
 
-- a client: `open`, send, decode the answer, `handle_response`; a server: decode, `handle_open`, then `response` or
-  `refuse`; nothing is remembered between two calls but their values;
-- of several reasons to refuse a request the answer gives the first of: version of HTTP (505), not a WebSocket (426),
-  method (405), malformed (400), version of WebSocket (426), Origin (403);
-- a refusal closes the connection and repeats nothing of the request.
+* A client: `open`, send, decode the answer, `handle_response`. A server: decode, `handle_open`, then `response` or
+  `refuse`. Nothing is remembered between two calls but their values.
+* Of several reasons to refuse a request the answer gives the first of: version of HTTP (505), not a WebSocket (426),
+  method (405), malformed (400), version of WebSocket (426), Origin (403).
+* A refusal closes the connection and repeats nothing of the request.
 """
 
 import hashlib
@@ -24,9 +24,9 @@ from .extensions import decode as decode_extensions
 from .extensions import encode as encode_extensions
 from .http import (
     REASONS,
-    Headers,
-    Request,
-    Response,
+    HeaderFields,
+    RequestHead,
+    ResponseHead,
     as_bytes,
     check_fields,
     check_status,
@@ -47,27 +47,27 @@ _ORIGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://" + _HOST_PATTERN + r"(?::([
 #: origin (RFC 6454 section 6.2), and either of the two for pages opened from disk.
 _WITHOUT_HOST: Final = frozenset(("null", "file://"))
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443", "ws": "80", "wss": "443"}
-#: What a 426 carries (RFC 9110 section 15.5.22 and RFC 6455 section 4.4).
+#: The fields of a 426 (RFC 9110 section 15.5.22 and RFC 6455 section 4.4).
 _UPGRADE_REQUIRED: Final = (("Upgrade", "websocket"), ("Sec-WebSocket-Version", VERSION))
-#: What the handshake writes itself, beside all Sec-WebSocket-* fields; a body has no place in it.
+#: Fields that the handshake writes itself, beside all Sec-WebSocket-* fields; a body has no place in it.
 _OWN_IN_REQUEST: Final = frozenset(("host", "upgrade", "connection", "content-length", "transfer-encoding"))
 _OWN_IN_RESPONSE: Final = frozenset(("upgrade", "connection", "content-length", "transfer-encoding"))
 
 
 @dataclass(slots=True)
 class Opening:
-    """What a client asks for, checked: the result of `handle_open`.
+    """A client's request for a WebSocket, checked: the result of `handle_open`.
 
     Attributes:
         request: the request it was read from.
         key: its Sec-WebSocket-Key.
         subprotocols: those offered, in the client's order of preference.
         extensions: those offered, in the client's order of preference.
-        origin: the page's origin as received; None where there is none, as for all but browsers.
+        origin: the page's origin as received; None without an Origin field, as from all but browsers.
         host: the authority the client means, host[:port] as received.
     """
 
-    request: Request
+    request: RequestHead
     key: str
     subprotocols: list[str]
     extensions: list[Extension]
@@ -80,7 +80,7 @@ class Opening:
 
 @dataclass(slots=True)
 class Agreement:
-    """What the two sides agreed on: the result of `handle_response`.
+    """The agreement of the two sides: the result of `handle_response`.
 
     Attributes:
         subprotocol: the one chosen; None where none was.
@@ -112,7 +112,7 @@ def open(
     headers: Iterable[tuple[str, str]] = (),
     subprotocols: Sequence[str] = (),
     extensions: Sequence[Extension] = (),
-) -> Request:
+) -> RequestHead:
     """Make a client's request (RFC 6455 section 4.1).
 
     Args:
@@ -122,7 +122,7 @@ def open(
         extensions: offered, in order of preference.
 
     Raises:
-        InvalidURL: the URL is none.
+        InvalidURL: the URL is invalid.
         LocalProtocolError: a header repeats the handshake's own or can't be sent, a subprotocol isn't a token or
             comes twice.
     """
@@ -142,15 +142,15 @@ def open(
             own.append(("Sec-WebSocket-Protocol", ", ".join(offered)))
     if extensions:
         own.append(("Sec-WebSocket-Extensions", encode_extensions(extensions)))
-    return Request.build("GET", target.resource, own + _further_fields(headers, _OWN_IN_REQUEST))
+    return RequestHead.build("GET", target.resource, own + _further_fields(headers, _OWN_IN_REQUEST))
 
 
-def handle_response(response: Response, request: Request) -> Agreement:
+def handle_response(response: ResponseHead, request: RequestHead) -> Agreement:
     """Check the answer to `open` (RFC 6455 section 4.1).
 
     Args:
         response: the final response.
-        request: what `open` returned.
+        request: the result of `open`.
 
     Raises:
         ConnectionRejected: the status isn't 101; it carries the response.
@@ -170,7 +170,7 @@ def handle_response(response: Response, request: Request) -> Agreement:
     return Agreement(_agreed_subprotocol(headers, asked), _agreed_extensions(headers, asked))
 
 
-def _agreed_subprotocol(headers: Headers, asked: Headers) -> str | None:
+def _agreed_subprotocol(headers: HeaderFields, asked: HeaderFields) -> str | None:
     # RFC 6455 §11.3.4: the field MUST NOT appear more than once in a response; it names one of those offered.
     chosen = headers.get_all("Sec-WebSocket-Protocol")
     if not chosen:
@@ -180,7 +180,7 @@ def _agreed_subprotocol(headers: Headers, asked: Headers) -> str | None:
     return chosen[0]
 
 
-def _agreed_extensions(headers: Headers, asked: Headers) -> list[Extension]:
+def _agreed_extensions(headers: HeaderFields, asked: HeaderFields) -> list[Extension]:
     # RFC 6455 §11.3.2: the field MUST NOT appear more than once in a response. §4.1: fail on one not offered.
     agreed = headers.get_all("Sec-WebSocket-Extensions")
     if len(agreed) > 1:
@@ -197,12 +197,12 @@ def _agreed_extensions(headers: Headers, asked: Headers) -> list[Extension]:
     return extensions
 
 
-def wants_websocket(request: Request) -> bool:
+def wants_websocket(request: RequestHead) -> bool:
     """Whether the request's Upgrade field has the token ``websocket``, whatever else is wrong with it."""
     return _has_token(request.headers, "Upgrade", "websocket")
 
 
-def handle_open(request: Request, *, allowed_origins: Sequence[str] | None = None) -> Opening:
+def handle_open(request: RequestHead, *, allowed_origins: Sequence[str] | None = None) -> Opening:
     """Check a client's request (RFC 6455 section 4.2.1).
 
     Args:
@@ -248,7 +248,7 @@ def handle_open(request: Request, *, allowed_origins: Sequence[str] | None = Non
     return Opening(request, key, subprotocols, extensions, origin, host)
 
 
-def _decode_host(request: Request, headers: Headers) -> str:
+def _decode_host(request: RequestHead, headers: HeaderFields) -> str:
     target = request.target
     authority, path, _ = split_target(target)
     if not path.startswith("/") or "#" in target:
@@ -266,7 +266,7 @@ def _decode_host(request: Request, headers: Headers) -> str:
     return host
 
 
-def _check_no_body(headers: Headers) -> None:
+def _check_no_body(headers: HeaderFields) -> None:
     # Whether the bytes after the head are a body or frames must not be a matter of opinion (request smuggling).
     if "Transfer-Encoding" in headers:
         raise InvalidRequest("a Transfer-Encoding")
@@ -324,7 +324,7 @@ def check_subprotocols(subprotocols: object) -> list[str]:
 
 
 def check_origins(allowed_origins: object) -> None:
-    """Check what `handle_open` is going to be given, before there is a request.
+    """Check the origins that `handle_open` is going to be given, before there is a request.
 
     Args:
         allowed_origins: None, ``("*",)``, or origins as browsers send them: scheme://host[:port], international
@@ -355,13 +355,13 @@ def response(
     subprotocol: object = None,
     extensions: Sequence[Extension] = (),
     headers: Iterable[tuple[str, str]] = (),
-) -> Response:
+) -> ResponseHead:
     """Make the 101 that accepts a client (RFC 6455 section 4.2.2).
 
     Args:
-        opening: what `handle_open` returned.
+        opening: the result of `handle_open`.
         subprotocol: one of those offered, or None.
-        extensions: what `extensions.answer <wsock.sansio.extensions.answer>` agreed to.
+        extensions: those that `extensions.answer <wsock.sansio.extensions.answer>` agreed to.
         headers: further fields; names may be repeated.
 
     Raises:
@@ -379,10 +379,10 @@ def response(
         if any(extension.name not in offered for extension in extensions):
             raise LocalProtocolError("the client did not offer this extension")
         own.append(("Sec-WebSocket-Extensions", encode_extensions(extensions)))
-    return Response.build(101, own + check_response_fields(headers))
+    return ResponseHead.build(101, own + check_response_fields(headers))
 
 
-def refuse(status: object, headers: Iterable[tuple[str, str]] = (), body: object = b"") -> Response:
+def refuse(status: object, headers: Iterable[tuple[str, str]] = (), body: object = b"") -> ResponseHead:
     """Make the answer that refuses a client; the connection closes after it.
 
     Args:
@@ -406,10 +406,10 @@ def refuse(status: object, headers: Iterable[tuple[str, str]] = (), body: object
         content = content or REASONS.get(number, "").encode()
     if number == 426 and "upgrade" not in names:
         own.extend(_UPGRADE_REQUIRED)
-    return Response.build(number, own + fields, content)
+    return ResponseHead.build(number, own + fields, content)
 
 
-def refusal(error: InvalidRequest) -> Response:
+def refusal(error: InvalidRequest) -> ResponseHead:
     """Make the answer to a request that `handle_open` or a decoder refused; its body names the rule."""
     return refuse(error.status, error.headers, f"{REASONS.get(error.status, 'Refused')}: {error}".encode())
 
@@ -440,12 +440,12 @@ def _list_of(value: str | None) -> list[str]:
     return [element for part in value.split(",") if (element := part.strip(" \t"))]
 
 
-def _has_token(headers: Headers, name: str, token: str) -> bool:
+def _has_token(headers: HeaderFields, name: str, token: str) -> bool:
     value = headers.get(name)
     return value is not None and token in _list_of(value.lower())
 
 
-def _only(headers: Headers, name: str) -> str:
+def _only(headers: HeaderFields, name: str) -> str:
     """Return the value of a field that has to be there once."""
     values = headers.get_all(name)
     if len(values) != 1:

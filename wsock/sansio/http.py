@@ -1,17 +1,17 @@
 """HTTP/1.1 message heads: read as they arrive, written whole (RFC 9112).
 
-Rules this module keeps:
+Rules:
 
-- strict: what two readers could split in two ways (bare LF, bare CR, a request's folded lines, a space before the
-  colon) is refused, since a request that a proxy and we read differently is an attack (RFC 9112 section 11.2);
-- any HTTP/1: the version matters to a WebSocket alone, so `handshake` looks at it;
-- limited: a head costs at most 32 KiB by default, and time linear in its size, in whatever chunks it comes;
-- the same verdict for every way to split the same bytes, as soon as it is known: at the latest with the line's end;
-- a head stays one bytes object, as it came but for empty lines before it and folds in it; its fields are parsed when
-  they are asked for and not kept;
-- nothing is encoded that this module would not decode, but for its limits: those of others may be higher.
+* Strict: a head that two readers could split in two ways (bare LF, bare CR, a request's folded lines, a space before
+  the colon) is refused, since a request that a proxy and we read differently is an attack (RFC 9112 section 11.2).
+* Any HTTP/1: the version matters to a WebSocket alone, so `handshake` looks at it.
+* Limited: a head costs at most 32 KiB by default, and time linear in its size, in whatever chunks it comes.
+* The same verdict for every way to split the same bytes, as soon as it is known: at the latest with the line's end.
+* A head stays one bytes object, as it came but for empty lines before it and folds in it; its fields are parsed when
+  they are asked for and not kept.
+* Nothing is encoded that this module would not decode, but for its limits: those of others may be higher.
 
-It reads no bodies: what follows a head is left in ``unread``.
+It reads no bodies: the bytes behind a head are left in ``unread``.
 """
 
 import re
@@ -100,10 +100,10 @@ def check_fields(headers: object) -> list[tuple[str, str]]:
 
 
 def as_bytes(name: str, value: object) -> bytes:
-    """Return what has to be bytes.
+    """Return a value as bytes.
 
     Args:
-        name: what it was given as.
+        name: the name of the parameter.
         value: bytes, bytearray or memoryview.
 
     Raises:
@@ -137,10 +137,10 @@ def _encode_lines(start_line: str, fields: list[tuple[str, str]]) -> bytes:
     return f"{start_line}\r\n{''.join(lines)}\r\n".encode("latin-1")
 
 
-class Headers:
+class HeaderFields:
     """The header fields of a head; names are compared without case (RFC 9110 section 5.1).
 
-    Made anew by each access to a message's ``headers``: keep it in a variable while reading several fields.
+    Each access to a message's ``headers`` makes another one: keep it in a variable while reading several fields.
     """
 
     __slots__ = ("_fields", "_values")
@@ -183,15 +183,15 @@ class _Head:
         self.raw: Final = raw
 
     @property
-    def headers(self) -> Headers:
+    def headers(self) -> HeaderFields:
         """The header fields, parsed at each access."""
-        return Headers(self.raw)
+        return HeaderFields(self.raw)
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.raw,)
 
 
-class Request(_Head):
+class RequestHead(_Head):
     """A request head (RFC 9112 section 3).
 
     Attributes:
@@ -201,7 +201,7 @@ class Request(_Head):
     __slots__ = ()
 
     @staticmethod
-    def build(method: object, target: object, headers: Iterable[tuple[str, str]] = ()) -> "Request":
+    def build(method: object, target: object, headers: Iterable[tuple[str, str]] = ()) -> "RequestHead":
         """Make a request to send.
 
         Raises:
@@ -213,7 +213,7 @@ class Request(_Head):
             raise wrong_type("target", "a str", target)
         if not _TARGET.fullmatch(target):
             raise LocalProtocolError("the request target has a character that must be percent-encoded")
-        return Request(_encode_head(f"{method} {target} HTTP/1.1", headers))
+        return RequestHead(_encode_head(f"{method} {target} HTTP/1.1", headers))
 
     def encode(self) -> bytes:
         """Return the bytes to send."""
@@ -242,11 +242,11 @@ class Request(_Head):
 
     @property
     def query(self) -> str:
-        """What follows the target's "?", not percent-decoded; "" if nothing does."""
+        """The target's query string: all behind "?", not percent-decoded; "" without one."""
         return split_target(self.target)[2]
 
 
-class Response(_Head):
+class ResponseHead(_Head):
     """A response head (RFC 9112 section 4), and the body where there is one.
 
     Attributes:
@@ -261,7 +261,7 @@ class Response(_Head):
         self.body = body
 
     @staticmethod
-    def build(status: object, headers: Iterable[tuple[str, str]] = (), body: object = b"") -> "Response":
+    def build(status: object, headers: Iterable[tuple[str, str]] = (), body: object = b"") -> "ResponseHead":
         """Make a response to send; Content-Length comes from the body.
 
         Args:
@@ -284,12 +284,12 @@ class Response(_Head):
                 raise LocalProtocolError(f"a response of status {number} has no body")
         else:
             fields.append(("Content-Length", str(len(content))))
-        return Response(_encode_head(f"HTTP/1.1 {number} {REASONS.get(number, '')}", fields), content)
+        return ResponseHead(_encode_head(f"HTTP/1.1 {number} {REASONS.get(number, '')}", fields), content)
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.raw, self.body)
 
-    def with_default(self, name: str, value: str) -> "Response":
+    def with_default(self, name: str, value: str) -> "ResponseHead":
         """Return this response with one field more, unless it has one of that name.
 
         It is for ``Date``, which an answer has to have (RFC 9110 section 6.6.1) and a core without a clock can't give.
@@ -301,7 +301,7 @@ class Response(_Head):
         if name in self.headers:
             return self
         # Behind the last field, before the empty line.
-        return Response(self.raw[: len(self.raw) - 2] + f"{name}: {value}\r\n\r\n".encode("latin-1"), self.body)
+        return ResponseHead(self.raw[: len(self.raw) - 2] + f"{name}: {value}\r\n\r\n".encode("latin-1"), self.body)
 
     def encode(self) -> bytes:
         """Return the bytes to send: head and body."""
@@ -332,12 +332,12 @@ def _number(limit: object) -> int:
     return limit
 
 
-#: What a decoder knows: `unread`, whether it has started and is finished, what it holds, its limits, its places in it.
+#: A decoder's facts: `unread`, whether it has started and is finished, what it holds, its limits, its places in it.
 _HeadState: TypeAlias = tuple[bytes, bool, bool, bytes, tuple[int, int, int], tuple[int, int, int, int]]
 
 
 class _HeadDecoder:
-    """What both decoders share: lines, limits, and what may stand in a field line."""
+    """The part that both decoders share: lines, limits, and what may stand in a field line."""
 
     def __init__(self, max_header_line: object, max_header_size: object, max_headers: object) -> None:
         self._max_line = _number(max_header_line)
@@ -362,7 +362,7 @@ class _HeadDecoder:
         return self.unread, self.has_started, self._is_finished, bytes(self._buffer), limits, places
 
     def _resume(self, state: _HeadState) -> None:
-        """Become the copy of what had that `_state`."""
+        """Become the copy of a decoder that had that `_state`."""
         self.unread, self.has_started, self._is_finished, buffer, limits, places = state
         self._buffer = bytearray(buffer)
         self._max_line, self._max_size, self._max_fields = limits
@@ -385,7 +385,7 @@ class _HeadDecoder:
         raise NotImplementedError  # pragma: no cover
 
     def _finish(self, message: str, status: int = 400) -> HandshakeError:
-        """Forget what was read and return what to raise."""
+        """Forget the bytes that were read and return the error to raise."""
         self._is_finished = True
         self._buffer = bytearray()
         return self._make_error(message, status)
@@ -465,10 +465,12 @@ class RequestDecoder(_HeadDecoder):
         max_header_size: object = DEFAULT_MAX_HEADER_SIZE,
         max_headers: object = DEFAULT_MAX_HEADERS,
     ) -> None:
-        """Args:
-        max_header_line: the longest line, in bytes with its end; None for no limit.
-        max_header_size: the largest head, in bytes with the empty lines around it; None for no limit.
-        max_headers: how many field lines a head may have; None for no limit.
+        """Start before the first byte of a head.
+
+        Args:
+            max_header_line: the longest line, in bytes with its end; None for no limit.
+            max_header_size: the largest head, in bytes with the empty lines around it; None for no limit.
+            max_headers: how many field lines a head may have; None for no limit.
 
         Raises:
             LocalProtocolError: a limit below 1.
@@ -488,7 +490,7 @@ class RequestDecoder(_HeadDecoder):
         self._was_for_head = state[0]
         self._resume(state[1])
 
-    def decode(self, data: object) -> Request | None:
+    def decode(self, data: object) -> RequestHead | None:
         """Take bytes in; return the request once its head is whole, None before that.
 
         Empty lines before the request line are skipped, and are not in the request's ``raw``.
@@ -505,7 +507,7 @@ class RequestDecoder(_HeadDecoder):
             # RFC 9112 §3.2: a server MUST answer 400 to more than one Host.
             self._was_for_head = raw.startswith(b"HEAD ")
             raise self._finish("more than one Host")
-        return Request(raw)
+        return RequestHead(raw)
 
     def _check_start_line(self, line: bytes) -> bool:
         match = _REQUEST_LINE.fullmatch(line)
@@ -529,7 +531,7 @@ class RequestDecoder(_HeadDecoder):
 class ResponseDecoder(_HeadDecoder):
     """Reads one response head, past interim responses.
 
-    HTTP/1.0 is read too: what refuses a WebSocket may be an old proxy, and its status is worth knowing. The
+    HTTP/1.0 is read too: an old proxy may be refusing the WebSocket, and its status is worth knowing. The
     attributes are those of `RequestDecoder`.
     """
 
@@ -556,7 +558,7 @@ class ResponseDecoder(_HeadDecoder):
         self._status = ""
         self._is_folded = False
 
-    def decode(self, data: object) -> Response | None:
+    def decode(self, data: object) -> ResponseHead | None:
         """Take bytes in; return the response once its head is whole, None before that.
 
         Raises:
@@ -565,7 +567,7 @@ class ResponseDecoder(_HeadDecoder):
         """
         raw = self._decode_head(data)
         while raw is not None:
-            response = Response(_unfold(raw) if self._is_folded else raw)
+            response = ResponseHead(_unfold(raw) if self._is_folded else raw)
             if response.status == 101 or response.status >= 200:
                 return response
             # RFC 9110 §15.2: a client MUST be able to parse 1xx responses before the final one.

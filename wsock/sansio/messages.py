@@ -2,12 +2,12 @@
 
 Rules:
 
-* A message is handed over once, whole. What has come of it so far is held in one growing buffer: its memory is its
+* A message is handed over once, whole. The part that has come so far is held in one growing buffer: its memory is its
   bytes, not its fragments, and its time is linear whatever the fragments and the chunks that they came in.
 * Text fails at its first byte that can't be UTF-8, also within a frame that has not ended.
 * Exactly the limit passes. Fragments that carry data are never counted: they cost what they carry. Empty ones are.
 
-Control frames come out as they are, between the fragments of a message too. What they mean is the connection's.
+Control frames come out as they are, between the fragments of a message too. Their meaning is the connection's business.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from mypy_extensions import i64
 
 #: How much one call of `MessageReader.read` decodes where messages have no limit, in bytes.
-_BUDGET: Final = 2**20
+_BUDGET_BYTES: Final = 2**20
 #: How many control frames one call reads: a segment of 64 KiB may hold 10,922 empty Pings.
 _MAX_CONTROLS: Final = 256
-#: What is copied or checked at a time where the whole would take too much memory, in bytes.
-_SLICE: Final = 65536
+#: The piece that is copied or checked at a time where the whole would take too much memory, in bytes.
+_SLICE_BYTES: Final = 65536
 _NOT_UTF8: Final = "text is not UTF-8"
 _MESSAGE: Final = "a str for text, or bytes, bytearray or memoryview"
 _JSON: Final = "json.dumps(...) makes a str"
@@ -54,8 +54,10 @@ class Assembler:
     __slots__ = ("_code_point", "_is_text", "_payload", "empty_frames", "size")
 
     def __init__(self, opcode: i64) -> None:
-        """Args:
-        opcode: TEXT or BINARY.
+        """Start an empty message.
+
+        Args:
+            opcode: TEXT or BINARY.
         """
         self._is_text: bool = opcode == TEXT
         self._payload = PayloadBuffer()
@@ -82,7 +84,7 @@ class Assembler:
             end: where it ends.
             key: the frame's masking key, or an empty one.
             phase: how many bytes of this frame came before.
-            most: what the whole message can't exceed, in bytes.
+            most: the limit of the whole message, in bytes.
 
         Raises:
             InvalidPayload: text that can't be UTF-8.
@@ -92,8 +94,8 @@ class Assembler:
             self._payload.extend(data, start, end, key, phase, most)
             return
         while start < end:
-            # In slices: what is decoded only to be checked may take four times its bytes.
-            stop = end if end - start <= _SLICE else start + _SLICE
+            # In slices: text that is decoded only to be checked may take four times its bytes.
+            stop = end if end - start <= _SLICE_BYTES else start + _SLICE_BYTES
             piece = unmask(data, start, stop, _turned(key, phase))
             self._check(piece)
             self._payload.extend(piece, 0, len(piece), b"", 0, most)
@@ -153,22 +155,24 @@ class MessageReader:
         "_data",
         "_frame",
         "_head",
-        "_left",
         "_mask_bit",
         "_max_empty",
         "_max_size",
         "_message",
         "_position",
+        "_remaining",
         "_short_head",
         "_waiting",
         "messages",
     )
 
     def __init__(self, masked: bool, max_message_size: int | None, max_empty_fragments: int | None) -> None:
-        """Args:
-        masked: whether the peer must mask, so whether it is a client.
-        max_message_size: the largest message taken in, in bytes, at least 1; None for no limit.
-        max_empty_fragments: how many frames of one message may be empty; None for no limit.
+        """Start before the first frame.
+
+        Args:
+            masked: whether the peer must mask, so whether it is a client.
+            max_message_size: the largest message taken in, in bytes, at least 1; None for no limit.
+            max_empty_fragments: how many frames of one message may be empty; None for no limit.
         """
         self._frame = FrameReader(masked)
         self._mask_bit: i64 = 0x80 if masked else 0
@@ -176,7 +180,7 @@ class MessageReader:
         self._short_head: i64 = 6 if masked else 2
         self._max_size: i64 = NO_LIMIT if max_message_size is None else min(max_message_size, NO_LIMIT)
         #: How much payload one call reads at the most.
-        self._budget: i64 = _BUDGET if max_message_size is None else self._max_size
+        self._budget: i64 = _BUDGET_BYTES if max_message_size is None else self._max_size
         self._max_empty: i64 = NO_LIMIT if max_empty_fragments is None else min(max_empty_fragments, NO_LIMIT)
         #: The message of which some part has come.
         self._message: Assembler | None = None
@@ -185,8 +189,8 @@ class MessageReader:
         #: The payload of a control frame whose end has not come.
         self._control: bytes = b""
         #: How much of the payload under way has not come; -1 between frames.
-        self._left: i64 = -1
-        #: What an earlier call did not read: a piece, where to go on in it (0 without one), and all that came behind.
+        self._remaining: i64 = -1
+        #: Data that an earlier call did not read: a piece, where to go on in it (0 without one), and all behind it.
         self._data: bytes = b""
         self._position: i64 = 0
         self._waiting: bytearray | None = None
@@ -196,14 +200,14 @@ class MessageReader:
         limits = (self._max_size, self._budget, self._max_empty)
         # Copies, which go on by themselves also in a copy that is not deep.
         held = (copy(self._frame), copy(self._message), copy(self._waiting))
-        read = (self._head, self._control, self._left, self._data, self._position, self.messages)
+        read = (self._head, self._control, self._remaining, self._data, self._position, self.messages)
         return type(self), (self._mask_bit != 0, None, None), (limits, held, read)
 
     def __setstate__(self, state: _ReaderState) -> None:
         limits, held, read = state
         self._max_size, self._budget, self._max_empty = limits
         self._frame, self._message, self._waiting = held
-        self._head, self._control, self._left, self._data, self._position, self.messages = read
+        self._head, self._control, self._remaining, self._data, self._position, self.messages = read
 
     @property
     def has_unread_data(self) -> bool:
@@ -220,14 +224,14 @@ class MessageReader:
 
         Args:
             data: new bytes; none to go on with those that wait.
-            events: what has ended is appended here.
+            events: messages and control frames that have ended are appended here.
             max_messages: how many messages to read at the most.
 
         Returns:
             whether control frames are among the events.
 
         Raises:
-            RemoteProtocolError: what the peer sent can't be; the connection is to be failed.
+            RemoteProtocolError: the peer broke the protocol; the connection is to be failed.
         """
         position: i64 = 0
         if self._data or self._head:
@@ -242,9 +246,9 @@ class MessageReader:
         frame = self._frame
         while position < size and max_messages > 0:
             start = position + self._short_head
-            if start <= size and self._left < 0 and self._message is None:
-                # By far the most frequent: a short message in one frame, all of it here. What is not exactly that,
-                # a wrong mask bit for one, is the business of what follows.
+            if start <= size and self._remaining < 0 and self._message is None:
+                # By far the most frequent: a short message in one frame, all of it here. Anything else,
+                # a wrong mask bit for one, is the business of the code below.
                 first: i64 = data[position]
                 length: i64 = data[position + 1] ^ mask_bit
                 end = start + length
@@ -256,7 +260,7 @@ class MessageReader:
                     max_messages -= 1
                     position = end
                     continue
-            if self._left < 0:
+            if self._remaining < 0:
                 position = self._read_head(data, position)
                 if position < 0:
                     position = size
@@ -264,14 +268,14 @@ class MessageReader:
             # A control frame is held to `_MAX_CONTROLS`, not to what is left of the payload: that may be nothing, when
             # a message has come but for its last frame, and then each call would stop before the control frame.
             is_control = frame.opcode >= CLOSE
-            length = min(self._left, size - position)
+            length = min(self._remaining, size - position)
             if not is_control:
                 length = min(length, payload)
                 payload -= length
             end = position + length
             self._read_payload(data, position, end, events)
             position = end
-            if self._left >= 0:
+            if self._remaining >= 0:
                 break
             if is_control:
                 controls -= 1
@@ -285,7 +289,7 @@ class MessageReader:
         return controls < _MAX_CONTROLS
 
     def _resume(self, data: bytes) -> bytes:
-        """What is to be read now, from `_position` on, when ``data`` has come."""
+        """The data to be read now, from `_position` on, when ``data`` has come."""
         if self._data:
             if data:
                 if self._waiting is None:
@@ -307,9 +311,9 @@ class MessageReader:
         waiting = self._waiting
         if waiting is not None:
             # A slice, since all of it as bytes would take twice the memory; cut off the front, it costs no move.
-            self._data = self._head + bytes(waiting[:_SLICE])
+            self._data = self._head + bytes(waiting[:_SLICE_BYTES])
             self._head = b""
-            del waiting[:_SLICE]
+            del waiting[:_SLICE_BYTES]
             if not waiting:
                 self._waiting = None
 
@@ -321,7 +325,7 @@ class MessageReader:
         if start < 0:
             self._head = data[position:]
             return -1
-        self._left = frame.length
+        self._remaining = frame.length
         if frame.opcode < CLOSE and (message is not None or not frame.final):
             if message is None:
                 message = self._message = Assembler(frame.opcode)
@@ -334,11 +338,11 @@ class MessageReader:
     def _read_payload(self, data: bytes, start: i64, end: i64, events: list[Event]) -> None:
         """Takes what there is of a frame's payload."""
         frame = self._frame
-        phase = frame.length - self._left
-        self._left -= end - start
-        complete = self._left == 0
+        phase = frame.length - self._remaining
+        self._remaining -= end - start
+        complete = self._remaining == 0
         if complete:
-            self._left = -1
+            self._remaining = -1
         if frame.opcode >= CLOSE:
             self._control += unmask(data, start, end, _turned(frame.key, phase))
             if complete:

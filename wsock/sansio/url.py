@@ -1,10 +1,10 @@
 """ws:// and wss:// URLs (RFC 6455 section 3).
 
-Rules this module keeps:
+Rules:
 
-- what `parse` returns can go on the wire as it stands: ASCII, no control character, no fragment, no credentials;
-- a text of which two readers could think two things is refused with advice, never repaired;
-- messages never repeat the URL: queries carry secrets.
+* A URL that `parse` returns can go on the wire as it stands: ASCII, no control character, no fragment, no credentials.
+* A text of which two readers could think two things is refused with advice, never repaired.
+* Messages never repeat the URL: queries carry secrets.
 
 It resolves no names and follows no redirects.
 """
@@ -15,10 +15,10 @@ from typing import Final
 
 from .errors import InvalidURL
 
-#: What may stand nowhere: controls, space, backslash (some readers take it for a slash) and lone surrogates.
+#: Characters that may stand nowhere: controls, space, backslash (some readers take it for a slash) and lone surrogates.
 _UNSAFE = re.compile(r"[\x00-\x20\x7f-\x9f\\\ud800-\udfff]")
 _NON_ASCII = re.compile(r"[^\x00-\x7f]+")
-#: What RFC 3986 sections 3.3 and 3.4 allow in neither a path nor a query, and a percent sign that encodes nothing.
+#: Characters that no path or query may have (RFC 3986 sections 3.3, 3.4), and a percent sign that encodes nothing.
 _ILLEGAL_IN_RESOURCE = re.compile(r"[^A-Za-z0-9\-._~!$&'()*+,;=:@/?%]|%(?![0-9A-Fa-f]{2})")
 #: RFC 1035 section 2.3.4: a label has at most 63 octets; underscores are no host names' but are in use.
 _NAME = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?")
@@ -28,7 +28,7 @@ _PORT = re.compile(r"[0-9]{1,5}")
 #: different hosts (UTS 46 section 7).
 _DEVIATIONS = re.compile("[\u00df\u1e9e\u03c2\u200c\u200d]")
 #: RFC 1035 section 2.3.4: 255 octets on the wire are 253 characters, and a dot at the end.
-_MAX_NAME: Final = 254
+_MAX_NAME_CHARACTERS: Final = 254
 
 
 class URL:
@@ -38,7 +38,7 @@ class URL:
         secure: whether TLS is used (``wss``).
         host: the name (lower case, A-labels) or the address, IPv6 without brackets.
         port: the TCP port.
-        resource: the path and, after "?", the query: what the request line carries.
+        resource: the path and, after "?", the query, as in the request line.
     """
 
     __slots__ = ("host", "port", "resource", "secure")
@@ -105,7 +105,7 @@ def parse(text: object) -> URL:
 
 
 def _decode_authority(authority: str) -> tuple[str, int]:
-    """Split host and port; the port is 0 where there is none."""
+    """Split host and port; the port is 0 where none is given."""
     if "@" in authority:
         raise InvalidURL("a user name or password in the URL: send an Authorization header instead")
     if authority.startswith("["):
@@ -145,7 +145,7 @@ def _decode_name(text: str) -> str:
         raise InvalidURL("no host in the URL")
     name = text
     # The length first: the codec takes quadratic time (CVE-2022-45061).
-    if len(name) <= _MAX_NAME and not name.isascii():
+    if len(name) <= _MAX_NAME_CHARACTERS and not name.isascii():
         if _DEVIATIONS.search(name):
             raise InvalidURL("a host whose form is ambiguous: write its A-labels (xn--...)")
         try:
@@ -153,7 +153,7 @@ def _decode_name(text: str) -> str:
         except UnicodeError:
             raise InvalidURL("bad international host name in the URL") from None
     name = name.lower()
-    if len(name) > _MAX_NAME or not _NAME.fullmatch(name):
+    if len(name) > _MAX_NAME_CHARACTERS or not _NAME.fullmatch(name):
         raise InvalidURL("bad host name in the URL")
     # Resolvers read "127.1" and "0x7f.1" as addresses; a name never ends in a number (RFC 3696 §2).
     if _NUMBER.fullmatch(name.rstrip(".").rpartition(".")[2]):

@@ -1,4 +1,4 @@
-"""What an access log is told of a connection to a server: one record for each, when it is over."""
+"""The record of a connection to a server for an access log: one for each connection, when it is over."""
 
 from __future__ import annotations
 
@@ -48,13 +48,15 @@ class AccessRecord(NamedTuple):
 
 
 class AccessNote:
-    """What is noted of a connection for its record, from its beginning on."""
+    """Notes about a connection for its record, taken from its beginning on."""
 
     __slots__ = ("began", "reason", "status")
 
     def __init__(self, began: float) -> None:
-        """Args:
-        began: when the connection was made.
+        """Starts the notes of a connection.
+
+        Args:
+            began: when the connection was made.
         """
         self.began = began
         self.status: int | None = None
@@ -66,11 +68,11 @@ class AccessNote:
 
 
 def makeRecord(transport: WebSocketTransport, note: AccessNote, now: float, aborted: bool) -> AccessRecord:
-    """Returns what is to be told of a connection that is over.
+    """Returns the record of a connection that is over.
 
     Args:
         transport: the connection.
-        note: what was noted of it.
+        note: the notes about it.
         now: the time.
         aborted: whether it was lost by our will.
     """

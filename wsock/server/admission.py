@@ -1,4 +1,4 @@
-"""A server's decision on one request for a WebSocket, whoever has read it.
+"""A server's decision on one request for a WebSocket, whichever part has read it.
 
 `wsock.server.opening` reads a request from a transport, and answers it there. Another reader, such as a web server that
 has parsed the request already, decides by the same class and answers in its own way.
@@ -18,15 +18,14 @@ from ..request import Request
 from ..sansio import handshake
 from ..sansio.errors import InvalidRequest
 from ..sansio.handshake import Opening
-from ..sansio.http import Request as RequestHead
-from ..sansio.http import Response as ResponseHead
-from ..wire.factory import SOFTWARE, withDefault
+from ..sansio.http import RequestHead, ResponseHead
+from ..wire.factory import SOFTWARE, withDefaultField
 from ..wire.inbox import asDecision
 from . import refusal
 
 
 class Policy(Protocol):
-    """What a server decides by; the factory is one."""
+    """The rules and functions by which a server decides; the factory is one."""
 
     buildApplication: BuildApplication
 
@@ -51,7 +50,7 @@ class Policy(Protocol):
 
 
 class AdmissionOwner(Protocol):
-    """Who asks for a decision."""
+    """The opening handshake that asks for a decision."""
 
     def admitted(self, application: Application, subprotocol: str | None, answer: ResponseHead) -> None:
         """The connection is accepted, and to be answered with this 101; raises nothing."""
@@ -109,11 +108,11 @@ class Admission:
             deciding.addCallbacks(self._decided, self._failed)
 
     def ignore(self) -> None:
-        """Tells nobody of the decision."""
+        """Keeps the decision from being reported."""
         self._isIgnored = True
 
     def cancel(self) -> Deferred[Any] | None:
-        """Tells nobody of the decision; returns what ``buildApplication`` gave to be waited for, to be cancelled."""
+        """Keeps the decision from being reported; returns the Deferred of ``buildApplication``, to be cancelled."""
         self.ignore()
         deciding, self._deciding = self._deciding, None
         return deciding
@@ -150,7 +149,7 @@ class Admission:
             subprotocol = next((name for name in policy.subprotocols if name in opening.subprotocols), None)
         headers = policy.answerHeaders
         if more != ():
-            headers = withDefault((*policy.headers, *more), "Server", SOFTWARE)
+            headers = withDefaultField((*policy.headers, *more), "Server", SOFTWARE)
         return application, subprotocol, handshake.response(opening, subprotocol=subprotocol, headers=headers)
 
     def _failed(self, failure: Failure) -> None:

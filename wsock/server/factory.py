@@ -1,4 +1,4 @@
-"""A server's factory: what its connections share."""
+"""A server's factory: the application, the policy and the limits that its connections share."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ from ..logsummary import Summary
 from ..sansio import handshake
 from ..sansio.constants import CloseCode, Role
 from ..sansio.handshake import Opening
-from ..sansio.http import Request as RequestHead
-from ..sansio.http import check_fields
+from ..sansio.http import RequestHead, check_fields
 from ..settings import Settings, checkNumber
-from ..wire.factory import SOFTWARE, STOP_SECONDS, Connections, NoResource, Reactor, withDefault
+from ..wire.factory import SOFTWARE, STOP_SECONDS, Connections, NoResource, Reactor, withDefaultField
 from ..wire.inbox import asDeferred
 from ..wire.protocol import WebSocketTransport
 from . import refusal
@@ -66,24 +65,27 @@ class WebSocketServerFactory(NoResource):
         maxConnections: int | None = None,
         accessLog: Callable[[AccessRecord], object] | None = None,
     ) -> None:
-        """Args:
-        buildApplication: called with the `Request` of each client that asks for a WebSocket. Returns an application,
-            or an `Accept`, or a Deferred or coroutine of either; raises `Refuse`. Anything else that it raises is
-            logged and answered with 500. A Deferred is cancelled when the client leaves, or ``openTimeout`` passes.
-        reactor: for the timers; by default the global one, from the first connection on.
-        settings: limits and timers.
-        subprotocols: those to choose from where ``buildApplication`` chooses none, the preferred first.
-        allowedOrigins: which pages may connect, as ``https://host[:port]``; ``("*",)`` lets all; by default those
-            of the host that they ask for. ``"null"`` and ``"file://"`` let sandboxed frames and pages from disk in,
-            whoever made them. Clients that are no browsers send no Origin, and are not held up.
-        headers: more fields for each 101 answer, a ``Server`` in place of ours among them.
-        fallback: a factory for the connections whose request is not for a WebSocket, HTTP/1.0 included, such as a
-            ``twisted.web.server.Site``; by default they are answered with 426, or 505 where it is HTTP/1.0.
-        maxConnections: how many connections may be open; one more is answered with 503. None for no limit.
-        accessLog: called with an `AccessRecord` of each connection, once, when its transport is lost: after the
-            application's ``connectionLost``, unless that still waits for a callback. Connections of ``fallback``, and
-            those that never sent a byte, have no record. It has to return at once; what it raises is logged. Where it
-            is given, refusals are not written to the log: their records say the same.
+        """Makes a factory, to be handed to an endpoint or to ``listenTCP``.
+
+        Args:
+            buildApplication: called with the `Request` of each client that asks for a WebSocket. Returns an
+                application, or an `Accept`, or a Deferred or coroutine of either; raises `Refuse`. Any other exception
+                is logged and answered with 500. A Deferred is cancelled when the client leaves, or
+                ``openTimeout`` passes.
+            reactor: for the timers; by default the global one, from the first connection on.
+            settings: limits and timers.
+            subprotocols: those to choose from where ``buildApplication`` chooses none, the preferred first.
+            allowedOrigins: which pages may connect, as ``https://host[:port]``; ``("*",)`` lets all; by default those
+                of the host that they ask for. ``"null"`` and ``"file://"`` let sandboxed frames and pages from disk in,
+                whoever made them. Clients other than browsers send no Origin, and pass.
+            headers: more fields for each 101 answer, a ``Server`` in place of ours among them.
+            fallback: a factory for the connections whose request is not for a WebSocket, HTTP/1.0 included, such as a
+                ``twisted.web.server.Site``; by default they are answered with 426, or 505 where it is HTTP/1.0.
+            maxConnections: how many connections may be open; one more is answered with 503. None for no limit.
+            accessLog: called with an `AccessRecord` of each connection, once, when its transport is lost: after the
+                application's ``connectionLost``, unless that still waits for a callback. Connections of ``fallback``,
+                and those that never sent a byte, have no record. It has to return at once; its exceptions are logged.
+                Where it is given, refusals are not written to the log: their records say the same.
 
         Raises:
             LocalProtocolError: an argument that can't be, such as an origin with a path, or a header in bytes.
@@ -96,7 +98,7 @@ class WebSocketServerFactory(NoResource):
             allowedOrigins = tuple(allowedOrigins)
         handshake.check_origins(allowedOrigins)
         self.headers = tuple(check_fields(headers))
-        self.answerHeaders = withDefault(self.headers, "Server", SOFTWARE)
+        self.answerHeaders = withDefaultField(self.headers, "Server", SOFTWARE)
         handshake.response(_SAMPLE_OPENING, headers=self.answerHeaders)
         self.subprotocols = tuple(handshake.check_subprotocols(subprotocols))
         self.allowedOrigins: Sequence[str] | None = allowedOrigins
@@ -118,7 +120,7 @@ class WebSocketServerFactory(NoResource):
         return self._connections.make(self)
 
     def acceptableProtocols(self) -> list[bytes]:
-        """What TLS agrees to speak: browsers offer HTTP/1.1 for a WebSocket, and no answer is an alert (RFC 7301)."""
+        """The protocols for ALPN: browsers offer HTTP/1.1 for a WebSocket, and no answer is an alert (RFC 7301)."""
         return [b"http/1.1"]
 
     def doStart(self) -> None:
@@ -147,7 +149,7 @@ class WebSocketServerFactory(NoResource):
         self._tlsFailures.add(peer=peer, why=why)
 
     def checkStopped(self) -> None:
-        """All who are to hear of the loss of a connection have heard of it."""
+        """All reports of the loss of a connection were made."""
         if self.isStopping and not self._connections:
             for summary in (self._refusals, self._tlsFailures):
                 if summary is not None:
@@ -214,7 +216,7 @@ class WebSocketServerFactory(NoResource):
         self._connections.opened(transport)
 
     def connectionForgotten(self, transport: WebSocketTransport) -> None:
-        """A connection is lost; nobody has heard of it yet."""
+        """A connection is lost, and no one was told of it yet."""
         self._connections.forget(transport)
 
     def keepHandler(self, running: Deferred[Any]) -> None:

@@ -28,17 +28,19 @@ class Listening:
     """One endpoint that is listened on.
 
     Attributes:
-        port: the number of the TCP port; None before it is open, and where there is none.
-        url: the URL of the port; None before it is open, and where there is none.
+        port: the number of the TCP port; None before it is open, and for an endpoint without one.
+        url: the URL of the port; None before it is open, and for an endpoint without one.
     """
 
     _log = ClassLogger()
 
     def __init__(self, reactor: Any, endpoint: ServerEndpoint, factory: Any) -> None:
-        """Args:
-        reactor: to listen with, where the endpoint has none.
-        endpoint: where; what has no listen queue of its own gets a long one.
-        factory: makes the connections.
+        """Prepares to listen; `open` opens the port.
+
+        Args:
+            reactor: to listen with, where the endpoint has none.
+            endpoint: where; one without a listen queue of its own gets a long one.
+            factory: makes the connections.
 
         Raises:
             LocalProtocolError: no endpoint.
@@ -104,7 +106,7 @@ def _closePort(port: Any) -> Any:
 
 
 def _find(reactor: Any, endpoint: Any) -> tuple[Any, bool]:
-    """Returns what listens, and whether there is TLS on it."""
+    """Returns the server endpoint, and whether there is TLS on it."""
     if isinstance(endpoint, int) and not isinstance(endpoint, bool):
         endpoint = str(endpoint)
     if isinstance(endpoint, str):

@@ -24,9 +24,7 @@ from ..log import excerpt
 from ..request import Request
 from ..sansio import handshake
 from ..sansio.errors import InvalidRequest
-from ..sansio.http import Request as RequestHead
-from ..sansio.http import RequestDecoder
-from ..sansio.http import Response as ResponseHead
+from ..sansio.http import RequestDecoder, RequestHead, ResponseHead
 from ..settings import Settings
 from ..wire.protocol import WebSocketTransport
 from ..wire.timer import Timer
@@ -70,7 +68,7 @@ class ServerPolicy(Policy, Protocol):
 
     @property
     def accessLog(self) -> Callable[[Any], object] | None:
-        """What is called with the record of each connection."""
+        """The function that is called with the record of each connection."""
 
     @property
     def fallback(self) -> Fallback | None:
@@ -276,7 +274,7 @@ class ServerOpening:
             self._transport.cancel(deciding)
 
     def _stopDeciding(self) -> Deferred[Any] | None:
-        """Returns what ``buildApplication`` gave to be waited for, to be cancelled."""
+        """Returns the Deferred of ``buildApplication``, to be cancelled."""
         admission, self._admission = self._admission, None
         return None if admission is None else admission.cancel()
 

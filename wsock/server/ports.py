@@ -14,7 +14,7 @@ from twisted.plugin import getPlugins
 from ..log import printable
 
 #: How many connections may wait to be accepted, in place of Twisted's 50; the system caps it (net.core.somaxconn).
-#: Linux drops what does not fit, and a client tries again after 1, 3 and 7 seconds; a UNIX socket refuses it.
+#: Linux drops connections that do not fit, and a client tries again after 1, 3 and 7 seconds; a UNIX socket refuses it.
 BACKLOG: Final = 4096
 #: The endpoints that have a listen queue, and how many arguments may stand before its length.
 _SOCKETS: Final = {"tcp": 2, "tcp6": 1, "unix": 2, "ssl": 5}
@@ -107,7 +107,7 @@ def _wantsBacklog(description: str) -> bool:
     arguments, names = _split(description)
     if "backlog" in names:
         return False
-    # A proxy's endpoint, such as haproxy:, has another one's description inside, and hands on what it is given.
+    # A proxy's endpoint, such as haproxy:, has another one's description inside, and hands its arguments on.
     for place, argument in enumerate(arguments):
         before = _SOCKETS.get(argument.lower())
         if before is not None:
@@ -142,11 +142,11 @@ def _split(description: str) -> tuple[list[str], list[str]]:
 
 
 def describeAddress(description: str, port: Any, page: str | None) -> str:
-    """Returns the URL of a port that listens, where it has one, or else what it is.
+    """Returns the URL of a port that listens, where it has one, or else its description.
 
     Args:
         description: the endpoint's.
-        port: what its ``listen`` gave.
+        port: the result of its ``listen``.
         page: the path of a page to show, or None where there are WebSockets alone.
     """
     address = addressOf(port)
@@ -173,7 +173,7 @@ def makeURL(address: object, isSecure: bool, scheme: str = "ws", path: str = "/"
         address: the port's.
         isSecure: whether there is TLS on it.
         scheme: without the ``s`` of TLS.
-        path: what is there.
+        path: the URL's path.
 
     Returns:
         None for an address that is in no URL, such as that of a UNIX socket.

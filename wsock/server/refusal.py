@@ -1,4 +1,4 @@
-"""Why a server refuses: in the answer's body the rule, in the log the rule and what broke it.
+"""The reasons of a server's refusals: in the answer's body the rule, in the log also the value that broke it.
 
 The answer repeats nothing of its request. The log is for the one who runs the server, and names the argument or the
 setting that the rule is.
@@ -15,7 +15,7 @@ from ..log import excerpt
 from ..request import Request
 from ..sansio import handshake
 from ..sansio.errors import InvalidRequest
-from ..sansio.http import REASONS, Response
+from ..sansio.http import REASONS, ResponseHead
 
 STOPS: Final = "the server stops"
 #: The origins that a log line repeats as they came; any other value may hide a password, or be anything.
@@ -24,18 +24,18 @@ _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^\s/?#@]*|null")
 _LIMITS: Final = {"a line": "maxHeaderLine", "a head": "maxHeaderSize", "more than": "maxHeaders"}
 
 
-def explained(status: int, why: str, headers: Sequence[tuple[str, str]] = ()) -> Response:
+def explained(status: int, why: str, headers: Sequence[tuple[str, str]] = ()) -> ResponseHead:
     """Makes a refusal whose body names the rule."""
     return handshake.refuse(status, headers, f"{REASONS[status]}: {why}".encode())
 
 
-def unavailable(why: str) -> Response:
+def unavailable(why: str) -> ResponseHead:
     """Makes a refusal that asks to come again."""
     return explained(503, why, [("Retry-After", "5")])
 
 
-def invalid(error: InvalidRequest) -> tuple[Response, str]:
-    """Returns the answer to a request that can't be one, and what the log says of it."""
+def invalid(error: InvalidRequest) -> tuple[ResponseHead, str]:
+    """Returns the answer to a request that can't be one, and its reason for the log."""
     setting = next((name for begin, name in _LIMITS.items() if str(error).startswith(begin)), None)
     if error.status not in (414, 431) or setting is None:
         return handshake.refusal(error), str(error)
@@ -43,7 +43,7 @@ def invalid(error: InvalidRequest) -> tuple[Response, str]:
     return explained(error.status, why, error.headers), why
 
 
-def wrongOrigin(error: InvalidRequest, request: Request, allowed: Sequence[str] | None) -> tuple[Response, str]:
+def wrongOrigin(error: InvalidRequest, request: Request, allowed: Sequence[str] | None) -> tuple[ResponseHead, str]:
     """Returns the same for a page of an origin that is not allowed."""
     origin = request.origin or ""
     origin = excerpt(origin) if _ORIGIN.fullmatch(origin) else "in another form than scheme://host:port"
@@ -52,7 +52,7 @@ def wrongOrigin(error: InvalidRequest, request: Request, allowed: Sequence[str] 
 
 
 def whyRefused(refuse: Refuse) -> str:
-    """Returns what the log says of an application's refusal: the application's own words, if it has any for people."""
+    """Returns the reason of an application's refusal for the log: the application's own words, if it has any."""
     if not refuse.body or any(name.lower() == "content-type" for name, _ in refuse.headers):
         return "the application refused (buildApplication)"
     said = refuse.body.decode("utf-8", "replace").strip().partition("\n")[0]

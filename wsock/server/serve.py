@@ -45,7 +45,7 @@ class Server:
         self.url = listening.url
         self._reactor = reactor
         self._listening = listening
-        #: What the reactor is to call when it ends, until that is called or taken back.
+        #: The trigger that the reactor is to call when it ends, until it is called or taken back.
         self._trigger: list[Any] = [reactor.addSystemEventTrigger("before", "shutdown", self._shutDown)]
 
     def __reduce__(self) -> NoReturn:
@@ -138,12 +138,12 @@ def serve(
         accessLog: called with an `AccessRecord` of each connection.
 
     Returns:
-        a Deferred that fires with the `Server` when it listens. It fails with what the endpoint says when it can't,
+        a Deferred that fires with the `Server` when it listens. It fails with the endpoint's exception when it can't,
         such as ``CannotListenError`` of ``twisted.internet.error``; cancelling it stops to listen.
 
     Raises:
         LocalProtocolError: an argument that can't be, such as an origin with a path, or a client's endpoint.
-        ValueError: a description that is none; other exceptions are of the endpoint's kind, such as an ``OSError`` for
+        ValueError: an invalid description; other exceptions are of the endpoint's kind, such as an ``OSError`` for
             a key that can't be read.
     """
     if isinstance(reactor, type) or not all(callable(getattr(reactor, name, None)) for name in _METHODS):

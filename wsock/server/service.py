@@ -24,19 +24,21 @@ class WebSocketServerService(Service):
     _log = ClassLogger()
 
     def __init__(self, endpoint: ServerEndpoint, factory: WebSocketServerFactory) -> None:
-        """Args:
-        endpoint: where, as `serve` takes it. A port or a description is listened on by the factory's reactor.
-        factory: makes the connections. It is stopped with the service, and so both are started once.
+        """Makes a service that is not running yet.
+
+        Args:
+            endpoint: where, as `serve` takes it. A port or a description is listened on by the factory's reactor.
+            factory: makes the connections. It is stopped with the service, and so both are started once.
 
         Raises:
             LocalProtocolError: no endpoint, or no factory.
-            ValueError: a description that is none; other exceptions are of the endpoint's kind.
+            ValueError: an invalid description; other exceptions are of the endpoint's kind.
         """
         if not isinstance(factory, WebSocketServerFactory):
             raise wrong_type("factory", "a WebSocketServerFactory", factory)
         self.factory = factory
         self._listening = Listening(factory.ensureReactor(), endpoint, factory)
-        #: Whether a failure is for whoever starts the service, and what it was.
+        #: Whether a failure is for the caller that starts the service, and the failure.
         self._isStarting = False
         self._failure: Failure | None = None
         #: Its port while it listens, and those who wait for that.
@@ -75,7 +77,7 @@ class WebSocketServerService(Service):
         """Listens, with the rights that the program was started with: twistd gives them up later.
 
         Raises:
-            Exception: what the endpoint says when it can't listen, such as ``CannotListenError``. What it says later is
+            Exception: the endpoint's, when it can't listen, such as ``CannotListenError``. Its later failures are
                 logged.
         """
         super().privilegedStartService()  # type: ignore[no-untyped-call]

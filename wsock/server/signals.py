@@ -1,4 +1,4 @@
-"""A second signal to end, while a program ends: what it waits for is not waited for any more."""
+"""A second signal to end, while a program ends: it stops waiting for anything."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 #: Those that end a program, by Twisted's own handlers. SIGBREAK is Control-Break on Windows.
 _ENDING: Final = ("SIGTERM", "SIGINT", "SIGBREAK")
-#: What a second signal calls; the handlers are ours while there is something.
+#: The function that a second signal calls; the handlers are ours while there is one.
 _calls: list[Callable[[], None]] = []
 #: The handlers before ours, and ours, by signal.
 _handlers: dict[signal.Signals, tuple[Any, Any]] = {}

@@ -34,7 +34,7 @@ _WAITING_BYTES: Final = 2**20
 _END_SECONDS: Final = 1
 #: A longer path is cut off in its line, in characters.
 _PATH_CHARACTERS: Final = 1000
-#: What stands in a line as it is: visible ASCII without quotes and backslashes.
+#: Text that stands in a line as it is: visible ASCII without quotes and backslashes.
 _PLAIN = re.compile(r"[!#-\[\]-~]+")
 
 
@@ -73,7 +73,7 @@ def formatRecord(record: AccessRecord, timestamp: str) -> str:
 
 
 class AccessLog:
-    """What a factory's ``accessLog`` can be: writes each record as a line.
+    """An ``accessLog`` for a factory: writes each record as a line.
 
     Attributes:
         path: the file's; None for standard output.
@@ -82,9 +82,11 @@ class AccessLog:
     _log = Logger()
 
     def __init__(self, reactor: IReactorTime, path: str | None) -> None:
-        """Args:
-        reactor: for the time between writes.
-        path: of a file, to which lines are appended; None for standard output.
+        """Makes an access log.
+
+        Args:
+            reactor: for the time between writes.
+            path: of a file, to which lines are appended; None for standard output.
 
         Raises:
             OSError: the file can't be opened, or there is no standard output.
@@ -96,7 +98,7 @@ class AccessLog:
         self._take(self._open())
         self._lines: list[str] = []
         self._characters = 0
-        #: What was to be written and was not taken.
+        #: Bytes to be written that the file has not taken yet.
         self._waiting = b""
         #: How many lines are lost since there is trouble; None while there is none.
         self._lost: int | None = None
@@ -217,7 +219,7 @@ class AccessLog:
         self._descriptor = descriptor
         self._isOurs = self.path is not None
         if self.path is None and os.isatty(descriptor):
-            # A terminal that is writable may still make a write wait (Control-S, a window that nobody draws): it is
+            # A terminal that is writable may still make a write wait (Control-S, a frozen window): it is
             # opened once more, since not to wait is a property of the open file.
             with suppress(OSError):
                 flags = os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC

@@ -13,7 +13,7 @@ _RETRY_SECONDS: Final = 5
 
 @dataclass
 class Health:
-    """What is said of the server's health.
+    """The resource that reports the server's health.
 
     Attributes:
         path: where, or None for nowhere; a route of the same path has precedence.

@@ -1,4 +1,4 @@
-"""What the server does with a request, by its path."""
+"""Routes: which application serves a request, by its path."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .console import withoutBody
 from .health import Health
 
 #: How long the body of a request for a page may take, in seconds.
-_BODY_TIMEOUT = 10
+_BODY_SECONDS = 10
 
 
 class Echo(WebSocketProtocol):
@@ -73,7 +73,7 @@ def broadcast() -> Route:
     return lambda request: _accept(request, Member(group))
 
 
-#: What ``--route /path=KIND`` may name; each call makes a route of its own.
+#: The kinds that ``--route /path=KIND`` may name; each call makes a route of its own.
 KINDS: Mapping[str, Callable[[], Route]] = {"echo": echo, "broadcast": broadcast}
 
 
@@ -110,7 +110,7 @@ class PageRequest(HTTPRequest):
         channel = self.channel
         if length != 0 and channel is not None:
             # A body has no limit in size, so it gets one in time.
-            deadline = channel.callLater(_BODY_TIMEOUT, channel.forceAbortClient)
+            deadline = channel.callLater(_BODY_SECONDS, channel.forceAbortClient)
             self.notifyFinish().addBoth(lambda ignored: deadline.active() and deadline.cancel())
 
     def handleContentChunk(self, data: bytes) -> None:
@@ -134,10 +134,12 @@ class Pages(Resource):
     def __init__(
         self, routes: Mapping[str, Route], consoles: Mapping[str, Resource], health: Health | None = None
     ) -> None:
-        """Args:
-        routes: by path; asking there for a page is answered with 426.
-        consoles: by path.
-        health: whether the server is well, and where that is told; a route of the same path has precedence.
+        """Makes the answers for these paths.
+
+        Args:
+            routes: by path; asking there for a page is answered with 426.
+            consoles: by path.
+            health: whether the server is well, and where that is told; a route of the same path has precedence.
         """
         super().__init__()
         self._routes = routes

@@ -12,7 +12,7 @@ from twisted.python.usage import UsageError
 
 from .. import Settings
 
-#: What each is, for the help.
+#: The help of each option.
 _HELP: Final = {
     "maxMessageSize": "The largest message taken in, in bytes.",
     "maxEmptyFragments": "How many frames of one message may be empty.",
@@ -35,12 +35,12 @@ _TIME_UNITS: Final[Mapping[str, int | Fraction]] = {"": 1, "ms": Fraction(1, 100
 #: A number; not what float() takes besides: "1e9", "nan", and digits of other scripts.
 _NUMBER: Final = re.compile(r"([0-9]{0,18})(?:(\.)([0-9]{0,18}))?([A-Za-z]*)", re.ASCII)
 #: No value is as large, so that the core can count in 64 bits.
-_TOO_LARGE: Final = 10**18
+_MAX_NUMBER: Final = 10**18
 #: How the names of those in seconds end.
 _TIMES: Final = ("Timeout", "Interval")
 #: These are for those who write applications.
 _NO_OPTIONS: Final = ("checkThreads",)
-#: What becomes of a slow peer.
+#: The ways to treat a slow peer.
 _SLOW_CONSUMER: Final = ("wait", "close", "drop")
 #: These have to be something.
 _NEVER_NONE: Final = ("receiveQueue", "slowConsumer")
@@ -76,7 +76,7 @@ def readSetting(field: str, text: str) -> Any:
 
 
 def _readNumber(field: str, text: str) -> float | None:
-    """The number that a text is, in bytes or seconds; None where it is none, or none above 0."""
+    """The number that a text is, in bytes or seconds; None where it is no number, or not above 0."""
     match = _NUMBER.fullmatch(text)
     if match is None:
         return None
@@ -89,7 +89,7 @@ def _readNumber(field: str, text: str) -> float | None:
     if unit not in units or not whole + (fraction or "") or (point and not isTime):
         return None
     value = Fraction(f"{whole or 0}.{fraction or 0}") * units[unit]
-    if not 0 < value < _TOO_LARGE:
+    if not 0 < value < _MAX_NUMBER:
         return None
     return float(value) if point or value.denominator > 1 else int(value)
 

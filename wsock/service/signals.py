@@ -1,4 +1,4 @@
-"""What signals do to `twistd wsock`: end it, end it at once, have its logs opened again."""
+"""The signals that `twistd wsock` obeys: end, end at once, open the logs again."""
 
 from __future__ import annotations
 
@@ -31,9 +31,11 @@ class Signals:
     """
 
     def __init__(self, reactor: Any, endAtOnce: Callable[[], None]) -> None:
-        """Args:
-        reactor: only the one that the process runs is sent signals.
-        endAtOnce: called at the second signal to end, and at any once `stopping` was called.
+        """Prepares the handlers; `install` sets them.
+
+        Args:
+            reactor: only the one that the process runs is sent signals.
+            endAtOnce: called at the second signal to end, and at any once `stopping` was called.
         """
         self.reopens: list[Callable[[], None]] = []
         self._reactor = reactor

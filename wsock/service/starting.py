@@ -73,8 +73,10 @@ class Start:
     """
 
     def __init__(self, command: Mapping[str, Any] | None) -> None:
-        """Args:
-        command: the options of twistd or `twist`; None where neither has called.
+        """Notes how the process was started.
+
+        Args:
+            command: the options of twistd or `twist`; None where neither has called.
         """
         self._isCommand = command is not None
         command = command or {}

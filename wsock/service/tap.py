@@ -43,7 +43,7 @@ _DEFAULT_PORT: Final = "8080"
 _STOP_SECONDS: Final = 4
 #: The kind of route that is a page, and no WebSocket.
 _CONSOLE: Final = "console"
-#: What runs here.
+#: The versions that run here.
 _SOFTWARE: Final = f"wsock {__version__} ({implementation} core), Twisted {twisted.__version__}"
 #: In the log's context while a port is opened: the line that Twisted writes then has nothing that ours does not.
 _UNTOLD: Final = {"log_format": "", "log_level": LogLevel.debug}
@@ -67,7 +67,7 @@ class Options(BaseOptions):
         self.routes: dict[str, Route] = {}
         #: The paths of the console.
         self.consoles: list[str] = []
-        #: What is where, in the words of the command line: all routes, and the consoles.
+        #: The kind of each path, in the words of the command line: all routes, and the consoles.
         self.kinds: dict[str, str] = {}
         #: The path that says whether the server is well, or None.
         self.healthPath: str | None = HEALTH_PATH
@@ -107,8 +107,8 @@ class Options(BaseOptions):
     opt_p = opt_port
 
     def opt_route(self, route: str) -> None:
-        """What to serve where: /path=echo, /path=broadcast (to all who are there), or /path=console (a page to try
-        the others in a browser). May be given several times.
+        """Serve one of these at a path: /path=echo, /path=broadcast (to all who are there), or /path=console (a page to
+        try the others in a browser). May be given several times.
         """
         path, separator, kind = route.rpartition("=")
         if not separator or not path.startswith("/"):
@@ -195,15 +195,17 @@ class ListeningService(Service):
     def __init__(
         self, reactor: Any, description: str, factory: WebSocketServerFactory, start: Start, page: str | None
     ) -> None:
-        """Args:
-        reactor: stopped when a port turns out later to be none.
-        description: the endpoint's.
-        factory: makes the connections; it is stopped with the first of its ports.
-        start: told of what fails.
-        page: the path of the URL that is told, where there is a page that is worth a click.
+        """Makes a service that is not running yet.
+
+        Args:
+            reactor: stopped when a port turns out later to be none.
+            description: the endpoint's.
+            factory: makes the connections; it is stopped with the first of its ports.
+            start: told of what fails.
+            page: the path of the URL that is told, where there is a page that is worth a click.
 
         Raises:
-            Exception: whatever an endpoint plugin raises, for a description that is none.
+            Exception: any that an endpoint plugin raises for an invalid description.
         """
         self._reactor = reactor
         self._description = description
@@ -274,13 +276,15 @@ class WebSocketService(MultiService):
         health: Health,
         accessLog: AccessLog | None = None,
     ) -> None:
-        """Args:
-        reactor: the ports'.
-        factory: the ports'.
-        start: told when all ports are open.
-        served: the kinds of what is served, by path, for the log.
-        health: told when the service stops.
-        accessLog: opened again when logs are, and closed in the end.
+        """Makes a service that is not running yet.
+
+        Args:
+            reactor: the ports'.
+            factory: the ports'.
+            start: told when all ports are open.
+            served: the kinds of what is served, by path, for the log.
+            health: told when the service stops.
+            accessLog: opened again when logs are, and closed in the end.
         """
         super().__init__()
         self.factory = factory
@@ -293,7 +297,7 @@ class WebSocketService(MultiService):
         self._served = served
         self._health = health
         self._wasAnnounced = False
-        #: What `stopService` returned, while it has not fired.
+        #: The Deferred that `stopService` returned, while it has not fired.
         self._stopped: Deferred[None] | None = None
         #: Whether a second signal came before `stopService` was called.
         self._endsAtOnce = False
@@ -315,7 +319,7 @@ class WebSocketService(MultiService):
         """Begins, once: `twist` calls `startService` alone."""
         if not self._wasAnnounced:
             self._wasAnnounced = True
-            # From the first open port on, nobody ends the process by asking for its logs to be opened again.
+            # From the first open port on, a request to open the logs again does not end the process.
             self.signals.install()
             _log.info("{software}", software=_SOFTWARE)
 
@@ -378,7 +382,7 @@ def _makeAccessLog(options: Options, reactor: Any) -> AccessLog | None:
     inForeground = parent is not None and (sys.platform == "win32" or parent.get("nodaemon", True))
     isTaken = any("stdio" in description.split(":") for description in options.ports)
     if where is None:
-        # Where nobody looks, `twist` writes its log as JSON: other lines would be no part of it.
+        # Away from a terminal, `twist` writes its log as JSON: other lines would be no part of it.
         isJSON = parent is not None and parent.get("fileLogObserverFactory") is jsonFileLogObserver
         where = "-" if inForeground and not isTaken and not isJSON else "none"
         if where == "-" and sys.__stdout__ is None:
@@ -441,7 +445,7 @@ def makeService(options: Options, reactor: Any = None) -> WebSocketService:
         try:
             port = ListeningService(reactor, description, factory, start, page)
         except Exception as error:
-            # Whatever an endpoint plugin raises: a bad description, a file that can't be read, a key that is none.
+            # An endpoint plugin may raise anything: a bad description, a file that can't be read, an invalid key.
             raise SystemExit(f"twistd wsock: --port {description}: {explain(error, description)}") from None
         port.setServiceParent(service)
     start.begin()

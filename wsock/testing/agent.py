@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .. import LocalProtocolError, connect, connectProtocol
 from ..sansio.url import URL, parse
 from .endpoint import InMemory, MemoryEndpoint, Side
-from .transport import BUFFER, networkOf
+from .transport import BUFFER_BYTES, networkOf
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,14 +35,16 @@ class MemoryAgent(InMemory):
     """
 
     def __init__(
-        self, server: Side, clock: Clock | None = None, *, capacity: int = BUFFER, chunk: int = BUFFER
+        self, server: Side, clock: Clock | None = None, *, capacity: int = BUFFER_BYTES, chunk: int = BUFFER_BYTES
     ) -> None:
-        """Args:
-        server: the factory under test.
-        clock: for the timers of both sides; by default the one that the factory has, or a new one. A factory of
-            wsock's that was given no reactor gets it.
-        capacity: how many bytes may be on their way each way before a producer is paused.
-        chunk: how many bytes a protocol is given at a time, at the most; 1 takes everything apart.
+        """Makes an agent whose connections all lead to one server.
+
+        Args:
+            server: the factory under test.
+            clock: for the timers of both sides; by default the one that the factory has, or a new one. A factory of
+                wsock's that was given no reactor gets it.
+            capacity: how many bytes may be on their way each way before a producer is paused.
+            chunk: how many bytes a protocol is given at a time, at the most; 1 takes everything apart.
 
         Raises:
             ValueError: the factory has another reactor than the clock.

@@ -1,4 +1,4 @@
-"""Who meets in memory: two protocols, or an endpoint and a factory."""
+"""Connections in memory: of two protocols, or of an endpoint and a factory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from zope.interface import implementer
 from wsock import WebSocketClientFactory, WebSocketServerFactory
 
 from ..sansio.errors import wrong_type
-from .transport import BUFFER, ROUNDS, MemoryTransport, Network, checkLimits, networkOf
+from .transport import BUFFER_BYTES, MAX_ROUNDS, MemoryTransport, Network, checkLimits, networkOf
 
 
 class _BuildsProtocols(typing.Protocol):
@@ -56,7 +56,7 @@ def _clockOf(clock: Clock | None, *sides: object) -> Clock:
     clock = Clock() if clock is None else clock
     for factory in factories:
         if factory.reactor is None:
-            # Else it would look for the real reactor at its first connection.
+            # Without a clock it would look for the real reactor at its first connection.
             factory.useReactor(clock)
         elif factory.reactor is not clock:
             raise ValueError(f"the factory has another reactor, {factory.reactor!r}: its timers would never be due")
@@ -104,7 +104,7 @@ class InMemory:
     clock: Clock
     _network: Network
 
-    def flush(self, rounds: int = ROUNDS) -> None:
+    def flush(self, rounds: int = MAX_ROUNDS) -> None:
         """Moves bytes, and runs the delayed calls that are due, until nothing moves any more.
 
         All connections in memory on the same clock take part. An exception that a protocol raises comes out here.
@@ -119,7 +119,7 @@ class InMemory:
         """
         self._network.flush(rounds)
 
-    def advance(self, seconds: float, rounds: int = ROUNDS) -> None:
+    def advance(self, seconds: float, rounds: int = MAX_ROUNDS) -> None:
         """Lets time pass; after each delayed call on the way everything moves, as by `flush`.
 
         Args:
@@ -154,16 +154,18 @@ class Pair(InMemory):
         client: Side,
         clock: Clock | None = None,
         *,
-        capacity: int = BUFFER,
-        chunk: int = BUFFER,
+        capacity: int = BUFFER_BYTES,
+        chunk: int = BUFFER_BYTES,
     ) -> None:
-        """Args:
-        server: a factory, of wsock or any other, or a protocol.
-        client: the same.
-        clock: for the timers of both; by default the one that a factory of wsock's has, or a new one. A factory of
-            wsock's that was given no reactor gets it.
-        capacity: how many bytes may be on their way each way before a producer is paused.
-        chunk: how many bytes a protocol is given at a time, at the most; 1 takes everything apart.
+        """Connects two protocols.
+
+        Args:
+            server: a factory, of wsock or any other, or a protocol.
+            client: the same.
+            clock: for the timers of both; by default the one that a factory of wsock's has, or a new one. A factory of
+                wsock's that was given no reactor gets it.
+            capacity: how many bytes may be on their way each way before a producer is paused.
+            chunk: how many bytes a protocol is given at a time, at the most; 1 takes everything apart.
 
         Raises:
             ValueError: a factory built no protocol, or has another reactor than the clock.
@@ -201,7 +203,7 @@ class MemoryEndpoint(InMemory):
         connecting = wsock.connect(clock, "ws://localhost/", endpoint=endpoint)
         endpoint.flush()
 
-    Connections are made in `flush`, as all else. What becomes of an attempt is decided then: see `listen`, `refuse` and
+    Connections are made in `flush`, as all else. The result of an attempt is decided then: see `listen`, `refuse` and
     `ignore`.
     """
 
@@ -210,14 +212,16 @@ class MemoryEndpoint(InMemory):
         server: Side,
         clock: Clock | None = None,
         *,
-        capacity: int = BUFFER,
-        chunk: int = BUFFER,
+        capacity: int = BUFFER_BYTES,
+        chunk: int = BUFFER_BYTES,
     ) -> None:
-        """Args:
-        server: what it leads to: a factory, or a protocol for its one connection.
-        clock: for the timers; by default the factory's, as for `Pair`.
-        capacity: as for `Pair`.
-        chunk: as for `Pair`.
+        """Makes an endpoint that leads to one server.
+
+        Args:
+            server: what it leads to: a factory, or a protocol for its one connection.
+            clock: for the timers; by default the factory's, as for `Pair`.
+            capacity: as for `Pair`.
+            chunk: as for `Pair`.
 
         Raises:
             ValueError: the factory has another reactor than the clock.
@@ -261,7 +265,7 @@ class MemoryEndpoint(InMemory):
         """From here on attempts fail.
 
         Args:
-            reason: what with; by default a ``ConnectionRefusedError``, as where nobody listens.
+            reason: what with; by default a ``ConnectionRefusedError``, as of a port where no server listens.
         """
         _checkReason(reason)
         self._server, self._refusal = None, ConnectionRefusedError() if reason is None else reason

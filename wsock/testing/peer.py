@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 from ..sansio import handshake
 from ..sansio.errors import LocalProtocolError
-from ..sansio.http import Request, RequestDecoder, Response, ResponseDecoder, as_bytes
+from ..sansio.http import RequestDecoder, RequestHead, ResponseDecoder, ResponseHead, as_bytes
 from ..sansio.masking import unmask
 from .transport import MemoryTransport
 
@@ -28,7 +28,7 @@ class ScriptedPeer:
         pair.flush()
         peer.send(bytes.fromhex("c18000000000"))
 
-    What it is told to do happens in the flush that follows, and what it gets is here to be looked at. When the other
+    Its acts happen in the flush that follows, and what it receives is here to be looked at. When the other
     side ends its stream, it does not answer with its own end: see `shutdown` and `close`.
 
     Attributes:
@@ -44,7 +44,7 @@ class ScriptedPeer:
         self.ended = False
         self.lost: BaseException | None = None
 
-    # What a test says
+    # Acts of a test
 
     def send(self, data: bytes) -> None:
         """Sends bytes.
@@ -99,7 +99,7 @@ class ScriptedPeer:
         """
         self.send(handshake.open(url, headers=headers, subprotocols=subprotocols).encode())
 
-    def accept(self, *, subprotocol: str | None = None, headers: Iterable[tuple[str, str]] = ()) -> Request:
+    def accept(self, *, subprotocol: str | None = None, headers: Iterable[tuple[str, str]] = ()) -> RequestHead:
         """Takes the client's opening request and answers it with a proper 101, as a server.
 
         Args:
@@ -111,14 +111,14 @@ class ScriptedPeer:
 
         Raises:
             AssertionError: no whole request came yet.
-            InvalidRequest: it is none for a WebSocket.
+            InvalidRequest: it is not a valid request for a WebSocket.
             LocalProtocolError: a subprotocol that was not offered, or a header that can't be sent; use `send`.
         """
-        request: Request = self._takeHead(RequestDecoder())
+        request: RequestHead = self._takeHead(RequestDecoder())
         self.send(handshake.response(handshake.handle_open(request), subprotocol=subprotocol, headers=headers).encode())
         return request
 
-    # What came
+    # Received
 
     def taken(self) -> bytes:
         """Returns the bytes that came since the last look."""
@@ -126,7 +126,7 @@ class ScriptedPeer:
         self.received.clear()
         return data
 
-    def answer(self) -> Response:
+    def answer(self) -> ResponseHead:
         """Takes the head of the server's answer to `open`; what follows it stays.
 
         Returns:
@@ -134,9 +134,9 @@ class ScriptedPeer:
 
         Raises:
             AssertionError: no whole answer came yet.
-            InvalidResponse: what came is none.
+            InvalidResponse: the bytes that came are not a valid response.
         """
-        head: Response = self._takeHead(ResponseDecoder())
+        head: ResponseHead = self._takeHead(ResponseDecoder())
         return head
 
     def frames(self) -> list[tuple[int, bytes]]:
@@ -183,7 +183,7 @@ class ScriptedPeer:
         self.transport = transport
 
     def connectionMade(self) -> None:
-        """Part of the interface; nobody calls it."""
+        """Part of the interface; it is never called."""
 
     def dataReceived(self, data: bytes) -> None:
         """Keeps what came."""

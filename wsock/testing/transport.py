@@ -32,14 +32,14 @@ from zope.interface import implementer
 
 from ..sansio.errors import LocalProtocolError, wrong_type
 
-#: What a socket's transport reads at a time, and what it holds before it pauses its producer.
-BUFFER: Final = 65536
+#: The bytes that a socket's transport reads at a time, and holds before it pauses its producer.
+BUFFER_BYTES: Final = 65536
 #: After so many rounds a flush gives up. An endless exchange is to be an error, and not a test that hangs.
-ROUNDS: Final = 100_000
+MAX_ROUNDS: Final = 100_000
 
 
 class Mover(Protocol):
-    """What has a turn in each round of a flush."""
+    """A participant that has a turn in each round of a flush."""
 
     def move(self) -> bool:
         """Does the next thing that is to be done; returns whether there was one."""
@@ -58,7 +58,7 @@ class Network:
         """Returns the port of one more client."""
         return next(self._ports)
 
-    def flush(self, rounds: int = ROUNDS) -> None:
+    def flush(self, rounds: int = MAX_ROUNDS) -> None:
         """Moves everything until nothing moves any more."""
         _checkNumber("rounds", rounds)
         if self._flushing:
@@ -76,7 +76,7 @@ class Network:
             "more may be needed where much comes in small chunks"
         )
 
-    def advance(self, seconds: float, rounds: int = ROUNDS) -> None:
+    def advance(self, seconds: float, rounds: int = MAX_ROUNDS) -> None:
         """Lets time pass, from one delayed call to the next, and flushes after each."""
         if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
             raise wrong_type("seconds", "a number", seconds)
@@ -120,7 +120,7 @@ def _checkNumber(name: str, value: object) -> None:
         raise LocalProtocolError(f"{name} is at least 1")
 
 
-#: By the clock's id: as long as a network is here it holds its clock, so that the id is nobody else's.
+#: Keyed by id(clock). Each network references its clock, so an id can't be reused while its entry exists.
 _networks: WeakValueDictionary[int, Network] = WeakValueDictionary()
 
 
@@ -154,13 +154,15 @@ class MemoryTransport:
     def __init__(
         self, network: Network, protocol: Any, host: IPv4Address, peer: IPv4Address, capacity: int, chunk: int
     ) -> None:
-        """Args:
-        network: what moves it.
-        protocol: who is told of what comes in.
-        host: its own address.
-        peer: the other end's.
-        capacity: how many bytes may be on their way.
-        chunk: the most that its protocol is given at a time, in bytes.
+        """Makes one end, not joined to the other yet.
+
+        Args:
+            network: what moves it.
+            protocol: who is told of what comes in.
+            host: its own address.
+            peer: the other end's.
+            capacity: how many bytes may be on their way.
+            chunk: the most that its protocol is given at a time, in bytes.
         """
         checkLimits(capacity, chunk)
         self._network = network
@@ -171,7 +173,7 @@ class MemoryTransport:
         self.connected = self.disconnected = self.disconnecting = False
         self.producer: Any = None
         self.streamingProducer = self.producerPaused = False
-        #: What was written here and not given to the other end's protocol.
+        #: Bytes that were written here and not given to the other end's protocol.
         self._sent = bytearray()
         #: As a socket that waits to be writable: something was written, or is to be closed.
         self._writing = False
@@ -303,7 +305,7 @@ class MemoryTransport:
         if halfCloseable is not None:
             halfCloseable.writeConnectionLost()
 
-    # What moves
+    # Moving
 
     @property
     def unsent(self) -> int:
@@ -335,7 +337,7 @@ class MemoryTransport:
             return False
         other = self._other
         if other._sent:
-            # What is beyond its capacity has not left the other end.
+            # Bytes beyond its capacity have not left the other end.
             most = min(self._chunk, other._capacity)
             data = bytes(other._sent[:most])
             del other._sent[:most]
@@ -377,7 +379,7 @@ class MemoryTransport:
         self.connected, self.disconnected = False, True
         self._reading = self._writing = False
         self._network.movers.remove(self)
-        # What the system has arrives; what is still ours is gone with us.
+        # Bytes that the system has arrive; those still ours are gone with us.
         del self._sent[self._capacity :]
         producer, self.producer = self.producer, None
         if producer is not None:

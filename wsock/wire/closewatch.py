@@ -1,7 +1,7 @@
 """Notices that another hand closed a connection's transport, past the WebSocket.
 
 A ``ClientService`` that stops does that, and a policy such as `TimeoutFactory`. A plain socket is lost then. TLS tells
-nobody: it waits for its opening handshake to end, for its producer, which we are, to leave, or for the peer's farewell.
+no one: it waits for its opening handshake to end, for its producer, which we are, to leave, or for the peer's farewell.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Watched(Protocol):
 
 
 class CloseWatch:
-    """Looks each second at one transport of TLS; the connection holds it, and calls `leave` in the end."""
+    """Looks each second at one transport of TLS; the connection holds it, and calls `stop` in the end."""
 
     __slots__ = ("__weakref__", "_transport", "_watch", "_watched")
 
@@ -39,7 +39,7 @@ class CloseWatch:
         self._watch = sharedWatch(reactor)
         self._watch.add(self, reactor.seconds() + CLOSE_WATCH_SECONDS)
 
-    def leave(self) -> None:
+    def stop(self) -> None:
         """There is nothing to look for any more."""
         self._watch.remove()
 

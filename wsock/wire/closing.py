@@ -27,7 +27,7 @@ from .timer import Timer
 
 #: How long a peer that has ended TLS may take nothing of what the transport still holds, in seconds.
 _DRAIN_SECONDS: Final = 0.1
-#: How many bytes are read, after a refusal or our Close, that nobody gets; a peer that sends more is aborted. Twice as
+#: How many bytes are read, after a refusal or our Close, for no one; a peer that sends more is aborted. Twice as
 #: much as systems have under way by default.
 MAX_DISCARDED_BYTES: Final = 2**24
 
@@ -57,12 +57,14 @@ class Closing:
     def __init__(
         self, transport: Any, outbox: Outbox, reactor: IReactorTime, settings: Settings, abort: Callable[[], None]
     ) -> None:
-        """Args:
-        transport: Twisted's.
-        outbox: where our last bytes wait.
-        reactor: for the timers.
-        settings: the limits in time.
-        abort: drops the connection at once.
+        """Begins the end of a connection.
+
+        Args:
+            transport: Twisted's.
+            outbox: where our last bytes wait.
+            reactor: for the timers.
+            settings: the limits in time.
+            abort: drops the connection at once.
         """
         self.flushed = False
         self.abortReason: str | None = None
@@ -73,7 +75,7 @@ class Closing:
         self._abort = abort
         #: The closing timer, or before that the one that watches over the queue; after the loss, the connection's.
         self.timer = Timer(reactor)
-        #: For the transport whose TLS has ended; no other timer may take its place. None while there is none.
+        #: For the transport whose TLS has ended; no other timer may take its place. None without one.
         self._tlsTimer: Timer | None = None
         self._discarded = 0
         self._maxDiscarded = max(MAX_DISCARDED_BYTES, settings.maxMessageSize or 0)
@@ -106,7 +108,7 @@ class Closing:
     def _watchQueue(self) -> None:
         seconds = self._settings.pingTimeout
         if seconds is None:
-            # Nobody is dropped for its silence; but a closing handshake has its time.
+            # Silent peers are not dropped; but a closing handshake has its time.
             seconds = self._settings.closeTimeout
         if seconds is not None:
             self.timer.start(seconds, self._checkQueue, self._outbox.bytesInFlight)
@@ -132,7 +134,7 @@ class Closing:
         if limit is None or limit > seconds:
             self.timer.start(seconds, self._abort)
 
-    def leave(self) -> None:
+    def endGently(self) -> None:
         """Ends a connection whose peer may still be sending, when our last bytes have left."""
         canHalfClose = self._outbox.driver.canHalfClose(self._transport)
         self.whenSent(self._halfClose if canHalfClose else self.loseTransport)
@@ -150,20 +152,20 @@ class Closing:
         self._outbox.unregister()
         driver.close(transport)
 
-    # Input that nobody gets
+    # Input to be discarded
 
     def dataReceived(self, data: bytes) -> None:
         """Discards bytes; a peer that floods us is aborted."""
         self.discard(len(data))
 
     def discard(self, size: int) -> None:
-        """So many bytes came that nobody gets; a peer that floods us is aborted."""
+        """So many bytes came that are discarded; a peer that floods us is aborted."""
         self._discarded += size
         if self._discarded > self._maxDiscarded:
             self._abort()
 
     def delivered(self) -> None:
-        """A message came that somebody gets."""
+        """A message came that is delivered."""
         self._discarded = 0
 
     # The end of TLS
@@ -171,7 +173,7 @@ class Closing:
     def tlsEnded(self) -> None:
         """TLS has ended, by the peer or by an error: what is unsent can't be sent any more, and nothing will come.
 
-        TLS has the transport below close, which waits for its producer: that is us. This is called in the middle of
+        TLS has the transport below close, which waits for its producer: ours. This is called in the middle of
         TLS's own work, so that all but the facts waits for the reactor's next turn.
         """
         self._outbox.end()
@@ -208,7 +210,7 @@ def makeLossReason(core: Connection, closing: Closing | None) -> WebSocketEnded:
     """Makes the exception that says how a connection ended.
 
     Args:
-        core: which Closes were exchanged, and what the peer did wrong.
+        core: for the Closes that were exchanged, and the peer's fault.
         closing: whether our Close has left, and why we gave the peer up; None where the end came without any.
     """
     received, fault = core.close_received, core.failed
@@ -217,7 +219,7 @@ def makeLossReason(core: Connection, closing: Closing | None) -> WebSocketEnded:
         told = f"closed with {received[0]} {printable(received[1])}".rstrip()
         first = received if core.peer_closed_first else core.close_sent
         return WebSocketClosed(told, received, core.close_sent, *(first or ()))
-    # What we had to say but did not get out was not sent.
+    # A Close that did not get out was not sent.
     sent = core.close_sent if flushed else None
     if fault is not None:
         return WebSocketDropped(str(fault), received, sent, fault.code)

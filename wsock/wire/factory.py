@@ -21,13 +21,13 @@ from .owners import Home
 from .protocol import WebSocketTransport
 from .threads import checkingThreads, checksThreads, checkThread, threadOf
 
-#: What a server's 101 and a client's request say of themselves, where nobody says otherwise.
+#: The software that a server's 101 and a client's request name by default.
 SOFTWARE: Final = f"wsock/{__version__}"
-#: How many of the largest messages `keepHeap` is for, and how many bytes at the most.
+#: How many of the largest messages `raiseTrimThreshold` is for, and how many bytes at the most.
 _HEAP_MESSAGES: Final = 4
-_HEAP_MOST: Final = 2**24
-#: What this process has done of it.
-_heapKept = 0
+_MAX_HEAP_BYTES: Final = 2**24
+#: The size up to which this process has done so, in bytes.
+_raisedToBytes = 0
 #: How long `stop` waits for the peers' Close unless it is told, in seconds.
 STOP_SECONDS: Final = 4
 
@@ -42,7 +42,7 @@ class _Times(Protocol):
         """The time."""
 
     def callLater(self, delay: float, callable: Callable[..., Any], /, *args: Any, **kw: Any) -> Any:
-        """Calls something when its time has come."""
+        """Calls a function after so many seconds."""
 
 
 #: An ``IReactorTime``, also for type checkers that do not know what implements one: those without mypy-zope.
@@ -50,7 +50,7 @@ class _Times(Protocol):
 Reactor: TypeAlias = "IReactorTime | _Times"
 
 
-def withDefault(headers: Iterable[tuple[str, str]], name: str, value: str) -> tuple[tuple[str, str], ...]:
+def withDefaultField(headers: Iterable[tuple[str, str]], name: str, value: str) -> tuple[tuple[str, str], ...]:
     """Returns header fields as they are sent: checked, and with one more unless there is one of that name."""
     fields = check_fields(headers)
     if any(given.lower() == name.lower() for given, _ in fields):
@@ -58,18 +58,18 @@ def withDefault(headers: Iterable[tuple[str, str]], name: str, value: str) -> tu
     return (*fields, (name, value))
 
 
-def keepHeap(maxMessageSize: int | None) -> None:
+def raiseTrimThreshold(maxMessageSize: int | None) -> None:
     """Has the C library keep the memory of a few large messages.
 
     glibc gives the end of its heap back to the system as soon as twice the largest block that it ever mapped is free
     (mallopt(3), M_TRIM_THRESHOLD), and faults it in again for the next message: that took more than half of the time of
-    an echo of 1 MiB. A block that is made and dropped raises the threshold; nobody touches it, so it costs no memory.
+    an echo of 1 MiB. A block that is made and dropped raises the threshold; it is never touched, so it costs no memory.
     """
-    global _heapKept
-    size = min(_HEAP_MESSAGES * (maxMessageSize or DEFAULT_MAX_MESSAGE_SIZE), _HEAP_MOST)
-    if size > _heapKept:
+    global _raisedToBytes
+    size = min(_HEAP_MESSAGES * (maxMessageSize or DEFAULT_MAX_MESSAGE_SIZE), _MAX_HEAP_BYTES)
+    if size > _raisedToBytes:
         # Only a larger one is mapped; any other would come from the heap, and be filled with zeros.
-        _heapKept = size
+        _raisedToBytes = size
         bytes(size)
 
 
@@ -147,17 +147,19 @@ class Connections:
     def __init__(
         self, buildApplication: Callable[[Request], Any], reactor: Reactor | None, settings: Settings, log: Any
     ) -> None:
-        """Args:
-        buildApplication: to be checked, as all the others.
-        reactor: for the timers.
-        settings: limits and timers.
-        log: the factory's.
+        """Starts with no connections.
+
+        Args:
+            buildApplication: to be checked, as all the others.
+            reactor: for the timers.
+            settings: limits and timers.
+            log: the factory's.
         """
         checkBuildApplication(buildApplication)
         checkSettings(settings)
         if reactor is not None:
             checkReactor(reactor)
-        keepHeap(settings.maxMessageSize)
+        raiseTrimThreshold(settings.maxMessageSize)
         self.isStopping = False
         self.reactor: Any = reactor
         self._log = log
@@ -242,7 +244,7 @@ class Connections:
             transport.abortConnection()
 
     def checkStopped(self) -> None:
-        """A connection is lost, and all who are to hear of that have heard of it: it may be the last."""
+        """A connection is lost, and all its reports were made: it may be the last."""
         if not self.isStopping or self._all:
             return
         if self._graceEnd is not None:

@@ -31,7 +31,7 @@ from ..settings import Settings
 from .keepalive import isOurPong
 from .outbox import Outbox
 
-#: Why no message is delivered, as bits.
+#: Bits that say why no message is delivered.
 #: The application has paused.
 _PAUSED: Final = 1
 #: A callback of the application is not done.
@@ -43,7 +43,7 @@ _DISCARDING: Final = 4
 _DELIVERING: Final = 8
 #: The bits that hold delivery up.
 _HOLDING: Final = _PAUSED | _PENDING | _DISCARDING
-#: The callback for each event that an application hears of.
+#: The callback for each event that is delivered to an application.
 _CALLBACKS: Final[dict[type[Event], str]] = {
     BinaryReceived: "bytesMessageReceived",
     TextReceived: "textMessageReceived",
@@ -51,11 +51,11 @@ _CALLBACKS: Final[dict[type[Event], str]] = {
 }
 #: Bytes that TLS may still deliver after a pause. More means that another hand resumed the transport
 #: (`ThrottlingFactory` of Twisted's does, for all its connections at once).
-_MAX_AFTER_PAUSE: Final = 65536
+_MAX_BYTES_AFTER_PAUSE: Final = 65536
 
 
 def asDeferred(result: object) -> Deferred[Any] | None:
-    """What a function of the application's gave to be waited for; a coroutine begins to run."""
+    """The result of an application's function as a Deferred to be waited for; a coroutine begins to run."""
     if isinstance(result, Coroutine):
         return Deferred.fromCoroutine(result)
     return result if isinstance(result, Deferred) else None
@@ -64,7 +64,7 @@ def asDeferred(result: object) -> Deferred[Any] | None:
 def asDecision(result: object) -> Deferred[Any] | None:
     """As `asDeferred`; of a decision, which may be one that is to be waited for itself.
 
-    A coroutine may return what another function did, and that is a Deferred where it asks somebody.
+    A coroutine may return another function's result, and that may be a Deferred.
     """
     if isinstance(result, Coroutine):
         return Deferred.fromCoroutine(_settled(result))
@@ -116,7 +116,7 @@ class InboxOwner(Protocol):
         """The time in which the application wants nothing to be read begins or ends."""
 
     def inboxDiscards(self, size: int) -> None:
-        """So many bytes came behind our Close that nobody gets."""
+        """So many bytes came behind our Close, to be discarded."""
 
     def inboxDelivers(self) -> None:
         """A message came behind our Close that the application gets."""
@@ -125,7 +125,7 @@ class InboxOwner(Protocol):
         """The transport is lost, and the application has had all: `Inbox.finish` is to be called now."""
 
     def cancel(self, deferred: Deferred[Any]) -> None:
-        """Cancels what the application gave us to wait for."""
+        """Cancels a Deferred that the application returned to be waited for."""
 
 
 class Inbox:
@@ -133,7 +133,7 @@ class Inbox:
     the application has heard of the loss.
 
     Attributes:
-        application: who gets the messages; None before there is one, and once it has heard of the loss.
+        application: the receiver of the messages; None before there is one, and once it has heard of the loss.
         discarded: how many messages came that were not delivered.
         lastReceived: when bytes last came.
     """
@@ -210,7 +210,7 @@ class Inbox:
         self.application = application
         self._waitsForPeer = self._settings.slowConsumer == "wait" and not appliesBackpressure(application)
 
-    # What the application asks for
+    # The application's requests
 
     def pause(self) -> None:
         """Delivers no more messages and reads no more bytes until `resume`."""
@@ -240,7 +240,7 @@ class Inbox:
             transport: Twisted's.
             first: called before.
             callbacks: what is called, by its name; none after one that fails, or that ends the connection.
-            pending: what ``negotiationStarted`` gave to be waited for, if that was called before.
+            pending: the Deferred that ``negotiationStarted`` returned, if that was called before.
             last: called when all were called.
             unread: bytes that came behind the opening handshake.
             reading: whether the transport is not paused.
@@ -311,12 +311,12 @@ class Inbox:
         self._stops &= ~_PENDING
         if pending is not None:
             self._owner.cancel(pending)
-        # What was cancelled may have told that already.
+        # The cancelled Deferred may have told that already.
         if self.application is not None and not self._stops & _DELIVERING:
             self._owner.inboxEmpty()
 
     def holdWeakly(self) -> None:
-        """Keeps what a stream was given and has not taken as long as somebody holds the stream, and no longer."""
+        """Keeps the messages that a stream has not taken as long as the stream is referenced, and no longer."""
         application = self.application
         if application is None:
             return
@@ -325,7 +325,7 @@ class Inbox:
         def gone(_: object) -> None:
             inbox = itself()
             if inbox is not None:
-                # What is pending is the stream's, and holds the connection.
+                # The pending Deferred is the stream's, and holds the connection.
                 inbox.application = inbox._pending = None
                 inbox.discard()
                 inbox._owner.inboxEmpty()
@@ -372,9 +372,9 @@ class Inbox:
             self.proceed()
 
     def _receiveLater(self, data: bytes) -> None:
-        """Keeps bytes, and does what can be done with them while no message is delivered."""
+        """Keeps bytes, and reads ahead in them while no message is delivered."""
         self._keep(data)
-        if not self._reading and self._unread is not None and len(self._unread) >= _MAX_AFTER_PAUSE:
+        if not self._reading and self._unread is not None and len(self._unread) >= _MAX_BYTES_AFTER_PAUSE:
             transport = self._transport
             if transport is not None:
                 transport.pauseProducing()
@@ -383,7 +383,7 @@ class Inbox:
             self.updateReading()
 
     def _received(self, events: list[Event]) -> list[Event]:
-        """Does what the protocol asks for before anybody else hears of it; returns what the application is to."""
+        """Answers as the protocol asks; returns the events that the application is to hear of."""
         core = self._core
         replies = core.replies()
         if replies:
@@ -410,7 +410,7 @@ class Inbox:
                 break
 
     def _deliverWaiting(self) -> None:
-        """Delivers what waits, while the application takes it."""
+        """Delivers the events that wait, while the application takes them."""
         while not self._isBlocked():
             if self._events is not None:
                 event = self._events.popleft()
@@ -478,7 +478,7 @@ class Inbox:
         if not self._overflowed and _hasMessage(events):
             self._owner.inboxDelivers()
         elif self._settings.maxMessageSize is not None or self._ended or self._overflowed:
-            # A large message may be under way. Without a limit nobody knows when it is too large: it has until the
+            # A large message may be under way. Without a limit no size is too large: it has until the
             # closing timeout.
             self._owner.inboxDiscards(size)
 
@@ -517,7 +517,7 @@ class Inbox:
                 if self._events is None:
                     self._events = deque()
                 self._events.append(event)
-        # Last, since a callback of one who waited for it may have delivery go on, or end.
+        # Last, since a callback of a cancelled Deferred may have delivery go on, or end.
         for payload in answers:
             self._owner.inboxPong(payload)
 
@@ -610,10 +610,10 @@ class Inbox:
     # Callbacks that take their time
 
     def waitFor(self, result: object, callback: str | list[str]) -> None:
-        """Waits for what a callback gave, before the next message is delivered.
+        """Waits for a callback's result before the next message is delivered.
 
         Args:
-            result: what it gave.
+            result: its Deferred or coroutine.
             callback: its name; where several are waited for, a list that has the name of the one that failed by then.
         """
         deferred = asDeferred(result)
@@ -644,7 +644,7 @@ class Inbox:
         self._events = None
 
     def countDiscarded(self) -> None:
-        """A message was delivered that nobody receives."""
+        """A message was delivered to a stream that receives no more."""
         self.discarded += 1
 
     def _countDiscarded(self, events: Iterable[Event]) -> None:

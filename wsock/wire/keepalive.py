@@ -1,4 +1,4 @@
-"""Signs of life (heartbeat): the Pings of a connection, and what becomes of a peer that gives none.
+"""Keepalive (heartbeat): the Pings of a connection, and the end of one whose peer gives no sign of life.
 
 Rules:
 
@@ -190,7 +190,7 @@ class Keepalive:
         if interval is None:
             return None
         if self._exemptSince is not None:
-            # Nobody knows how long it is going to be.
+            # The length of the pause is not known.
             self._checkMissed = True
             return None
         taken, full = self._outbox.bytesTaken, self._outbox.paused
@@ -232,10 +232,10 @@ class Keepalive:
     def answered(self, payload: bytes) -> None:
         """A Pong came that `isOurPong`. It answers its Ping and all earlier ones (RFC 6455 section 5.5.3)."""
         digits = payload[len(_PING_PREFIX) :]
-        # The payload is the peer's to choose; by default it answers none.
+        # The payload is the peer's to choose; by default it answers no Ping.
         number = int(digits) if digits.isdigit() else 0
         now = self._reactor.seconds()
-        # The first until there is none: a callback of one may cancel another.
+        # Always the first of the list: a callback of one may cancel another.
         while self._pending is not None and self._pending[0].number <= number:
             ping = self._pending[0]
             self._forget(ping)

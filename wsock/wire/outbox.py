@@ -1,6 +1,6 @@
 """The one path of a connection to its transport: nothing else in wsock calls a transport's ``write``.
 
-* **Cork.** What a connection writes while it is being fed leaves in one write, when that is over.
+* **Cork.** All that a connection writes while it is being fed leaves in one write, when that is over.
 * **Eager.** Where nothing is buffered the socket is tried at once. Stock Twisted registers for writability, polls,
   and unregisters: three system calls more for each message that would have fitted anyway.
 * **Once a turn.** A second write in one turn of the reactor, outside of `cork`, waits for the end of that turn.
@@ -23,30 +23,30 @@ from typing import Any, Final, Protocol
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from zope.interface import implementer
 
-from .transports import JOIN_UP_TO, MAX_BUFFERS, PLAIN, driverOf, mayTrySocket, trySocket
+from .transports import JOIN_UP_TO_BYTES, MAX_BUFFERS, PLAIN, driverOf, mayTrySocket, trySocket
 from .turn import sharedTurn
 
-#: What a transport is given at a time. One byte more than `FileDescriptor.bufferSize`, because a transport pauses its
-#: producer, and so resumes it later, only when it holds more than that.
-_HANDOVER: Final = 2**16 + 1
+#: The bytes that a transport is given at a time. One more than `FileDescriptor.bufferSize`, because a transport pauses
+#: its producer, and so resumes it later, only when it holds more than that.
+_HANDOVER_BYTES: Final = 2**16 + 1
 #: Corked bytes leave early at 64 KiB, or at ``highWaterMark`` or ``sendLimit`` where these are smaller.
 _CORK_BYTES: Final = 2**16
 #: Corked messages leave early past so many: 64 KiB of empty messages would take 5 MB of memory.
 _CORK_MESSAGES: Final = 2048
 #: The memory in bytes that a waiting message is counted for beside its own bytes; a list, a bytes object and a place in
 #: the queue take some 150. A limit of bytes is a limit of that many messages, too.
-_MESSAGE_OVERHEAD: Final = 256
+_MESSAGE_OVERHEAD_BYTES: Final = 256
 #: ``sendLimit`` allows messages with at least this overhead in bytes, however small it is: 4,096 of them.
-_MIN_OVERHEAD_LIMIT: Final = 2**20
+_MIN_LIMIT_BYTES: Final = 2**20
 #: ``highWaterMark`` allows messages with at least this overhead in bytes: 256 of them.
-_MIN_OVERHEAD_MARK: Final = 2**16
+_MIN_MARK_BYTES: Final = 2**16
 #: The rest of a message that has begun to leave, where there is none: one list for all connections, since a list of its
 #: own takes 72 bytes. It stays empty.
 _NOTHING: Final[list[bytes | memoryview]] = []
 
 
 class Kind(IntEnum):
-    """The kinds of what is sent; the first four are the application's messages, whole or in fragments."""
+    """The kinds of messages; the first four are the application's messages, whole or in fragments."""
 
     DATA = 0
     FIRST_FRAGMENT = 1
@@ -120,9 +120,9 @@ def makeLimits(highWaterMark: int | None, sendLimit: int | None, dropsOldest: bo
     limit = float("inf") if sendLimit is None else sendLimit
     return OutboxLimits(
         mark,
-        max(mark, _MIN_OVERHEAD_MARK) / _MESSAGE_OVERHEAD,
+        max(mark, _MIN_MARK_BYTES) / _MESSAGE_OVERHEAD_BYTES,
         limit,
-        max(limit, _MIN_OVERHEAD_LIMIT) / _MESSAGE_OVERHEAD,
+        max(limit, _MIN_LIMIT_BYTES) / _MESSAGE_OVERHEAD_BYTES,
         min(_CORK_BYTES if highWaterMark is None else mark, limit),
         dropsOldest,
     )
@@ -176,11 +176,13 @@ class Outbox:
     )
 
     def __init__(self, transport: Any, reactor: IReactorTime, limits: OutboxLimits, owner: OutboxOwner) -> None:
-        """Args:
-        transport: Twisted's; only this object writes to it.
-        reactor: whose turns it keeps.
-        limits: from `makeLimits`.
-        owner: the connection; until `lost` the two hold each other.
+        """Starts with an empty queue.
+
+        Args:
+            transport: Twisted's; only this object writes to it.
+            reactor: whose turns it keeps.
+            limits: from `makeLimits`.
+            owner: the connection; until `lost` the two hold each other.
         """
         self._transport = transport
         self.driver = driverOf(transport)
@@ -213,19 +215,19 @@ class Outbox:
         self._ended = False
         self._whenDrained: Callable[[], None] | None = None
 
-    # What the connection asks for
+    # The connection's requests
 
     def hold(self) -> None:
         """Holds back all that is written until `register`: a client's messages wait for the server's answer."""
         self.paused = True
 
     def writeAhead(self, data: bytes) -> None:
-        """Sends what goes before all that `hold` holds back: a client's request."""
+        """Sends bytes before all that `hold` holds back: a client's request."""
         if not self._aborted:
             self.driver.write(self._transport, data)
 
     def register(self) -> None:
-        """Becomes the transport's producer, from the end of the opening handshake on; lets go what was held back."""
+        """Becomes the transport's producer, from the end of the opening handshake on; sends what `hold` held back."""
         self._registered = True
         self.paused = False
         self._transport.registerProducer(self, True)
@@ -261,7 +263,7 @@ class Outbox:
             return self.size
         held = self.driver.bytesHeld(self._transport)
         # Of any other transport one thing is known: it pauses us when it holds more than 64 KiB.
-        return self.size + (_HANDOVER if held is None else held)
+        return self.size + (_HANDOVER_BYTES if held is None else held)
 
     @property
     def isOverLimit(self) -> bool:
@@ -320,7 +322,7 @@ class Outbox:
 
         Args:
             message: the buffers of one whole frame, or of several that may only be dropped together.
-            kind: what it is; `writePing` and `writeFragment` give any other than DATA.
+            kind: its kind; `writePing` and `writeFragment` give any other than DATA.
 
         Returns:
             False, and nothing was sent, if more than ``sendLimit`` waits already, see `isOverLimit`; never after
@@ -335,7 +337,7 @@ class Outbox:
             and len(message) == 1
             and mayTrySocket(self._transport)
         ):
-            # What most messages outside of a cork meet: nothing waits, and nothing need be made to wait.
+            # The usual case outside of a cork: nothing waits, and nothing need be made to wait.
             self._turnNumber = self._turn.begin()
             frame = message[0]
             try:
@@ -408,7 +410,7 @@ class Outbox:
         return True
 
     def writeClose(self, message: list[bytes]) -> None:
-        """Sends a Close, and what was to leave with it; no limit holds it back, and it is not dropped for others."""
+        """Sends a Close and the bytes that leave with it; no limit holds it back, and it is not dropped for others."""
         self._writeAlways(Marked(message, Kind.CLOSE))
 
     def writeHTTP(self, message: list[bytes]) -> None:
@@ -444,13 +446,13 @@ class Outbox:
         self._corked = True
 
     def uncork(self) -> None:
-        """Lets go what was held back."""
+        """Sends what `cork` held back."""
         self._corked = False
         if self.size or self._whenDrained is not None:
             self.flush()
 
     def dropQueue(self, refused: int = 0) -> int:
-        """Drops what has not begun to leave, and counts the messages among it; only a Close is to follow.
+        """Drops the messages that have not begun to leave, and counts the messages among it; only a Close is to follow.
 
         Args:
             refused: how many messages are to be counted, too, that `write` has not taken.
@@ -472,7 +474,7 @@ class Outbox:
         """
         queue = self._queue
         assert queue is not None
-        # Before this place is what has to stay: mostly nothing, the answer of the handshake, Pongs, or fragments.
+        # The messages before this place have to stay: mostly none, the answer of the handshake, Pongs, or fragments.
         place = 0
         while place < len(queue) and self.isOverLimit:
             kind = _kindOf(queue[place])
@@ -540,10 +542,10 @@ class Outbox:
         """The transport takes no more for now."""
         self.paused = True
         if not self._handing or not self.driver.pushes:
-            self._tellBlocked()
+            self._reportBlocked()
 
     def resumeProducing(self) -> None:
-        """The transport has sent what it had."""
+        """The transport has sent all that it held."""
         if self._ended:
             return
         self.paused = False
@@ -553,11 +555,11 @@ class Outbox:
             self._owner.outboxWritable()
 
     def stopProducing(self) -> None:
-        """The transport is lost; its protocol is told so, too, and does what is to be done."""
+        """The transport is lost; its protocol is told so, too, and acts."""
 
     # How it leaves
 
-    def _tellBlocked(self) -> None:
+    def _reportBlocked(self) -> None:
         if self._owner is not None:
             self._owner.outboxBlocked()
 
@@ -572,7 +574,7 @@ class Outbox:
     def flush(self) -> None:
         """Gives the system, or else the transport, what they take."""
         if self._handing:
-            # What is on its way must not be overtaken; who called first goes on.
+            # Bytes on their way must not be overtaken; the first caller goes on.
             return
         while self.size and not self.paused:
             if not self._eager or not mayTrySocket(self._transport):
@@ -601,7 +603,7 @@ class Outbox:
         queue = self._queue
         try:
             if queue is not None and len(queue) == 1 and len(queue[0]) == 1 and not self._current:
-                # What most often waits: one frame, which is all there is.
+                # The most frequent case: one frame, which is all there is.
                 given = self.size
                 sent: int = self._transport.socket.send(queue[0][0])
             else:
@@ -619,10 +621,10 @@ class Outbox:
         return 0 < sent == given
 
     def _waiting(self) -> list[bytes | memoryview]:
-        """What waits: all of it, or where it is much, the first so many buffers."""
+        """The buffers that wait: all of them, or the first so many of a long queue."""
         buffers: list[bytes | memoryview] = list(self._current)
         for message in self._queue or ():
-            if self.size > JOIN_UP_TO and buffers and len(buffers) + len(message) > MAX_BUFFERS:
+            if self.size > JOIN_UP_TO_BYTES and buffers and len(buffers) + len(message) > MAX_BUFFERS:
                 break
             buffers += message
         return buffers
@@ -630,7 +632,7 @@ class Outbox:
     def _handOver(self) -> None:
         """Gives the transport its next portion; of what TLS makes of it, the socket gets at once what it takes."""
         driver, transport = self.driver, self._transport
-        portion = b"".join(self._takeBytes(_HANDOVER))
+        portion = b"".join(self._takeBytes(_HANDOVER_BYTES))
         self.bytesHandedOver += len(portion)
         left: int | None = 0
         self._handing = True
@@ -643,7 +645,7 @@ class Outbox:
         if not driver.pushes:
             return
         if self.paused:
-            self._tellBlocked()
+            self._reportBlocked()
         elif left and self._registered:
             driver.pauseProducer(transport)
 

@@ -1,4 +1,4 @@
-"""What a connection asks of the factory, the opening handshake and the groups that it belongs to."""
+"""Interfaces through which a connection asks the factory, the opening handshake and its groups."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Home(Protocol):
         """A connection is open."""
 
     def connectionForgotten(self, transport: Any) -> None:
-        """A connection is lost; nobody has heard of it yet."""
+        """A connection is lost, and no one was told of it yet."""
 
     def connectionLost(self, transport: Any, aborted: bool, note: Any) -> None:
         """A connection is lost, and the application has heard of it, unless it is busy.
@@ -69,7 +69,7 @@ class Home(Protocol):
         """
 
     def checkStopped(self) -> None:
-        """All who are to hear of the loss of a connection have heard of it."""
+        """All reports of the loss of a connection were made."""
 
     def applicationFailed(self, failure: Failure) -> None:
         """The application of a connection failed, and that was logged."""

@@ -16,7 +16,7 @@ _METHODS: Final = ("pauseProducing", "resumeProducing", "stopProducing")
 
 
 class Writable(Protocol):
-    """What a producer produces for."""
+    """The connection that a producer produces for."""
 
     @property
     def writable(self) -> bool:
@@ -40,12 +40,14 @@ class Producer:
         consumer: Writable,
         failed: Callable[[Failure, str], None],
     ) -> None:
-        """Args:
-        producer: an ``IPushProducer``; an ``IPullProducer`` if not ``streaming``.
-        streaming: whether it sends without being asked for each message.
-        reactor: for the turns of a pull producer.
-        consumer: what it produces for.
-        failed: called with what one of its methods raised, and which it was.
+        """Attaches a producer.
+
+        Args:
+            producer: an ``IPushProducer``; an ``IPullProducer`` if not ``streaming``.
+            streaming: whether it sends without being asked for each message.
+            reactor: for the turns of a pull producer.
+            consumer: what it produces for.
+            failed: called with what one of its methods raised, and which it was.
 
         Raises:
             LocalProtocolError: it has not the methods of a producer.
@@ -76,7 +78,7 @@ class Producer:
                 self._pulling = self._reactor.callLater(0, self._pull)
         elif self._paused == writable:
             self._paused = not writable
-            self._tell(self._producer.resumeProducing if writable else self._producer.pauseProducing)
+            self._call(self._producer.resumeProducing if writable else self._producer.pauseProducing)
 
     def detach(self) -> None:
         """Leaves the producer to itself."""
@@ -88,7 +90,7 @@ class Producer:
     def stop(self) -> None:
         """Tells the producer that nothing can be sent any more, and leaves it to itself."""
         self.detach()
-        self._tell(self._producer.stopProducing)
+        self._call(self._producer.stopProducing)
 
     def _pull(self) -> None:
         self._pulling = None
@@ -96,10 +98,10 @@ class Producer:
         # `detach` takes this call back.
         assert consumer is not None
         if consumer.writable:
-            self._tell(self._producer.resumeProducing)
+            self._call(self._producer.resumeProducing)
         self.regulate()
 
-    def _tell(self, command: Any) -> None:
+    def _call(self, command: Any) -> None:
         try:
             command()
         except APPLICATION_ERRORS:

@@ -107,7 +107,7 @@ class WebSocketTransport:
         self._opening: Opening | None = None
         #: From the core on, until the application has heard of the loss.
         self._inbox: Inbox | None = None
-        #: Whoever gets the bytes that come: the opening, the inbox, `Closing`, or the protocol of `fallback`.
+        #: The receiver of the bytes that come: the opening, the inbox, `Closing`, or the protocol of `fallback`.
         self._receiver: Any = None
         #: While the connection is open, and a Ping is to be answered.
         self._keepalive: Keepalive | None = None
@@ -125,7 +125,7 @@ class WebSocketTransport:
         self._openers: Waiters[WebSocketTransport] | None = None
         #: The groups that it is in; None while it is in none.
         self._groups: list[Member] | None = None
-        #: What the opening handshake has for the factory when the connection is lost.
+        #: The opening handshake's report to the factory when the connection is lost.
         self._note: Any = None
         self._sendsIgnored = 0
         self._bytesReceived = 0
@@ -175,7 +175,7 @@ class WebSocketTransport:
         receiver, self._receiver = self._receiver, None
         if self._closing is not None:
             self._closing.lost()
-        self._leaveCloseWatch()
+        self._stopCloseWatch()
         self._outbox.driver.forgetEnd(self._transport)
         self._outbox.lost()
         self.factory.connectionForgotten(self)
@@ -207,7 +207,7 @@ class WebSocketTransport:
     def _loseInbox(self, aborted: bool) -> None:
         inbox = self._inbox
         if inbox is None or inbox.application is None:
-            # It was never open, and what came is for nobody.
+            # It was never open, and what came is discarded.
             self._inbox = None
             self._state = enter(self._state, OVER)
             return
@@ -294,7 +294,7 @@ class WebSocketTransport:
         self._state = enter(self._state, OPEN)
         if self.factory.role is Role.SERVER:
             # Once it is open, the keepalive looks.
-            self._leaveCloseWatch()
+            self._stopCloseWatch()
         self.factory.connectionOpened(self)
         if self._settings.pingInterval is not None:
             self._makeKeepalive().start(self)
@@ -326,12 +326,12 @@ class WebSocketTransport:
 
         Args:
             message: the answer.
-            gently: whether the peer may still be sending, see `Closing.leave`.
+            gently: whether the peer may still be sending, see `Closing.endGently`.
             within: seconds in which the transport has to be lost, where that is less than ``closeTimeout``.
         """
         self._opening = None
         self._state = enter(self._state, ENDING)
-        self._leaveCloseWatch()
+        self._stopCloseWatch()
         self._core.lose()
         self._stopProducer()
         closing = self._beginClosing()
@@ -339,7 +339,7 @@ class WebSocketTransport:
         if message is not None:
             self._outbox.writeHTTP(message)
         if gently:
-            closing.leave()
+            closing.endGently()
         else:
             closing.loseTransport()
         if within is not None and self._state == ENDING:
@@ -352,7 +352,7 @@ class WebSocketTransport:
         """
         self._opening = None
         self._state = enter(self._state, HANDED_ON)
-        self._leaveCloseWatch()
+        self._stopCloseWatch()
         self._receiver = protocol
         protocol.makeConnection(self._transport)
         protocol.dataReceived(data)
@@ -431,7 +431,7 @@ class WebSocketTransport:
             message: a str makes a text message, bytes a binary one.
 
         Raises:
-            LocalProtocolError: what can't be sent; or this is the reactor's own thread, which would wait for itself.
+            LocalProtocolError: no valid message; or this is the reactor's own thread, which would wait for itself.
             WebSocketEnded: the connection is closing or lost, and the message was not sent. As for `whenWritable`, a
                 client that was never open may raise another `WebSocketError`.
         """
@@ -460,7 +460,7 @@ class WebSocketTransport:
         Returns:
             a Deferred that fires with the seconds between the two. A Pong answers its Ping and all earlier ones
             (RFC 6455 section 5.5.3). It fails with ``twisted.internet.error.TimeoutError`` after ``pingTimeout``, and
-            with what tells why, as `whenWritable` does, when the connection is lost, or is closing already. Cancelling
+            with the reason, as `whenWritable` does, when the connection is lost, or is closing already. Cancelling
             it only stops it from waiting.
         """
         ended = self._whyEnded()
@@ -478,7 +478,7 @@ class WebSocketTransport:
         return ConnectionCounters(self._sendsIgnored, self._outbox.dropped, discarded)
 
     def streamDiscards(self) -> None:
-        """A message was delivered to a stream that nobody receives from; for `WebSocketStream`."""
+        """A message was delivered to a stream that receives no more; for `WebSocketStream`."""
         if self._inbox is None:
             self._discarded += 1
         else:
@@ -507,7 +507,7 @@ class WebSocketTransport:
         return self._writers.add()
 
     def _whyEnded(self) -> BaseException | None:
-        """Why nothing can be sent any more; None while it can."""
+        """The reason that nothing can be sent any more; None while something can."""
         if self._state >= LOST:
             return self.lossReason()
         return None if self._core.is_open else WebSocketEnded("the connection is closing")
@@ -536,7 +536,7 @@ class WebSocketTransport:
             attached.regulate()
 
     def detachProducer(self) -> None:
-        """Leaves the producer to itself; does nothing where there is none."""
+        """Leaves the producer to itself; does nothing without one."""
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.detach()
@@ -555,7 +555,7 @@ class WebSocketTransport:
             self._inbox.outboxBlocked()
 
     def outboxWritable(self) -> None:
-        """The transport has taken what it had, and the connection is writable."""
+        """The transport has sent all that it held, and the connection is writable."""
         writers = self._writers
         if writers is not None:
             while writers and self._outbox.writable and self._state < ABORTED:
@@ -639,7 +639,7 @@ class WebSocketTransport:
         driver = self._outbox.driver
         canAbort = driver.canAbort(self._transport)
         if not canAbort:
-            # It is told to close, and may wait for good until it has written what it has.
+            # It is told to close, and may wait for good until it has written all that it holds.
             self._outbox.unregister()
         driver.abort(self._transport)
         if not canAbort and self._state == ABORTED:
@@ -742,7 +742,7 @@ class WebSocketTransport:
 
     @property
     def traffic(self) -> Traffic:
-        """How much it has carried so far."""
+        """The messages and bytes that it has carried so far."""
         core, outbox = self._core, self._outbox
         sent = core.messages_sent - outbox.dropped
         return Traffic(core.messages_received, sent, self._bytesReceived, outbox.bytesHandedOver)
@@ -773,7 +773,7 @@ class WebSocketTransport:
         request: Request | None = getattr(self, "request", None)
         return "" if request is None else plainPath(request.rawPath)
 
-    # What the parts tell
+    # Reports of the parts
 
     def inboxEnded(self) -> None:
         """The peer's Close came, or its fault."""
@@ -787,7 +787,7 @@ class WebSocketTransport:
         self._receiver = closing
         inbox.updateReading()
         if self._core.failed is not None:
-            closing.leave()
+            closing.endGently()
         elif self.factory.role is Role.SERVER:
             # The transport has done its work, and the server drops it first (RFC 6455 §7.1.1).
             closing.whenSent(closing.loseTransport)
@@ -817,7 +817,7 @@ class WebSocketTransport:
             self._keepalive.exempt(isExempt, self._inbox.lastReceived, self)
 
     def inboxDiscards(self, size: int) -> None:
-        """So many bytes came behind our Close that nobody gets."""
+        """So many bytes came behind our Close, to be discarded."""
         if self._closing is not None:
             self._closing.discard(size)
 
@@ -883,13 +883,13 @@ class WebSocketTransport:
         else:
             self.loseConnection(CloseCode.GOING_AWAY)
 
-    def _leaveCloseWatch(self) -> None:
+    def _stopCloseWatch(self) -> None:
         closeWatch, self._closeWatch = self._closeWatch, None
         if closeWatch is not None:
-            closeWatch.leave()
+            closeWatch.stop()
 
     def logFailure(self, failure: Failure, callback: str) -> None:
-        """Logs an exception of the application's with what its author looks for: which callback, and whose."""
+        """Logs an exception of the application's with the callback's name and the application's class."""
         self.factory.log.failure(
             "the application failed in {callback} ({path}, peer {peer})",
             failure,
@@ -899,7 +899,7 @@ class WebSocketTransport:
         )
 
     def cancel(self, deferred: Deferred[Any]) -> None:
-        """Cancels what the application gave us to wait for; its canceller is not ours to trust."""
+        """Cancels a Deferred that the application returned to be waited for; its canceller is not ours to trust."""
         try:
             deferred.cancel()
         except Exception:

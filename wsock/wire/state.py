@@ -22,7 +22,7 @@ HANDED_ON: Final = 4
 ABORTED: Final = 5
 #: The transport is lost; the application still gets what came before.
 LOST: Final = 6
-#: The application has heard of the loss, or there is none.
+#: The application has heard of the loss, or never was.
 OVER: Final = 7
 
 NAMES: Final = ("OPENING", "OPEN", "CLOSING", "ENDING", "HANDED_ON", "ABORTED", "LOST", "OVER")

@@ -1,6 +1,6 @@
-"""Threads: sending from another one than the reactor's, and connections that tell of any other call from one.
+"""Threads: sending from another one than the reactor's, and connections that refuse any other call from one.
 
-Such a call may lose a message, or never wake the reactor, and mostly works: nobody sees the fault before it hurts. A
+Such a call may lose a message, or never wake the reactor, and mostly works: the fault is not seen before it hurts. A
 look costs each call some 100 ns, so it is taken where `Settings.checkThreads` says so, by default in development mode
 (``python -X dev``). A factory decides once, by the class of its connections: the others have nothing to look at.
 """
@@ -28,7 +28,7 @@ Kind = TypeVar("Kind", bound=type)
 
 #: How long a thread waits before it looks whether the reactor still runs, in seconds.
 _POLL_SECONDS: Final = 1
-#: What an application calls, and only in the reactor's thread.
+#: The methods that an application calls, and only in the reactor's thread.
 _CALLS: Final = (
     "sendTextMessage",
     "sendBytesMessage",
@@ -48,7 +48,7 @@ _CALLS: Final = (
 
 
 def checksThreads(settings: Settings) -> bool:
-    """Whether connections look at who calls them."""
+    """Whether connections look at the thread that calls them."""
     return bool(sys.flags.dev_mode) if settings.checkThreads is None else settings.checkThreads
 
 
@@ -62,8 +62,8 @@ def checkThread(thread: int | None, name: str) -> None:
     """Refuses a call from another thread.
 
     Args:
-        thread: what `threadOf` says.
-        name: what was called.
+        thread: the result of `threadOf`.
+        name: the method that was called.
 
     Raises:
         LocalProtocolError: it is another thread.

@@ -21,7 +21,7 @@ _NO_VERSION: Final = "client and server have no version of TLS in common: the se
 _NO_CIPHER: Final = "client and server have no cipher in common"
 _CERTIFICATE_REQUIRED: Final = "the server requires a client certificate: give it as clientCertificate"
 _CLIENT_CERTIFICATE: Final = "the server does not accept the client's certificate: give another as clientCertificate"
-#: What a client is told, by the end of OpenSSL's reason.
+#: The messages for a client, by the end of OpenSSL's reason.
 _CLIENT: Final = {
     "certificate verify failed": "the server's certificate is not trusted",
     "wrong version number": _NO_TLS,
@@ -45,7 +45,7 @@ _CLIENT: Final = {
 _CLIENT_NO_TLS: Final = "the client speaks no TLS"
 _CLIENT_NO_VERSION: Final = "the client knows no version of TLS that the server takes"
 _SERVER_CERTIFICATE: Final = "the client does not trust the server's certificate"
-#: What a server's log says, in the same way.
+#: The messages of a server's log, in the same way.
 _SERVER: Final = {
     "http request": "the client speaks plain HTTP: its URL is to begin with https:// or wss://",
     "https proxy request": "the client takes the server for a proxy",

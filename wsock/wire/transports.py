@@ -37,9 +37,9 @@ else:
     _OUTQ = termios.TIOCOUTQ
 
 #: Buffers of up to so many bytes are joined before they are sent, since `sendmsg` takes more time to look at.
-JOIN_UP_TO: Final = 2**15
+JOIN_UP_TO_BYTES: Final = 2**15
 #: Buffers are joined, too, where they are smaller than this on the average, in bytes.
-_JOIN_AVERAGE: Final = 512
+_JOIN_AVERAGE_BYTES: Final = 512
 #: One attempt to send takes so many buffers: as many as Linux lets ``sendmsg`` have; Windows has none.
 MAX_BUFFERS: Final = 1024
 _SENDMSG: Final = hasattr(socket.socket, "sendmsg")
@@ -63,7 +63,7 @@ class Driver:
     pushes: ClassVar[bool] = False
 
     def fit(self, transport: Any) -> Driver:
-        """Returns the driver of one transport of this kind: what it stands on may make a difference."""
+        """Returns the driver of one transport of this kind: the transport below it may make a difference."""
         return self
 
     # Bytes
@@ -76,7 +76,7 @@ class Driver:
 
     def bytesHeld(self, transport: Any) -> int | None:
         """How many bytes the transport holds, and the system was not given; None where it can't be known."""
-        # A transport that wraps another has handed on what it was given.
+        # A transport that wraps another has handed its bytes on.
         below = stockBelow(transport)
         return None if below is None else held(below)
 
@@ -101,14 +101,14 @@ class Driver:
         if tlsBelow(transport) is not None and not isStartedTLS(transport):
             transport.unregisterProducer()
 
-    # What it is
+    # Facts
 
     def isSecure(self, transport: Any) -> bool:
         """Whether there is TLS between the transport and its peer."""
         return bool(ISSLTransport.providedBy(transport))
 
     def getPeerCertificate(self, transport: Any) -> Any:
-        """Returns the X.509 certificate that the peer sent; None where there is none, or no TLS."""
+        """Returns the X.509 certificate that the peer sent; None without one, or without TLS."""
         return getPeerCertificate(transport)
 
     def setNoDelay(self, transport: Any) -> None:
@@ -123,7 +123,7 @@ class Driver:
     def isClosedByOthers(self, transport: Any) -> bool:
         """Whether somebody else has closed the transport, and it waits: for its producer, the peer, or the handshake.
 
-        A transport without TLS is lost then; TLS tells nobody.
+        A transport without TLS is lost then; TLS does not tell.
         """
         return self.isSecure(transport) and bool(getattr(transport, "disconnecting", False))
 
@@ -252,7 +252,7 @@ class SocketTLSDriver(TLSDriver):
     def push(self, transport: Any) -> int:
         """Has the socket take what TLS has made of the bytes.
 
-        What stays in the transport below TLS is lost when the peer ends its stream: perhaps the next thing to be read.
+        Bytes that stay in the transport below TLS are lost when the peer ends its stream, which may be read next.
         """
         return push(transport.transport)
 
@@ -338,7 +338,7 @@ def trySocket(transport: Any, buffers: list[bytes | memoryview]) -> tuple[int, i
     if len(buffers) == 1:
         return stream.send(buffers[0]), len(buffers[0])
     given = sum(map(len, buffers))
-    if given <= JOIN_UP_TO or given < _JOIN_AVERAGE * len(buffers):
+    if given <= JOIN_UP_TO_BYTES or given < _JOIN_AVERAGE_BYTES * len(buffers):
         return stream.send(b"".join(buffers)), given
     buffers = buffers[: MAX_BUFFERS if _SENDMSG else 1]
     given = sum(map(len, buffers))
@@ -360,7 +360,7 @@ def push(transport: Any) -> int:
 
 
 def stockBelow(transport: Any) -> Any:
-    """The stock transport that this one is, or at the end wraps; None where there is none."""
+    """The stock transport that this one is, or at the end wraps; None without one."""
     while transport is not None and DRIVERS.get(type(transport)) is not STOCK:
         transport = getattr(transport, "transport", None)
     return transport
@@ -410,7 +410,7 @@ def isStartedTLS(transport: Any) -> bool:
 
 
 def tlsBelow(transport: Any) -> Any:
-    """Twisted's TLS that this transport is, or at some depth wraps; None where there is none."""
+    """Twisted's TLS that this transport is, or at some depth wraps; None without one."""
     while transport is not None and not isTLS(transport):
         if isStartedTLS(transport):
             # A transport that ``startTLS`` was called of is the one that TLS stands on; it forgets TLS when it is lost.
@@ -441,7 +441,7 @@ def flushTLS(transport: Any) -> None:
 def tellTLSEnd(transport: Any, ended: Callable[[], None]) -> None:
     """Calls ``ended`` once, as soon as TLS has ended, perhaps now: at the peer's close_notify, an alert, or an error.
 
-    TLS itself then tells nobody: it has the transport below close, which waits for its producer to leave.
+    TLS itself does not tell then: it has the transport below close, which waits for its producer to leave.
     """
     if transport._lostTLSConnection:
         ended()

@@ -11,11 +11,11 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from ..log import APPLICATION_ERRORS, ClassLogger
 
 #: Two runs of the timer are at least this far apart, in seconds, however many checks are due.
-_MIN_INTERVAL: Final = 0.05
+_MIN_INTERVAL_SECONDS: Final = 0.05
 #: A check that failed is tried again after so many seconds.
 _RETRY_SECONDS: Final = 60
 #: The heap is rebuilt once it has more entries of dead objects than this, and than live ones.
-_MAX_DEAD: Final = 64
+_MAX_DEAD_ENTRIES: Final = 64
 
 
 class Watched(Protocol):
@@ -40,7 +40,7 @@ class Watch:
         self._number = 0
         self._members = 0
         #: With more entries than this, those of dead objects are removed.
-        self._most = _MAX_DEAD
+        self._most = _MAX_DEAD_ENTRIES
 
     def add(self, watched: Watched, when: float) -> None:
         """Has an object checked at a time; `remove` has to be called in the end."""
@@ -65,7 +65,7 @@ class Watch:
             # Objects with a long interval may be dead long before they are due.
             self._due = [entry for entry in self._due if entry[2]() is not None]
             heapify(self._due)
-            self._most = 2 * len(self._due) + _MAX_DEAD
+            self._most = 2 * len(self._due) + _MAX_DEAD_ENTRIES
 
     def _push(self, when: float, reference: ref[Watched]) -> None:
         self._number += 1
@@ -96,8 +96,8 @@ class Watch:
                 self._log.failure("a connection failed to be looked at")
                 again = now + _RETRY_SECONDS
             if again is not None:
-                self._push(max(again, now + _MIN_INTERVAL), reference)
-        self._schedule(_MIN_INTERVAL)
+                self._push(max(again, now + _MIN_INTERVAL_SECONDS), reference)
+        self._schedule(_MIN_INTERVAL_SECONDS)
 
 
 #: Keyed by id(reactor). Each value references its reactor, so an id can't be reused while its entry exists.
