@@ -8,7 +8,7 @@ from feeding import KEY, check, drain, fact, feed, frame, in_bytes, masked
 from wsock.sansio.connection import Connection
 from wsock.sansio.constants import CloseCode, Role
 from wsock.sansio.errors import InvalidPayload, LocalProtocolError, MessageTooBig, RemoteProtocolError
-from wsock.sansio.events import TextReceived
+from wsock.sansio.events import CloseReceived, TextReceived
 from wsock.sansio.extensions import Extension
 
 CLIENT, SERVER = Role.CLIENT, Role.SERVER
@@ -780,6 +780,15 @@ def test_a_lost_stream() -> None:
     [event] = connection.receive_data(bytes.fromhex("81810000000061"))
     assert isinstance(event, TextReceived)
     assert event.text == "a"
+
+
+def test_a_close_behind_messages_of_a_lost_stream() -> None:
+    """It is told with them: nothing can be sent between the two."""
+    connection = Connection(Role.SERVER)
+    connection.lose()
+    events = connection.receive_data(bytes.fromhex("81810000000061 88820000000003e8"))
+    assert [type(event) for event in events] == [TextReceived, CloseReceived]
+    assert connection.close_received == (1000, "")
 
 
 def test_a_message_that_the_host_has_made_a_frame_of() -> None:

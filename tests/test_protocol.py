@@ -15,6 +15,7 @@ from twisted.internet.interfaces import (
     ITCPTransport,
     IUNIXTransport,
 )
+from twisted.python.failure import Failure
 from wire import (
     ANSWER,
     CLOSE,
@@ -944,3 +945,107 @@ def test_an_idle_connection_costs_little() -> None:
         tracemalloc.stop()
     print(f"{size:.0f} bytes a connection")
     assert size < 2048
+
+
+# A producer that ends the connection
+
+
+class LostAtOnce(HalfCloseable):
+    """Is lost within `abortConnection`, as Twisted's own transports may be."""
+
+    wire: Any = None
+
+    def abortConnection(self) -> None:
+        super().abortConnection()
+        self.wire.connectionLost(Failure(ConnectionDone()))
+
+
+class Aborting:
+    """A producer that drops the connection when nothing can be sent any more."""
+
+    def __init__(self, wire: Any) -> None:
+        self.wire = wire
+
+    def pauseProducing(self) -> None: ...
+
+    def resumeProducing(self) -> None: ...
+
+    def stopProducing(self) -> None:
+        self.wire.abortConnection()
+
+
+def abortedByItsProducer(transport: LostAtOnce) -> Served:
+    served = Served(transport=transport)
+    transport.wire = served.wire
+    served.open()
+    served.wire.attachProducer(Aborting(served.wire))
+    return served
+
+
+@pytest.mark.parametrize("data", [CLOSE, FAULT], ids=["close", "fault"])
+def test_a_producer_may_abort_a_connection_that_the_peer_has_ended(data: bytes) -> None:
+    served = abortedByItsProducer(LostAtOnce())
+    served.feed(data)
+    assert served.application.told == ["started", "finished", "lost"]
+    assert served.transport.told == ["abort"]
+    assert served.clock.getDelayedCalls() == []
+
+
+def test_a_producer_may_abort_a_connection_that_is_closed() -> None:
+    served = abortedByItsProducer(LostAtOnce())
+    served.wire.loseConnection()
+    assert served.application.told == ["started", "finished", "lost"]
+    assert served.clock.getDelayedCalls() == []
+
+
+def test_a_producer_may_abort_a_client_that_was_refused() -> None:
+    transport = LostAtOnce()
+    asked = Asked(transport=transport)
+    transport.wire = asked.wire
+    asked.wire.attachProducer(Aborting(asked.wire))
+    asked.feed(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+    assert asked.application.told == ["started", "lost"]
+    assert transport.told == ["abort"]
+    assert asked.clock.getDelayedCalls() == []
+
+
+def test_a_lost_transport_is_not_told_to_read() -> None:
+    """A producer that is told to stop may be what the callback of a message waits for."""
+    pending: Deferred[None] = Deferred()
+    served = opened(Application(message=lambda _: pending), settings={"receiveQueue": 1})
+    served.feed(HELLO + HELLO)
+    assert served.transport.told == ["pause"]
+    served.wire.attachProducer(Finishing(pending))
+    served.lose()
+    assert served.transport.told == ["pause"]
+    assert served.application.messages == ["Hello", "Hello"]
+
+
+class Finishing:
+    """A producer that has done its work when it is told to stop."""
+
+    def __init__(self, done: Deferred[None]) -> None:
+        self.done = done
+
+    def pauseProducing(self) -> None: ...
+
+    def resumeProducing(self) -> None: ...
+
+    def stopProducing(self) -> None:
+        self.done.callback(None)
+
+
+def test_the_close_behind_what_a_lost_connection_delivered_is_told() -> None:
+    """The application was given what came, and failed on it later: the peer had closed the connection."""
+    pending: Deferred[None] = Deferred()
+    served = opened(Application(message=lambda _: pending))
+    served.wire.pauseProducing()
+    served.wire.dataReceived(HELLO + CLOSE)
+    served.lose(clean=False)
+    served.wire.resumeProducing()
+    served.clock.advance(0)
+    with logged() as events:
+        pending.errback(ValueError("late"))
+    assert failures(events) == ["late"]
+    [reason] = served.application.reasons
+    assert reason.closeReceived == (1000, "")

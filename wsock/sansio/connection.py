@@ -168,7 +168,8 @@ class Connection:
     def lose(self) -> None:
         """Notes that nothing can be sent any more, since the host has lost its stream, or drops it.
 
-        Nothing else changes: bytes received before can still be decoded.
+        Bytes received before can still be decoded. A Close or a fault behind messages is told in the same call as
+        they are: there is nothing to answer them with.
         """
         self.lost = True
 
@@ -216,7 +217,7 @@ class Connection:
                 last = Failed(RemoteProtocolError("the stream ended without a Close", code))
             self._last = last
             self._reader.forget()
-            if _has_messages(events) and not self.eof:
+            if _has_messages(events) and not (self.eof or self.lost):
                 return events
         if self._is_to_come():
             self._end(last, events)

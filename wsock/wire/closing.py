@@ -141,9 +141,10 @@ class Closing:
 
     def _halfClose(self) -> None:
         self.startTimer()
-        driver = self._outbox.driver
+        driver, transport = self._outbox.driver, self._transport
+        # It writes what is left, and that may lose the transport.
         self._outbox.unregister()
-        driver.halfClose(self._transport)
+        driver.halfClose(transport)
 
     def loseTransport(self) -> None:
         """Ends a connection whose peer sends nothing more."""

@@ -290,8 +290,12 @@ class Inbox:
         self._unread = None
         self._transport = None
 
+    def leaveTransport(self) -> None:
+        """The transport is lost: nothing is read any more."""
+        self._transport = None
+
     def lose(self) -> None:
-        """The transport is lost: nothing is read any more, and what came before is still to be delivered."""
+        """The transport is lost, and the application is to hear of it when it has got what came before."""
         self._transport = None
         self._lost = True
 

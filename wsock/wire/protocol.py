@@ -173,6 +173,9 @@ class WebSocketTransport:
             return
         self._state = enter(state, LOST)
         receiver, self._receiver = self._receiver, None
+        if self._inbox is not None:
+            # First: a producer that is told to stop may have delivery go on.
+            self._inbox.leaveTransport()
         if self._closing is not None:
             self._closing.lost()
         self._stopCloseWatch()
@@ -187,10 +190,10 @@ class WebSocketTransport:
         opening, self._opening = self._opening, None
         if opening is not None:
             opening.losing(reason)
-        if self._keepalive is not None:
-            self._keepalive.stop(self.lossReason)
         if self._writers is not None:
             self._writers.fail(self.lossReason)
+        if self._keepalive is not None:
+            self._keepalive.stop(self.lossReason)
         if self._openers is not None:
             self._openers.fail(self.lossReason)
         self._loseInbox(state == ABORTED)
@@ -334,6 +337,9 @@ class WebSocketTransport:
         self._stopCloseWatch()
         self._core.lose()
         self._stopProducer()
+        if self._state != ENDING:
+            # The producer has aborted it.
+            return
         closing = self._beginClosing()
         self._receiver = closing
         if message is not None:
@@ -614,10 +620,14 @@ class WebSocketTransport:
         """Our Close is queued, the peer's is awaited."""
         self._state = enter(self._state, CLOSING)
         self._stopProducer()
-        closing, inbox = self._beginClosing(), self._inbox
-        assert inbox is not None
+        inbox = self._inbox
+        if inbox is None:
+            # The producer has aborted it, and it is lost.
+            return
         inbox.updateReading()
-        closing.whenSent(closing.startTimer)
+        if self._state == CLOSING:
+            closing = self._beginClosing()
+            closing.whenSent(closing.startTimer)
         inbox.closeSent()
 
     def abortConnection(self) -> None:
@@ -781,11 +791,14 @@ class WebSocketTransport:
             # The transport is lost already.
             return
         self._state = enter(self._state, ENDING)
-        self._stopProducer()
-        closing, inbox = self._beginClosing(), self._inbox
+        inbox = self._inbox
         assert inbox is not None
-        self._receiver = closing
+        self._stopProducer()
         inbox.updateReading()
+        if self._state != ENDING:
+            # The producer has aborted it.
+            return
+        self._receiver = closing = self._beginClosing()
         if self._core.failed is not None:
             closing.endGently()
         elif self.factory.role is Role.SERVER:
