@@ -1,6 +1,6 @@
 """The rules of the house, read from the syntax trees of the package: each fact has one writer, and parts have doors.
 
-`python tests/test_house.py` prints the table of docs/design.md.
+`PYTHONPATH=. python tests/test_house.py` prints the table of docs/design.md.
 """
 
 import ast
@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+
+import wsock
 
 ROOT = Path(__file__).resolve().parent.parent
 #: The parts of a connection, with how long each lives, in the order of the table.
@@ -72,7 +74,7 @@ OF_TWISTED = {"wire/transports.py", "wire/hub.py", "wire/tls.py"}
 
 @cache
 def trees() -> dict[str, ast.Module]:
-    folder = ROOT / "wsock"
+    folder = Path(wsock.__file__).parent
     return {
         path.relative_to(folder).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
         for path in sorted(folder.rglob("*.py"))
