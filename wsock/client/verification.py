@@ -1,6 +1,6 @@
 """Whether a TLS server is the one that a URL names (RFC 9110 section 4.3.4, RFC 9525).
 
-All that is not a clear yes is a no. Twisted takes a certificate that names nobody at all, or is malformed, for a good
+All that is not a clear yes is a no. Twisted takes a certificate without any name, or a malformed one, for a good
 one (26.10, ``_sslverify``). It and service_identity also refuse names that resolvers know and certificates are made
 for, such as ``my_service`` and ``ab--cd.example``. So the comparison is made here, in OpenSSL's own callback; its
 errors are service_identity's.

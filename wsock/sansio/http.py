@@ -22,7 +22,7 @@ from typing import Final, TypeAlias
 from .constants import DEFAULT_MAX_HEADER_LINE, DEFAULT_MAX_HEADER_SIZE, DEFAULT_MAX_HEADERS
 from .errors import HandshakeError, InvalidRequest, InvalidResponse, LocalProtocolError, wrong_type
 
-#: A limit where there is none: a place that no head reaches, small enough for `re` also when a length is added.
+#: The number for "no limit": a place that no head reaches, small enough for `re` also when a length is added.
 _NO_LIMIT: Final = 2**60
 #: Interim responses (RFC 9110 section 15.2) skipped before a final one; in practice there are one or two.
 MAX_INTERIM: Final = 8

@@ -52,7 +52,7 @@ def _escaped(letter: str) -> str:
 
 
 def _word(text: str | None) -> str:
-    """The text as one word: ``-`` where there is none, in quotes where it could be taken for more than one."""
+    """The text as one word: ``-`` for no text, in quotes where it could be taken for more than one."""
     if not text:
         return "-"
     return text if _PLAIN.fullmatch(text) and text != "-" else _quoted(text)
@@ -100,7 +100,7 @@ class AccessLog:
         self._characters = 0
         #: Bytes to be written that the file has not taken yet.
         self._waiting = b""
-        #: How many lines are lost since there is trouble; None while there is none.
+        #: How many lines are lost since trouble began; None without trouble.
         self._lost: int | None = None
         self._call: IDelayedCall | None = None
         #: The second of the last timestamp, and how it is written.
@@ -133,9 +133,9 @@ class AccessLog:
         return f"{self._stamp}.{int((now - second) * 1000):03d}Z"
 
     def flush(self) -> None:
-        """Writes what was gathered, as far as it is taken."""
+        """Writes the gathered lines, as far as the file takes them."""
         if self._lines:
-            # Where a line was cut off, what follows begins with its end.
+            # Where a line was cut off, the next write begins with its end.
             text = "\n" if self._torn and not self._waiting else ""
             text += "".join(f"{line}\n" for line in self._lines)
             self._waiting += text.encode("utf-8", "backslashreplace")
@@ -171,7 +171,7 @@ class AccessLog:
         self._take(descriptor)
 
     def close(self) -> None:
-        """Writes what there is, if it is taken within a second; nothing is written after that."""
+        """Writes the lines that wait, if the file takes them within a second; nothing is written after that."""
         if self._closed:
             return
         self._closed = True

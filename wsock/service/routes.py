@@ -20,7 +20,7 @@ _BODY_SECONDS = 10
 
 
 class Echo(WebSocketProtocol):
-    """Sends back what it gets."""
+    """Sends back each message."""
 
     __slots__ = ()
 
@@ -34,7 +34,7 @@ class Echo(WebSocketProtocol):
 
 
 class Member(WebSocketProtocol):
-    """Sends what it gets to all of its group, itself included."""
+    """Sends each message to all of its group, itself included."""
 
     __slots__ = ("_group",)
 
@@ -63,7 +63,7 @@ Route = Callable[[Request], Accept]
 
 
 def echo() -> Route:
-    """A route that sends each message back to who sent it."""
+    """A route that sends each message back to its sender."""
     return lambda request: _accept(request, Echo())
 
 
@@ -84,7 +84,7 @@ class Routes:
         self._routes = routes
 
     def __call__(self, request: Request) -> Accept:
-        """Returns what the route says.
+        """Returns the route's application.
 
         Raises:
             Refuse: with 404, where there is no route.
@@ -96,7 +96,7 @@ class Routes:
 
 
 class PageRequest(HTTPRequest):
-    """A request for a page. No page reads a body, so what comes is discarded; Twisted would keep all of it.
+    """A request for a page. No page reads a body, so bodies are discarded; Twisted would keep all of it.
 
     Attributes:
         isLogged: whether the log has a line for it.

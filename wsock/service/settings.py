@@ -55,7 +55,7 @@ def readSetting(field: str, text: str) -> Any:
     """The value of a setting as it is written on the command line.
 
     Raises:
-        UsageError: what it can't be.
+        UsageError: an invalid value.
     """
     if field == "slowConsumer":
         if text in _SLOW_CONSUMER:

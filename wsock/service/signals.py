@@ -72,7 +72,7 @@ class Signals:
         signal.signal(number, handler)
 
     def stopping(self) -> None:
-        """The service has begun to stop, whoever asked for it."""
+        """The service has begun to stop, for whatever reason."""
         self._isEnding = True
 
     def restore(self) -> None:

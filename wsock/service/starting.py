@@ -36,7 +36,7 @@ def explain(error: BaseException, description: str = "") -> str:
     """Says what is wrong in the words of the user, whatever Twisted or a plugin raised.
 
     Args:
-        error: what was raised.
+        error: the exception.
         description: the endpoint that it is about.
     """
     if isinstance(error, CannotListenError):
@@ -110,13 +110,13 @@ class Start:
             sys.excepthook, self._excepthook = self._excepthook, None
 
     def fail(self, message: str) -> StartError:
-        """Returns what to raise while the server starts."""
+        """Returns the exception to raise while the server starts."""
         if self._hasLog:
             _log.error("{message}", message=message)
         return StartError(message)
 
     def failLater(self, message: str) -> None:
-        """Says why the server ends, although it had begun to run. The reactor is stopped by whoever calls."""
+        """Says why the server ends, although it had begun to run. The caller stops the reactor."""
         if self._hasLog:
             _log.error("{message}", message=message)
         self._say(message)

@@ -86,7 +86,7 @@ class Options(BaseOptions):
         Twisted's own commands differ here: `twist` ends with 64, older versions of twistd with 0.
 
         Raises:
-            UsageError: what is wrong, where no command called.
+            UsageError: with the mistake, where no command called.
         """
         try:
             super().parseOptions(options)
@@ -170,7 +170,7 @@ class Options(BaseOptions):
             raise UsageError(f"{arguments[0]}: no arguments are taken, only options")
 
     def postOptions(self) -> None:
-        """Fills in what was not given."""
+        """Fills in the options that were not given."""
         if not self.ports:
             self.opt_port(_DEFAULT_PORT)
 
@@ -201,7 +201,7 @@ class ListeningService(Service):
             reactor: stopped when a port turns out later to be none.
             description: the endpoint's.
             factory: makes the connections; it is stopped with the first of its ports.
-            start: told of what fails.
+            start: for reports of failures.
             page: the path of the URL that is told, where there is a page that is worth a click.
 
         Raises:
@@ -263,8 +263,8 @@ class WebSocketService(MultiService):
 
     Attributes:
         factory: makes the connections, and holds them.
-        signals: what the process's signals do while the service runs.
-        accessLog: what writes a line for each connection, or None.
+        signals: the handlers of the process's signals while the service runs.
+        accessLog: writes a line for each connection, or None.
     """
 
     def __init__(
@@ -282,7 +282,7 @@ class WebSocketService(MultiService):
             reactor: the ports'.
             factory: the ports'.
             start: told when all ports are open.
-            served: the kinds of what is served, by path, for the log.
+            served: the kind of each path, for the log.
             health: told when the service stops.
             accessLog: opened again when logs are, and closed in the end.
         """

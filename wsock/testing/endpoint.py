@@ -183,10 +183,10 @@ class Pair(InMemory):
         self._ends = _connect(self._network, self.server, self.client, address, (capacity, chunk))
 
     def drop(self, reason: Exception | None = None) -> None:
-        """Loses the connection on both sides in the next flush, without a word: what is on its way is gone.
+        """Loses the connection on both sides in the next flush, without a word: bytes on their way are gone.
 
         Args:
-            reason: what both protocols are told; by default a ``ConnectionLost``.
+            reason: the reason of the loss on both sides; by default a ``ConnectionLost``.
         """
         _checkReason(reason)
         for end in self._ends:
@@ -241,8 +241,8 @@ class MemoryEndpoint(InMemory):
             protocolFactory: builds the client's protocol.
 
         Returns:
-            a Deferred that fires with that protocol, connected, in a flush. It fails with what `refuse` says, or with
-            what the factory raises. Cancelling it ends the attempt with ``ConnectingCancelledError``.
+            a Deferred that fires with that protocol, connected, in a flush. It fails with the reason of `refuse`, or
+            with the factory's exception. Cancelling it ends the attempt with ``ConnectingCancelledError``.
         """
         attempt = _Attempt(self, protocolFactory)
         self._network.movers.append(attempt)
@@ -265,7 +265,7 @@ class MemoryEndpoint(InMemory):
         """From here on attempts fail.
 
         Args:
-            reason: what with; by default a ``ConnectionRefusedError``, as of a port where no server listens.
+            reason: the failure; by default a ``ConnectionRefusedError``, as of a port where no server listens.
         """
         _checkReason(reason)
         self._server, self._refusal = None, ConnectionRefusedError() if reason is None else reason

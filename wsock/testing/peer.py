@@ -1,4 +1,4 @@
-"""A peer that does what a test says, and nothing by itself."""
+"""A peer that acts as a test says, and never by itself."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .transport import MemoryTransport
 
 @implementer(IProtocol, IHalfCloseableProtocol)
 class ScriptedPeer:
-    """The other side of a connection in memory, byte by byte; for what a well-behaved peer never does.
+    """The other side of a connection in memory, byte by byte; for acts of a misbehaving peer.
 
     It is a protocol: give it to `Pair` as either side, or to `MemoryEndpoint` as the server::
 
@@ -61,7 +61,7 @@ class ScriptedPeer:
         self.transport.write(data)
 
     def pause(self) -> None:
-        """Reads no more, so that what the other side sends piles up."""
+        """Reads no more, so that the other side's bytes pile up."""
         self.transport.pauseProducing()
 
     def resume(self) -> None:
@@ -95,7 +95,7 @@ class ScriptedPeer:
             subprotocols: those to offer.
 
         Raises:
-            LocalProtocolError: what can't be sent; use `send`.
+            LocalProtocolError: it can't be sent; use `send`.
         """
         self.send(handshake.open(url, headers=headers, subprotocols=subprotocols).encode())
 
@@ -127,7 +127,7 @@ class ScriptedPeer:
         return data
 
     def answer(self) -> ResponseHead:
-        """Takes the head of the server's answer to `open`; what follows it stays.
+        """Takes the head of the server's answer to `open`; bytes behind it stay.
 
         Returns:
             the answer.
@@ -140,7 +140,7 @@ class ScriptedPeer:
         return head
 
     def frames(self) -> list[tuple[int, bytes]]:
-        """Takes the whole frames that came; what follows them stays.
+        """Takes the whole frames that came; bytes behind them stay.
 
         Returns:
             for each its first byte, which has FIN, the reserved bits and the opcode, and its payload, unmasked. It is
@@ -186,7 +186,7 @@ class ScriptedPeer:
         """Part of the interface; it is never called."""
 
     def dataReceived(self, data: bytes) -> None:
-        """Keeps what came."""
+        """Keeps the bytes that came."""
         self.received += data
 
     def readConnectionLost(self) -> None:

@@ -1,4 +1,4 @@
-"""Stream connections in memory: what moves bytes, and one end of a connection.
+"""Stream connections in memory: the network that moves bytes, and one end of a connection.
 
 Rules:
 
@@ -125,7 +125,7 @@ _networks: WeakValueDictionary[int, Network] = WeakValueDictionary()
 
 
 def networkOf(clock: Clock) -> Network:
-    """The network that all connections on a clock share: whoever is told to flush moves them all."""
+    """The network that all connections on a clock share: a flush of any of them moves them all."""
     return _networks.get(id(clock)) or _networks.setdefault(id(clock), Network(clock))
 
 
@@ -144,7 +144,7 @@ class MemoryTransport:
     * While it neither reads nor has anything to write, it does not hear that the peer has gone.
 
     Attributes:
-        protocol: who is told of what comes in; None once the connection is lost.
+        protocol: the receiver of the bytes that come in; None once the connection is lost.
         connected: until the connection is lost.
         disconnected: from then on.
         disconnecting: from ``loseConnection`` on.
@@ -157,8 +157,8 @@ class MemoryTransport:
         """Makes one end, not joined to the other yet.
 
         Args:
-            network: what moves it.
-            protocol: who is told of what comes in.
+            network: the one that moves its bytes.
+            protocol: the receiver of the bytes that come in.
             host: its own address.
             peer: the other end's.
             capacity: how many bytes may be on their way.
@@ -217,12 +217,12 @@ class MemoryTransport:
             self._reading = False
 
     def loseWriteConnection(self) -> None:
-        """Ends what we send, when all that was written has left and no producer is registered."""
+        """Ends our stream, when all that was written has left and no producer is registered."""
         if self.connected:
             self._writeEnding = self._writing = True
 
     def abortConnection(self) -> None:
-        """Drops the connection and what has not arrived; the other end sees a reset."""
+        """Drops the connection and bytes that have not arrived; the other end sees a reset."""
         if self.connected:
             self.drop(ConnectionAborted())
             self._isReset = True
@@ -236,7 +236,7 @@ class MemoryTransport:
         return self._peer
 
     def getTcpNoDelay(self) -> bool:
-        """Returns what `setTcpNoDelay` was last given."""
+        """Returns the value that `setTcpNoDelay` was last given."""
         return self._noDelay
 
     def setTcpNoDelay(self, enabled: bool) -> None:
@@ -244,7 +244,7 @@ class MemoryTransport:
         self._noDelay = bool(enabled)
 
     def getTcpKeepAlive(self) -> bool:
-        """Returns what `setTcpKeepAlive` was last given."""
+        """Returns the value that `setTcpKeepAlive` was last given."""
         return self._keepAlive
 
     def setTcpKeepAlive(self, enabled: bool) -> None:
@@ -269,19 +269,19 @@ class MemoryTransport:
             producer.resumeProducing()
 
     def unregisterProducer(self) -> None:
-        """Forgets the producer; what waited for that, a loss or an end, comes about."""
+        """Forgets the producer; a loss or an end that waited for that comes about."""
         self.producer = None
         if self.connected and (self.disconnecting or self._writeEnding):
             self._writing = True
 
-    # IPushProducer: what comes in
+    # IPushProducer: incoming bytes
 
     def pauseProducing(self) -> None:
-        """Gives the protocol nothing more; what the other end sends piles up, until its producer is paused."""
+        """Gives the protocol nothing more; the other end's bytes pile up, until its producer is paused."""
         self._reading = False
 
     def resumeProducing(self) -> None:
-        """Gives the protocol what comes in again."""
+        """Gives the protocol incoming bytes again."""
         if self.connected and not self.disconnecting:
             self._reading = not self._readEnded
 
@@ -316,7 +316,7 @@ class MemoryTransport:
         """Loses the connection in the next move, whatever is left to be done.
 
         Args:
-            reason: what the protocol is told.
+            reason: the reason that the protocol is told.
         """
         self._reading = self._writing = False
         self._fate = reason

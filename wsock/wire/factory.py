@@ -131,7 +131,7 @@ class NoResource:
 
     @property
     def isLeaf(self) -> bool:
-        """The attribute that ``Site`` asks its root for at each request: it has to be a resource, and we are none."""
+        """The attribute that ``Site`` asks its root for at each request: a resource has it, a factory has not."""
         raise AttributeError(_NO_RESOURCE)
 
 

@@ -184,7 +184,7 @@ class Inbox:
         #: Whether the application is not sent more while the peer does not read.
         self._waitsForPeer = False
         self._stops = 0
-        #: Events that wait for the application; None while there are none.
+        #: Events that wait for the application; None without any.
         self._events: deque[Event] | None = None
         #: Bytes that came while nothing could be done with them.
         self._unread: bytes | bytearray | None = None

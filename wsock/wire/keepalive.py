@@ -127,7 +127,7 @@ class Keepalive:
         self._wasFull = False
         #: The number of our last Ping.
         self._number = 0
-        #: The Pings of ours that were not answered; None while there are none.
+        #: The Pings of ours that were not answered; None without any.
         self._pending: list[_PendingPing] | None = None
 
     # The watch over a silent peer

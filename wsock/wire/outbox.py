@@ -40,7 +40,7 @@ _MESSAGE_OVERHEAD_BYTES: Final = 256
 _MIN_LIMIT_BYTES: Final = 2**20
 #: ``highWaterMark`` allows messages with at least this overhead in bytes: 256 of them.
 _MIN_MARK_BYTES: Final = 2**16
-#: The rest of a message that has begun to leave, where there is none: one list for all connections, since a list of its
+#: An empty rest, for when no message has begun to leave: one list for all connections, since a list of its
 #: own takes 72 bytes. It stays empty.
 _NOTHING: Final[list[bytes | memoryview]] = []
 
@@ -193,7 +193,7 @@ class Outbox:
         self._limits = limits
         self._owner: OutboxOwner | None = owner
         #: Whole messages and control frames, each the list of its buffers, `Marked` where it is no whole data message.
-        #: None while there are none: an empty deque has 600 bytes.
+        #: None without any: an empty deque has 600 bytes.
         self._queue: deque[list[bytes]] | None = None
         #: The rest of the message that has begun to leave, and its kind.
         self._current = _NOTHING

@@ -115,11 +115,11 @@ class WebSocketTransport:
         self._closing: Closing | None = None
         #: The application's producer, while one is attached.
         self._producer: Producer | None = None
-        #: The look for a transport that another hand closes, while it is needed.
+        #: Looks for another hand's closing of the transport, while that is needed.
         self._closeWatch: CloseWatch | None = None
         #: A client's: why the opening handshake failed.
         self._failure: BaseException | None = None
-        #: Deferreds of `whenWritable`, `whenClosed` and `whenOpen`; None while there are none.
+        #: Deferreds of `whenWritable`, `whenClosed` and `whenOpen`; None without any.
         self._writers: Waiters[None] | None = None
         self._closers: Waiters[None] | None = None
         self._openers: Waiters[WebSocketTransport] | None = None
@@ -886,7 +886,7 @@ class WebSocketTransport:
         self._beginClosing().giveUp(f"no sign of life for {seconds} s after it was asked")
 
     def closeWatchActive(self) -> bool:
-        """Whether another hand's closing of the transport would be noticed by nobody else."""
+        """Whether only the close watch would notice that another hand closes the transport."""
         return self._state in (OPENING, OPEN)
 
     def closeWatchClosed(self) -> None:
