@@ -70,6 +70,7 @@ class Outbox:
         bytesInFlight: how many it holds.
         ended: whether TLS has ended.
         isRegistered: whether it is the transport's producer.
+        unregistered: called when it is that no longer.
         isAborted: whether it has dropped what it held.
     """
 
@@ -78,6 +79,7 @@ class Outbox:
         self.bytesInFlight = 0
         self.ended = False
         self.isRegistered = True
+        self.unregistered: Callable[[], object] = lambda: None
         self.isAborted = False
         self._drained: Callable[[], None] | None = None
 
@@ -94,6 +96,7 @@ class Outbox:
 
     def unregister(self) -> None:
         self.isRegistered = False
+        self.unregistered()
 
     def end(self) -> None:
         self.ended = True
@@ -427,6 +430,18 @@ def test_when_tls_ends_behind_our_last_bytes_the_transport_waits_for_nobody() ->
     ending.closing.startTimer()
     ending.closing.tlsEnded()
     assert not ending.outbox.isRegistered
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+def test_when_tls_ends_the_transport_may_be_lost_as_its_producer_leaves(flushed: bool) -> None:
+    ending = Ending(closeTimeout=3)
+    ending.outbox.unregistered = ending.closing.lost
+    if flushed:
+        ending.closing.startTimer()
+    ending.closing.tlsEnded()
+    ending.clock.advance(0)
+    assert ending.clock.getDelayedCalls() == []
+    assert ending.aborts == []
 
 
 def test_the_end_of_tls_does_not_prolong_the_closing_timer() -> None:

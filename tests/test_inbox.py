@@ -143,6 +143,7 @@ class Connection:
         last: Callable[[], None] = lambda: None,
     ) -> "Connection":
         self.inbox.open(self.transport, first, callbacks or {}, pending, last, unread, reading)
+        self.inbox.proceed()
         return self
 
     def feed(self, *pieces: bytes) -> bytes:

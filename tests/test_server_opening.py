@@ -122,6 +122,9 @@ class Connection:
         assert self.end is None
         self.end = how
 
+    def isOpening(self) -> bool:
+        return self.end is None
+
     def openingNotes(self, note: Any) -> None:
         self.note = note
 

@@ -205,7 +205,9 @@ class ClientOpening:
     def failed(self, failure: Failure, callback: str) -> None:
         """The application failed in a callback, before the connection was open."""
         self._transport.logFailure(failure, callback)
-        self._fail(applicationFailed(failure.value))
+        if self._failure is None:
+            # The failure that has ended it before stays the reason.
+            self._fail(applicationFailed(failure.value))
 
     def dataReceived(self, data: bytes) -> None:
         """Takes bytes of the answer."""

@@ -239,6 +239,9 @@ class ServerOpening:
         self._timer.stop()
         transport.openingNotes(None)
         protocol = factory.buildProtocol(transport.getPeer())
+        if not transport.isOpening():
+            # The factory of the other protocol has stopped ours.
+            return
         if protocol is None:
             transport.openingEnded(gently=False)
         else:
@@ -287,6 +290,9 @@ class ServerOpening:
     def losing(self, reason: Failure) -> None:
         """The transport is lost, and there is no application to hear of it."""
         self._timer.stop()
+        if self._admission is not None:
+            # A callback of those who hear of the loss may decide now.
+            self._admission.ignore()
 
     def lost(self, reason: Failure) -> None:
         """The transport is lost."""

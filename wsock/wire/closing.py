@@ -178,22 +178,24 @@ class Closing:
         TLS's own work, so that all but the facts waits for the reactor's next turn.
         """
         self._outbox.end()
+        # First, since the transport may be lost at once when its producer leaves.
+        self._tlsTimer = Timer(self._reactor)
+        self._tlsTimer.start(0, self._loseBelow)
         if self.flushed:
             # Nothing waits here for the transport: it may close as soon as it has written what it holds.
             self._outbox.unregister()
-        self._tlsTimer = Timer(self._reactor)
-        self._tlsTimer.start(0, self._loseBelow)
 
     def _loseBelow(self) -> None:
         assert self._tlsTimer is not None
-        self._outbox.abort()
-        # The transport below closes now, once it has written what it holds.
-        self._outbox.unregister()
         seconds = self._settings.closeTimeout
-        if self._outbox.driver.canDrain(self._transport):
-            self._drainBelow(None, None if seconds is None else self._reactor.seconds() + seconds)
-        elif seconds is not None:
+        canDrain = self._outbox.driver.canDrain(self._transport)
+        self._outbox.abort()
+        if seconds is not None and not canDrain:
             self._tlsTimer.start(seconds, self._abort)
+        # The transport below closes now, once it has written what it holds; one that can't be drained perhaps at once.
+        self._outbox.unregister()
+        if canDrain:
+            self._drainBelow(None, None if seconds is None else self._reactor.seconds() + seconds)
 
     def _drainBelow(self, before: int | None, deadline: float | None) -> None:
         """Gives a peer that still reads the last whole messages, and waits for no other."""

@@ -234,7 +234,9 @@ class Inbox:
         unread: bytes,
         reading: bool,
     ) -> None:
-        """Tells the application that the connection is open; its first message comes when it is done with that.
+        """Tells the application that the connection is open; `proceed` is to be called then, for its first message.
+
+        That comes when the application is done with these callbacks.
 
         Args:
             transport: Twisted's.
@@ -261,7 +263,6 @@ class Inbox:
             # A subtraction, since it is the cheapest: the bit is set.
             self._stops -= _DELIVERING
             outbox.uncork()
-        self.proceed()
 
     def _negotiate(
         self, callbacks: Mapping[str, Callable[[], object]], waiting: list[tuple[str, Deferred[Any]]]

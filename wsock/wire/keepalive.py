@@ -61,11 +61,11 @@ class _PendingPing:
 
     __slots__ = ("answer", "number", "sentAt", "timer")
 
-    def __init__(self, number: int, sentAt: float) -> None:
+    def __init__(self, number: int, sentAt: float, answer: Deferred[float] | None) -> None:
         self.number = number
         self.sentAt = sentAt
         #: The Deferred of `Keepalive.measure`; None where the keepalive itself asked.
-        self.answer: Deferred[float] | None = None
+        self.answer = answer
         self.timer: IDelayedCall | None = None
 
 
@@ -223,11 +223,12 @@ class Keepalive:
 
     def measure(self) -> Deferred[float]:
         """Sends a Ping; returns a Deferred that fires with the seconds to its answer, or fails after the timeout."""
-        ping = self._ask()
-        ping.answer = Result(lambda answer: self._forget(ping))
-        if self._timeout is not None:
+        answer: Deferred[float] = Result(lambda answer: self._forget(ping))
+        ping = self._ask(answer)
+        if self._timeout is not None and not answer.called:
+            # A transport may be lost in the middle of a write.
             ping.timer = self._reactor.callLater(self._timeout, self._notAnswered, ping)
-        return ping.answer
+        return answer
 
     def answered(self, payload: bytes) -> None:
         """A Pong came that `isOurPong`. It answers its Ping and all earlier ones (RFC 6455 section 5.5.3)."""
@@ -244,9 +245,9 @@ class Keepalive:
             if ping.answer is not None:
                 ping.answer.callback(now - ping.sentAt)
 
-    def _ask(self) -> _PendingPing:
+    def _ask(self, answer: Deferred[float] | None = None) -> _PendingPing:
         self._number += 1
-        ping = _PendingPing(self._number, self._reactor.seconds())
+        ping = _PendingPing(self._number, self._reactor.seconds(), answer)
         if self._pending is None:
             self._pending = []
         self._pending.append(ping)

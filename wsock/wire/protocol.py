@@ -312,14 +312,15 @@ class WebSocketTransport:
         def opened() -> None:
             if last is not None:
                 last(self._state in (OPEN, CLOSING))
-            if self._openers is not None and self._state == OPEN:
+            if self._openers is not None and self._state in (OPEN, CLOSING):
                 self._openers.fire(self)
             if self._state == OPEN and self._core.close_sent is not None:
                 # It was closed before it was open.
                 self._closeSent()
 
         inbox.open(self._transport, begin, callbacks, pending, opened, unread, reading)
-        # Messages that waited for the end of the opening handshake have left, as far as the transport takes them.
+        # Messages that waited for the end of the opening handshake have left, as far as the transport takes them: this
+        # is told before a message is delivered.
         self.outboxWritable()
 
     def openingEnded(
@@ -336,14 +337,17 @@ class WebSocketTransport:
         self._state = enter(self._state, ENDING)
         self._stopCloseWatch()
         self._core.lose()
+        # The opening handshake gets nothing more, and nor does it from within a callback.
+        self._receiver = closing = self._beginClosing()
         self._stopProducer()
         if self._state != ENDING:
             # The producer has aborted it.
             return
-        closing = self._beginClosing()
-        self._receiver = closing
         if message is not None:
             self._outbox.writeHTTP(message)
+            if self._state != ENDING:
+                # The transport was lost in the middle of that.
+                return
         if gently:
             closing.endGently()
         else:
@@ -831,7 +835,7 @@ class WebSocketTransport:
 
     def inboxDiscards(self, size: int) -> None:
         """So many bytes came behind our Close, to be discarded."""
-        if self._closing is not None:
+        if self._closing is not None and self._state < LOST:
             self._closing.discard(size)
 
     def inboxDelivers(self) -> None:
