@@ -24,6 +24,8 @@ from wire import (
     opened,
 )
 
+from wsock import StreamHandler, WebSocketEnded, WebSocketStream
+
 
 class Sudden(HalfCloseable):
     """A transport that is lost in the middle of a call: of those in ``suddenly``.
@@ -228,3 +230,23 @@ def test_the_fallback_may_stop_the_factory() -> None:
     served = Served(fallback=Others())
     assert served.feed(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").startswith(b"HTTP/1.1 503 ")
     served.lose()
+
+
+# A stream over TLS that has ended
+
+
+def test_a_handler_that_meets_the_end_of_tls_has_not_failed() -> None:
+    going: Deferred[None] = Deferred()
+
+    async def handle(stream: WebSocketStream) -> None:
+        await going
+        await stream.send("Hello")
+
+    served = opened(StreamHandler(handle))
+    # TLS tells its connection this, before the transport is lost.
+    served.wire._tlsEnded()
+    with logged() as events:
+        going.callback(None)
+        served.lose()
+    assert failures(events) == []
+    assert isinstance(served.wire.lossReason(), WebSocketEnded)

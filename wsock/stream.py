@@ -331,7 +331,7 @@ class StreamHandler:
         transport.factory.forgetHandler(running)
         code = CloseCode.NORMAL_CLOSURE
         # The end of another connection is no end of this one.
-        if isinstance(result, Failure) and (transport.isOpen or not result.check(WebSocketEnded)):
+        if isinstance(result, Failure) and (transport.canSend() or not result.check(WebSocketEnded)):
             code = CloseCode.INTERNAL_ERROR
             if not result.check(*CANCELLATIONS):
                 self._log.failure(
