@@ -111,7 +111,7 @@ class Request:
 
     @property
     def query(self) -> str:
-        """The query string: all behind the first ``?``, as it came; ``urllib.parse.parse_qs`` takes it apart."""
+        """The query string, all behind the first ``?``, as it came. ``urllib.parse.parse_qs`` takes it apart."""
         return self._head.query
 
     @property

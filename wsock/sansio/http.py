@@ -242,7 +242,7 @@ class RequestHead(_Head):
 
     @property
     def query(self) -> str:
-        """The target's query string: all behind "?", not percent-decoded; "" without one."""
+        """The target's query string, all behind "?", not percent-decoded; "" without one."""
         return split_target(self.target)[2]
 
 
