@@ -256,7 +256,7 @@ def test_a_sentence_that_names_its_thing_is_not_taken_for_one(text: str) -> None
 
 @pytest.mark.parametrize("module", sorted(trees()))
 def test_sentences_begin_with_what_they_are_about(module: str) -> None:
-    source = (ROOT / "wsock" / module).read_text(encoding="utf-8")
+    source = (Path(wsock.__file__).parent / module).read_text(encoding="utf-8")
     for line, text in (*docstrings(trees()[module]), *comments(source)):
         assert nameless(text) == [], f"{module}:{line}"
 
