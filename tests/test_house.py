@@ -33,7 +33,7 @@ PARTS = {
     "wire/factory.py:Connections": "as long as the factory",
 }
 #: Bases that classes of wsock may have among wsock's own, beside exceptions and typing's protocols: none has state.
-STATELESS = {"Event", "NoResource", "WebSocketProtocol", "Driver", "TLSDriver", "InMemory"}
+STATELESS = {"Event", "ConnectionFactory", "WebSocketProtocol", "Driver", "TLSDriver", "InMemory"}
 #: The core's two heads, and the two decoders of heads, each have a base that knows how a head is read.
 OF_THE_CORE = {"_Head", "_HeadDecoder"}
 #: Writes to the attributes of other objects, with the reason.

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from collections.abc import Set as AbstractSet
 from typing import Any
 from weakref import ref
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ClientFactory
 from twisted.python.failure import Failure
@@ -16,18 +14,18 @@ from ..application import Application
 from ..log import ClassLogger
 from ..request import Request
 from ..sansio import handshake
-from ..sansio.constants import CloseCode, Role
+from ..sansio.constants import Role
 from ..sansio.errors import LocalProtocolError, WebSocketError
 from ..sansio.http import RequestHead
 from ..sansio.url import URL
 from ..sansio.url import parse as parseURL
 from ..settings import Settings
-from ..wire.factory import SOFTWARE, STOP_SECONDS, Connections, NoResource, Reactor, withDefaultField
+from ..wire.factory import SOFTWARE, ConnectionFactory, Connections, Reactor, withDefaultField
 from ..wire.protocol import WebSocketTransport
 from .opening import ClientOpening, OpeningObserver, applicationFailed
 
 
-class WebSocketClientFactory(NoResource, ClientFactory):
+class WebSocketClientFactory(ConnectionFactory, ClientFactory):
     """Makes client connections to one URL; for ``connectTCP``, any endpoint, and a ``ClientService``.
 
     It does not add TLS: for a ``wss:`` URL the endpoint does, or use `connect`.
@@ -84,80 +82,12 @@ class WebSocketClientFactory(NoResource, ClientFactory):
         """Makes the request of one connection, with a key of its own."""
         return handshake.open(self.url, headers=self.headers, subprotocols=self.subprotocols)
 
-    @property
-    def connections(self) -> AbstractSet[WebSocketTransport]:
-        """The open connections, in a set that can't be changed, and always has those that are open now.
-
-        ``len`` says how many they are. Iterating gives those that are open when it begins, so they may be closed
-        meanwhile.
-        """
-        return self._connections.open
-
-    def stop(self, code: int = CloseCode.GOING_AWAY, reason: str = "", timeout: float = STOP_SECONDS) -> Deferred[None]:
-        """Ends all connections: open ones with a Close, those in their opening handshake without a WebSocket.
-
-        New connections are refused, for good: a factory is stopped once. A second call changes
-        the end only where its timeout is over earlier.
-
-        Args:
-            code: the close code.
-            reason: the Close's reason, at most 123 bytes of UTF-8.
-            timeout: seconds until the connections that are still there are aborted; then the handlers of streams that
-                have not returned are cancelled.
-
-        Returns:
-            a Deferred that fires when all connections are lost. It never fails; cancelling it has no effect on them.
-
-        Raises:
-            LocalProtocolError: a code or a reason that can't travel; a timeout that is no number above 0; another
-                thread, see `Settings.checkThreads`.
-        """
-        return self._connections.stop(code, reason, timeout)
-
-    @property
-    def isStopping(self) -> bool:
-        """Whether `stop` was called."""
-        return self._connections.isStopping
-
-    @property
-    def reactor(self) -> Any:
-        """The reactor of the timers; None before the first connection, where none was given."""
-        return self._connections.reactor
-
-    def ensureReactor(self) -> Any:
-        """Returns the reactor of the timers; the global one, from now on, where none was given."""
-        return self._connections.clock()
-
-    def useReactor(self, reactor: Any) -> None:
-        """Has the timers on a reactor, where none was given: for tests."""
-        self._connections.use(reactor)
-
     # For its connections
 
     def makeOpening(self, transport: WebSocketTransport) -> ClientOpening:
         """Makes the opening handshake of a connection."""
         self._connections.begin(transport)
         return ClientOpening(transport, self, self._connections.clock())
-
-    def connectionOpened(self, transport: WebSocketTransport) -> None:
-        """A connection is open."""
-        self._connections.opened(transport)
-
-    def connectionForgotten(self, transport: WebSocketTransport) -> None:
-        """A connection is lost, and no one was told of it yet."""
-        self._connections.forget(transport)
-
-    def keepHandler(self, running: Deferred[Any]) -> None:
-        """Has a stream's handler cancelled, if it has not returned when all connections are lost after `stop`."""
-        self._connections.keepHandler(running)
-
-    def forgetHandler(self, running: Deferred[Any]) -> None:
-        """Takes `keepHandler` back."""
-        self._connections.forgetHandler(running)
-
-    def checkStopped(self) -> None:
-        """All reports of the loss of a connection were made."""
-        self._connections.checkStopped()
 
     def connectionLost(self, transport: WebSocketTransport, aborted: bool, note: Any) -> None:
         """The application of a connection has heard of its loss."""

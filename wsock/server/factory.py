@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from collections.abc import Set as AbstractSet
-from typing import Any, Final
+from typing import Final
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IAddress,
     IProtocolFactory,
@@ -19,13 +17,13 @@ from ..application import BuildApplication
 from ..arguments import checkCallback, checkFallback
 from ..log import APPLICATION_ERRORS, ClassLogger
 from ..logsummary import Summary
+from ..results import asDeferred
 from ..sansio import handshake
-from ..sansio.constants import CloseCode, Role
+from ..sansio.constants import Role
 from ..sansio.handshake import Opening
 from ..sansio.http import RequestHead, check_fields
 from ..settings import Settings, checkNumber
-from ..wire.factory import SOFTWARE, STOP_SECONDS, Connections, NoResource, Reactor, withDefaultField
-from ..wire.inbox import asDeferred
+from ..wire.factory import SOFTWARE, ConnectionFactory, Connections, Reactor, withDefaultField
 from ..wire.protocol import WebSocketTransport
 from . import refusal
 from .accessrecord import AccessNote, AccessRecord, makeRecord
@@ -42,7 +40,7 @@ _SAMPLE_OPENING: Final = Opening(RequestHead(b""), "", [], [], None, "")
 
 
 @implementer(IProtocolFactory, IProtocolNegotiationFactory)
-class WebSocketServerFactory(NoResource):
+class WebSocketServerFactory(ConnectionFactory):
     """Makes server connections; for ``listenTCP``, any endpoint, and whatever takes a Twisted factory.
 
     Attributes:
@@ -154,55 +152,7 @@ class WebSocketServerFactory(NoResource):
             for summary in (self._refusals, self._tlsFailures):
                 if summary is not None:
                     summary.close()
-        self._connections.checkStopped()
-
-    @property
-    def connections(self) -> AbstractSet[WebSocketTransport]:
-        """The open connections, in a set that can't be changed, and always has those that are open now.
-
-        ``len`` says how many they are. Iterating gives those that are open when it begins, so they may be closed
-        meanwhile.
-        """
-        return self._connections.open
-
-    def stop(self, code: int = CloseCode.GOING_AWAY, reason: str = "", timeout: float = STOP_SECONDS) -> Deferred[None]:
-        """Ends all connections: open ones with a Close, those in their opening handshake without a WebSocket.
-
-        New connections are refused, for good: a factory is stopped once. Stop listening first. A second call changes
-        the end only where its timeout is over earlier.
-
-        Args:
-            code: the close code.
-            reason: the Close's reason, at most 123 bytes of UTF-8.
-            timeout: seconds until the connections that are still there are aborted; then the handlers of streams that
-                have not returned are cancelled.
-
-        Returns:
-            a Deferred that fires when all connections are lost. It never fails; cancelling it has no effect on them.
-
-        Raises:
-            LocalProtocolError: a code or a reason that can't travel; a timeout that is no number above 0; another
-                thread, see `Settings.checkThreads`.
-        """
-        return self._connections.stop(code, reason, timeout)
-
-    @property
-    def isStopping(self) -> bool:
-        """Whether `stop` was called."""
-        return self._connections.isStopping
-
-    @property
-    def reactor(self) -> Any:
-        """The reactor of the timers; None before the first connection, where none was given."""
-        return self._connections.reactor
-
-    def ensureReactor(self) -> Any:
-        """Returns the reactor of the timers; the global one, from now on, where none was given."""
-        return self._connections.clock()
-
-    def useReactor(self, reactor: Any) -> None:
-        """Has the timers on a reactor, where none was given: for tests."""
-        self._connections.use(reactor)
+        super().checkStopped()
 
     # For its connections
 
@@ -210,22 +160,6 @@ class WebSocketServerFactory(NoResource):
         """Makes the opening handshake of a connection."""
         self._connections.begin(transport)
         return ServerOpening(transport, self, self._connections.clock())
-
-    def connectionOpened(self, transport: WebSocketTransport) -> None:
-        """A connection is open."""
-        self._connections.opened(transport)
-
-    def connectionForgotten(self, transport: WebSocketTransport) -> None:
-        """A connection is lost, and no one was told of it yet."""
-        self._connections.forget(transport)
-
-    def keepHandler(self, running: Deferred[Any]) -> None:
-        """Has a stream's handler cancelled, if it has not returned when all connections are lost after `stop`."""
-        self._connections.keepHandler(running)
-
-    def forgetHandler(self, running: Deferred[Any]) -> None:
-        """Takes `keepHandler` back."""
-        self._connections.forgetHandler(running)
 
     def applicationFailed(self, failure: Failure) -> None:
         """The application of a connection failed, and that was logged."""

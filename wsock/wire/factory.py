@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ..arguments import checkBuildApplication, checkReactor, checkSettings, checkStop
 from ..request import Request
-from ..sansio.constants import DEFAULT_MAX_MESSAGE_SIZE
+from ..sansio.constants import DEFAULT_MAX_MESSAGE_SIZE, CloseCode
 from ..sansio.errors import LocalProtocolError
 from ..sansio.http import check_fields
 from ..settings import Settings
@@ -114,25 +114,6 @@ class _Open(AbstractSet[WebSocketTransport]):
 
     def __repr__(self) -> str:
         return f"<the open connections: {len(self)}>"
-
-
-class NoResource:
-    """Tells ``twisted.web`` that a factory is no resource, where a program takes it for one."""
-
-    noisy = False
-    #: Set by ``Resource.putChild``, which is to fail there, and not at each request.
-    server = _NoResource()
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            "a factory can't be copied or pickled, nor can its connections: make one in each process, with the same "
-            "Settings"
-        )
-
-    @property
-    def isLeaf(self) -> bool:
-        """The attribute that ``Site`` asks its root for at each request: a resource has it, a factory has not."""
-        raise AttributeError(_NO_RESOURCE)
 
 
 class Connections:
@@ -261,3 +242,97 @@ class Connections:
         stopped, self._stopped = self._stopped, []
         for deferred in stopped:
             deferred.callback(None)
+
+
+class ConnectionFactory:
+    """The factories of both roles, as far as they are alike: a look at their `Connections`. It keeps nothing itself.
+
+    It tells ``twisted.web`` that a factory is no resource, where a program takes it for one.
+    """
+
+    _connections: Connections
+
+    noisy = False
+    #: Set by ``Resource.putChild``, which is to fail there, and not at each request.
+    server = _NoResource()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a factory can't be copied or pickled, nor can its connections: make one in each process, with the same "
+            "Settings"
+        )
+
+    @property
+    def isLeaf(self) -> bool:
+        """The attribute that ``Site`` asks its root for at each request: a resource has it, a factory has not."""
+        raise AttributeError(_NO_RESOURCE)
+
+    @property
+    def connections(self) -> AbstractSet[WebSocketTransport]:
+        """The open connections, in a set that can't be changed, and always has those that are open now.
+
+        ``len`` says how many they are. Iterating gives those that are open when it begins, so they may be closed
+        meanwhile.
+        """
+        return self._connections.open
+
+    def stop(self, code: int = CloseCode.GOING_AWAY, reason: str = "", timeout: float = STOP_SECONDS) -> Deferred[None]:
+        """Ends all connections: open ones with a Close, those in their opening handshake without a WebSocket.
+
+        New connections are refused, for good: a factory is stopped once. Stop listening first. A second call changes
+        the end only where its timeout is over earlier.
+
+        Args:
+            code: the close code.
+            reason: the Close's reason, at most 123 bytes of UTF-8.
+            timeout: seconds until the connections that are still there are aborted; then the handlers of streams that
+                have not returned are cancelled.
+
+        Returns:
+            a Deferred that fires when all connections are lost. It never fails; cancelling it has no effect on them.
+
+        Raises:
+            LocalProtocolError: a code or a reason that can't travel; a timeout that is no number above 0; another
+                thread, see `Settings.checkThreads`.
+        """
+        return self._connections.stop(code, reason, timeout)
+
+    @property
+    def isStopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self._connections.isStopping
+
+    @property
+    def reactor(self) -> Any:
+        """The reactor of the timers; None before the first connection, where none was given."""
+        return self._connections.reactor
+
+    def ensureReactor(self) -> Any:
+        """Returns the reactor of the timers; the global one, from now on, where none was given."""
+        return self._connections.clock()
+
+    def useReactor(self, reactor: Any) -> None:
+        """Has the timers on a reactor, where none was given: for tests."""
+        self._connections.use(reactor)
+
+    # For its connections
+
+    def connectionOpened(self, transport: WebSocketTransport) -> None:
+        """A connection is open."""
+        self._connections.opened(transport)
+
+    def connectionForgotten(self, transport: WebSocketTransport) -> None:
+        """A connection is lost, and no one was told of it yet."""
+        self._connections.forget(transport)
+
+    def keepHandler(self, running: Deferred[Any]) -> None:
+        """Has a stream's handler cancelled, if it has not returned when all connections are lost after `stop`."""
+        self._connections.keepHandler(running)
+
+    def forgetHandler(self, running: Deferred[Any]) -> None:
+        """Takes `keepHandler` back."""
+        self._connections.forgetHandler(running)
+
+    def checkStopped(self) -> None:
+        """All reports of the loss of a connection were made."""
+        self._connections.checkStopped()
