@@ -44,6 +44,7 @@ GUARDED: dict[str, list[str]] = {
         "threads",
     ],
     "wsock.reasons": ["reasons", "garbage"],
+    "wsock.results": ["results"],
     "wsock.server.factory": ["server", "factory"],
     "wsock.server.admission": ["admission"],
     "wsock.server.opening": ["server_opening", "server", "protocol", "access", "failures"],

@@ -14,7 +14,7 @@ from wire import CLOSE, CLOSE_SENT, FAULT, HELLO, PING, PONG, PONG_SENT, Applica
 from wsock import Settings
 from wsock.sansio.connection import Connection as Core
 from wsock.sansio.constants import Role
-from wsock.wire.inbox import Inbox, asDecision, asDeferred
+from wsock.wire.inbox import Inbox
 from wsock.wire.keepalive import Keepalive
 
 
@@ -207,46 +207,6 @@ class ForStreams(Application):
     """An application that applies backpressure itself."""
 
     appliesBackpressure = True
-
-
-# What is waited for
-
-
-def test_as_deferred() -> None:
-    async def coroutine() -> str:
-        return "done"
-
-    deferred = Deferred[Any]()
-    assert asDeferred(deferred) is deferred
-    assert all(asDeferred(other) is None for other in (None, False, "text", [deferred]))
-    seen: list[Any] = []
-    begun = asDeferred(coroutine())
-    assert begun is not None
-    begun.addCallback(seen.append)
-    assert seen == ["done"]
-
-
-def test_a_decision_is_waited_for_to_its_end() -> None:
-    async def coroutine(value: Any) -> Any:
-        return value
-
-    for decision in (
-        succeed("decided"),
-        coroutine("decided"),
-        succeed(coroutine("decided")),
-        coroutine(succeed("decided")),
-        coroutine(coroutine(succeed("decided"))),
-    ):
-        seen: list[Any] = []
-        deciding = asDecision(decision)
-        assert deciding is not None
-        deciding.addCallback(seen.append)
-        assert seen == ["decided"]
-    assert asDecision("decided") is None
-    falsy = asDecision(succeed(0))
-    assert falsy is not None
-    falsy.addCallback(seen.append)
-    assert seen == ["decided", 0]
 
 
 # The opening
@@ -1071,6 +1031,26 @@ def test_an_application_that_does_not_end_is_cancelled() -> None:
     assert (connection.messages, connection.told, connection.failures) == (["m0"], ["empty"], [])
     assert connection.inbox.discarded == 2
     assert failures(events) == []
+
+
+@pytest.mark.parametrize("isDone", [False, True])
+def test_after_the_loss_an_application_has_a_time_to_end(isDone: bool) -> None:
+    pending = Pending()
+    connection = opened(Application(message=pending))
+    connection.feed(stream(0, 3))
+    connection.lose()
+    connection.inbox.abandonIn(10)
+    connection.clock.advance(9.9)
+    assert connection.told == []
+    if isDone:
+        for _ in range(3):
+            pending.fire()
+        assert (connection.messages, connection.told) == (["m0", "m1", "m2"], ["empty"])
+        assert connection.clock.getDelayedCalls() == []
+        return
+    connection.clock.advance(0.1)
+    assert pending.cancelled == 1
+    assert (connection.messages, connection.told) == (["m0"], ["empty"])
 
 
 @pytest.mark.parametrize("result", [None, RuntimeError("expected")], ids=["done", "failed"])

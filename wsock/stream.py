@@ -22,9 +22,9 @@ from .arguments import checkCallback
 from .errors import Close, WebSocketClosed, WebSocketEnded
 from .log import CANCELLATIONS, ClassLogger, excerpt, letGo
 from .reasons import Result, again, failed
+from .results import asDeferred
 from .sansio.constants import CloseCode
 from .sansio.errors import LocalProtocolError
-from .wire.inbox import asDeferred
 
 if TYPE_CHECKING:
     from .request import Request, Response

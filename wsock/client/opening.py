@@ -23,6 +23,7 @@ from ..errors import WebSocketDropped
 from ..log import APPLICATION_ERRORS, CANCELLATIONS, letGo, printable, release
 from ..reasons import again
 from ..request import Request, Response
+from ..results import asDecision, asDeferred
 from ..sansio import handshake
 from ..sansio.body import BodyDecoder
 from ..sansio.errors import ConnectionRejected, InvalidResponse, LocalProtocolError, WebSocketError
@@ -31,7 +32,7 @@ from ..sansio.http import RequestHead, ResponseDecoder, ResponseHead
 from ..sansio.url import URL
 from ..settings import Settings
 from ..wire.closewatch import CLOSE_WATCH_SECONDS
-from ..wire.inbox import Inbox, asDecision, asDeferred
+from ..wire.inbox import Inbox
 from ..wire.protocol import WebSocketTransport
 from ..wire.timer import Timer
 from ..wire.tlsfailures import describeClientFailure, isDone

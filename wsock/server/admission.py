@@ -15,12 +15,12 @@ from twisted.python.failure import Failure
 from ..application import Accept, Application, BuildApplication, Refuse, describeMistake, isApplication
 from ..log import APPLICATION_ERRORS, CANCELLATIONS, letGo, release
 from ..request import Request
+from ..results import asDecision
 from ..sansio import handshake
 from ..sansio.errors import InvalidRequest
 from ..sansio.handshake import Opening
 from ..sansio.http import RequestHead, ResponseHead
 from ..wire.factory import SOFTWARE, withDefaultField
-from ..wire.inbox import asDecision
 from . import refusal
 
 

@@ -13,7 +13,7 @@ Rules:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from sys import getsizeof
 from typing import Any, Final, Protocol
 from weakref import proxy, ref
@@ -24,12 +24,14 @@ from twisted.python.failure import Failure
 
 from ..application import Application, appliesBackpressure
 from ..log import APPLICATION_ERRORS, CANCELLATIONS, letGo
+from ..results import asDeferred
 from ..sansio.connection import Connection
 from ..sansio.constants import DEFAULT_MAX_MESSAGE_SIZE
 from ..sansio.events import BinaryReceived, Event, PongReceived, TextReceived
 from ..settings import Settings
 from .keepalive import isOurPong
 from .outbox import Outbox
+from .timer import Timer
 
 #: Bits that say why no message is delivered.
 #: The application has paused.
@@ -52,31 +54,6 @@ _CALLBACKS: Final[dict[type[Event], str]] = {
 #: Bytes that TLS may still deliver after a pause. More means that another hand resumed the transport
 #: (`ThrottlingFactory` of Twisted's does, for all its connections at once).
 _MAX_BYTES_AFTER_PAUSE: Final = 65536
-
-
-def asDeferred(result: object) -> Deferred[Any] | None:
-    """The result of an application's function as a Deferred to be waited for; a coroutine begins to run."""
-    if isinstance(result, Coroutine):
-        return Deferred.fromCoroutine(result)
-    return result if isinstance(result, Deferred) else None
-
-
-def asDecision(result: object) -> Deferred[Any] | None:
-    """As `asDeferred`; of a decision, which may be one that is to be waited for itself.
-
-    A coroutine may return another function's result, and that may be a Deferred.
-    """
-    if isinstance(result, Coroutine):
-        return Deferred.fromCoroutine(_settled(result))
-    if isinstance(result, Deferred):
-        return result.addCallback(lambda value: asDecision(value) or value)
-    return None
-
-
-async def _settled(result: Any) -> Any:
-    while isinstance(result, (Coroutine, Deferred)):
-        result = await result
-    return result
 
 
 def _all(pending: list[tuple[str, Deferred[Any]]], failed: list[str]) -> Deferred[Any]:
@@ -155,6 +132,7 @@ class Inbox:
         "_reading",
         "_settings",
         "_stops",
+        "_timer",
         "_transport",
         "_unread",
         "_waitsForPeer",
@@ -198,12 +176,14 @@ class Inbox:
         self._exempt = False
         #: Behind our Close messages were discarded, and so are those that follow.
         self._overflowed = False
-        #: Our Close is queued.
+        #: Our Close is queued; a look at the core's own fact would cost each message more.
         self._closing = False
         #: The peer's Close came, or its fault.
         self._ended = False
         #: The transport is lost.
         self._lost = False
+        #: The time that the application has then; None before.
+        self._timer: Timer | None = None
 
     def attach(self, application: Application) -> None:
         """Has an application that gets the messages from now on."""
@@ -297,8 +277,13 @@ class Inbox:
 
     def lose(self) -> None:
         """The transport is lost, and the application is to hear of it when it has got what came before."""
-        self._transport = None
+        self.leaveTransport()
         self._lost = True
+
+    def abandonIn(self, seconds: float) -> None:
+        """Gives the application so many seconds to come to an end with what it got, see `abandon`."""
+        self._timer = Timer(self._reactor)
+        self._timer.start(seconds, self.abandon)
 
     def finish(self) -> Application | None:
         """Lets go of the application, which is about to hear of the loss; returns it, once."""
@@ -307,6 +292,8 @@ class Inbox:
         if self._continuation is not None:
             self._continuation.cancel()
             self._continuation = None
+        if self._timer is not None:
+            self._timer.stop()
         return application
 
     def abandon(self) -> None:

@@ -32,6 +32,7 @@ from ..errors import Close, WebSocketEnded
 from ..log import APPLICATION_ERRORS, excerpt, formatAddress
 from ..reasons import again, failed
 from ..request import Request, Response, plainPath
+from ..results import asDeferred
 from ..sansio.connection import Connection
 from ..sansio.constants import CloseCode, Role
 from ..sansio.errors import LocalProtocolError
@@ -39,7 +40,7 @@ from ..sansio.extensions import Extension
 from .closewatch import CloseWatch, closeWatchOf
 from .closing import Closing, makeLossReason
 from .counters import ConnectionCounters, Traffic
-from .inbox import Inbox, asDeferred
+from .inbox import Inbox
 from .keepalive import Keepalive
 from .outbox import Outbox, makeLimits
 from .owners import Home, Member, Opening
@@ -224,9 +225,7 @@ class WebSocketTransport:
         if appliesBackpressure(inbox.application):
             inbox.holdWeakly()
         elif inbox.application is not None and self._settings.closeTimeout is not None:
-            closing = self._beginClosing()
-            closing.lost()
-            closing.timer.start(self._settings.closeTimeout, inbox.abandon)
+            inbox.abandonIn(self._settings.closeTimeout)
 
     def _loseHandedOn(self, protocol: IProtocol, reason: Failure) -> None:
         try:
@@ -853,8 +852,6 @@ class WebSocketTransport:
         self._discarded = inbox.discarded
         if application is None:
             return
-        if self._closing is not None:
-            self._closing.stop()
         try:
             ended = asDeferred(application.connectionLost(Failure(self.lossReason())))
         except APPLICATION_ERRORS:
@@ -906,7 +903,7 @@ class WebSocketTransport:
             closeWatch.stop()
 
     def logFailure(self, failure: Failure, callback: str) -> None:
-        """Logs an exception of the application's with the callback's name and the application's class."""
+        """Logs an exception of the application's with the callback's name, the path and the peer."""
         self.factory.log.failure(
             "the application failed in {callback} ({path}, peer {peer})",
             failure,
