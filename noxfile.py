@@ -257,7 +257,7 @@ def autobahn(session: nox.Session, core: str, extent: str) -> None:
         session.run("python", "tests/autobahn/run.py", "client", *common, *way, *client)
 
 
-# What takes too long for each change: at most an hour each
+# Sessions that take too long for each change, at most an hour each
 
 
 @nox.session

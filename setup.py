@@ -53,7 +53,7 @@ def has_c_compiler() -> bool:
 
 
 def obstacle() -> str | None:
-    """What stands against compiling here, before any build requirement is looked at."""
+    """Returns the obstacle to compiling here, before any build requirement is looked at."""
     if MODE != "auto":
         return "WSOCK_COMPILE=0" if MODE == "0" else None
     if platform.python_implementation() != "CPython":

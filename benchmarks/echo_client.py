@@ -1,4 +1,4 @@
-"""What a round trip costs a client: CPU and time, against any echo server.
+"""The cost of a round trip to a client: CPU and time, against any echo server.
 
     python benchmarks/echo_client.py callbacks|stream PORT SIZE MESSAGES WINDOW
 

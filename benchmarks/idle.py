@@ -1,4 +1,4 @@
-"""What idle connections cost a server: memory and CPU of one `twistd wsock` with keepalive on.
+"""The cost of idle connections to a server: memory and CPU of one `twistd wsock` with keepalive on.
 
     python benchmarks/idle.py [--connections 10000] [--seconds 60] [--interval 5] [--timeout 5]
 

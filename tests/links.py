@@ -98,7 +98,7 @@ class Link:
         self.changes += 1
 
     def arrived(self, limit: int = 2**26) -> bytes:
-        """What the peer can read now."""
+        """The bytes that the peer can read now."""
         data = bytearray()
         while len(data) < limit:
             try:

@@ -47,7 +47,7 @@ _TEST_SECONDS, _TESTS_SECONDS = 20, 300
 #: The memory that a run of tests may have, in KiB: a loop that never ends may fill a list.
 _MEMORY_KIB = 4 * 2**20
 
-#: What a rule changes: from which byte, to which byte, and the text instead.
+#: The change of a rule: from which byte, to which byte, and the text instead.
 Change = tuple[int, int, str]
 _FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 _COMPOUND = (*_FUNCTION, ast.ClassDef, ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try)
@@ -59,7 +59,7 @@ _COMPARISONS = {
 }  # fmt: skip
 #: After an `or` these change nothing.
 _FALSE = ("None", "()", "0", '""', 'b""')
-#: What is returned instead, by the annotation of the function; None by any other.
+#: The value that is returned instead, by the annotation of the function; None by any other.
 _EMPTY = {"bool": ("True", "False"), "int": ("0",), "str": ('""',), "bytes": ('b""',)}
 
 
@@ -113,7 +113,7 @@ class Source:
         self._returns, self._initialises = "", False
 
     def functions(self) -> dict[str, list[ast.stmt]]:
-        """What is looked into, by its name: a property and its setter share one."""
+        """The functions that are looked into, by name: a property and its setter share one."""
         found: dict[str, list[ast.stmt]] = {"<module>": []}
 
         def look(body: list[ast.stmt], prefix: str) -> None:
@@ -236,7 +236,7 @@ class Source:
             yield self._instead(node, f"({self._segment(node)} + 1)")
 
     def sign(self, node: ast.AST, parent: ast.AST) -> Iterator[Change]:
-        """What is to be added is taken away, and the other way round."""
+        """An addition becomes a subtraction, and the other way round."""
         if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub)) and not _isConstant(node):
             texts = (one for one in ast.walk(node) if isinstance(one, ast.Constant))
             if not any(isinstance(one.value, (str, bytes)) for one in texts):
@@ -369,7 +369,7 @@ def judge(tree: Path, mutant: Mutant, tests: list[str]) -> str:
 
 
 def parsed(arguments: Sequence[str]) -> argparse.Namespace:
-    """What the command line says."""
+    """The options of the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("words", nargs="*", help='only those whose "module:function rule" has one of these words')
     parser.add_argument("--list", action="store_true", help="only print them")

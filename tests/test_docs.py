@@ -302,7 +302,7 @@ def test_the_first_noun_names_the_thing() -> None:
         for sentence in sentences(text):
             question = name == "faq.md" and sentence.endswith("?") and f"\n### {sentence}\n" in text
             # That heading is a question too, if a short one.
-            if WITHOUT_NOUN.match(sentence) and not question and sentence != "Who owns what":
+            if WITHOUT_NOUN.match(sentence) and not question:
                 found.append(f"{name}: {sentence}")
     assert found == []
 
@@ -436,3 +436,10 @@ def test_the_origin_rule_knows_no_hosts() -> None:
     assert status(lambda request: wsock.WebSocketProtocol(), "evil.example:8080") == 101
     assert status(build, "evil.example:8080") == 421
     assert status(build, "localhost:8080") == 101
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/service.md"])
+def test_the_first_line_of_the_server(page: str) -> None:
+    """It names the version that a reader gets."""
+    shown = re.findall(r"^wsock (\S+) \((\w+) core\), Twisted \d", (ROOT / page).read_text("utf-8"), re.MULTILINE)
+    assert shown == [(wsock.__version__, "compiled")]

@@ -139,7 +139,7 @@ def test_haproxy(certificate: tuple[Path, Path], tmp_path: Path, proxied: bool) 
 
 
 def checked(folder: Path) -> str:
-    """What haproxy's last check said."""
+    """The result of haproxy's last check."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(PATIENCE)
         try:
@@ -257,7 +257,7 @@ def test_logrotate(tmp_path: Path) -> None:
 
 
 def instructions() -> list[tuple[str, str]]:
-    """What the Dockerfile says, one after the other."""
+    """The instructions of the Dockerfile, in their order."""
     lines = [line for line in snippet("dockerfile", "FROM").splitlines() if line]
     return [(word, rest) for word, _, rest in (line.partition(" ") for line in lines)]
 

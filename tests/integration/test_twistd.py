@@ -1,4 +1,4 @@
-"""What operators of `twistd wsock` meet, on real processes."""
+"""`twistd wsock` as operators meet it, in real processes."""
 
 import contextlib
 import os
