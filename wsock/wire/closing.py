@@ -73,8 +73,8 @@ class Closing:
         self._reactor = reactor
         self._settings = settings
         self._abort = abort
-        #: The closing timer, or before that the one that watches over the queue. On a transport without an abort, it waits
-        #: for the loss.
+        #: The closing timer, or before that the one that watches over the queue. On a transport without an abort, it
+        #: waits for the loss.
         self.timer = Timer(reactor)
         #: For the transport whose TLS has ended; no other timer may take its place. None without one.
         self._tlsTimer: Timer | None = None
