@@ -6,6 +6,7 @@ installs no reactor.
 Attributes:
     implementation: "compiled" where the protocol core runs as C, else "python".
     maskImplementation: "c" where the XOR mask is that of C, else "python".
+    deflateImplementation: the library that compresses: "isal" or "zlib-ng" where it is installed, else "zlib".
 """
 
 from importlib import import_module
@@ -26,6 +27,7 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
     from .client.agent import connect as connect
     from .client.agent import connectProtocol as connectProtocol
     from .client.factory import WebSocketClientFactory as WebSocketClientFactory
+    from .compression import Compression as Compression
     from .errors import Close as Close
     from .errors import WebSocketClosed as WebSocketClosed
     from .errors import WebSocketDropped as WebSocketDropped
@@ -58,6 +60,7 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
 
     implementation: str
     maskImplementation: str
+    deflateImplementation: str
 
 _HOMES = {
     "Accept": "wsock.application",
@@ -68,6 +71,7 @@ _HOMES = {
     "BuildApplication": "wsock.application",
     "Close": "wsock.errors",
     "CloseCode": "wsock.sansio.constants",
+    "Compression": "wsock.compression",
     "ConnectionCounters": "wsock.wire.counters",
     "ConnectionRejected": "wsock.sansio.errors",
     "Decision": "wsock.application",
@@ -103,7 +107,7 @@ _HOMES = {
     "streamApplication": "wsock.stream",
 }
 
-__all__ = ["__version__", "implementation", "maskImplementation"]
+__all__ = ["__version__", "deflateImplementation", "implementation", "maskImplementation"]
 __all__ += _HOMES.keys()
 
 if not TYPE_CHECKING:  # a type checker that sees this would take any name for granted
@@ -114,6 +118,8 @@ if not TYPE_CHECKING:  # a type checker that sees this would take any name for g
             value = "python" if file.endswith((".py", ".pyc")) else "compiled"
         elif name == "maskImplementation":
             value = import_module("wsock.sansio.masking").implementation
+        elif name == "deflateImplementation":
+            value = import_module("wsock.sansio.deflate").implementation
         elif name in _HOMES:
             value = getattr(import_module(_HOMES[name]), name)
         else:

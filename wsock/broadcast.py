@@ -2,7 +2,8 @@
 
 Rules:
 
-* A message is encoded once; the connections' queues hold its one frame by reference.
+* A message is encoded once, and compressed once for all that can share that; the connections' queues hold its one frame
+  by reference.
 * No peer, however slow or dead, keeps a message from the others: what it does not take is bounded by its own
   ``sendLimit``, and by ``slowConsumer``.
 * A connection that is lost leaves by itself.
@@ -13,10 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple, NoReturn
 
-from .sansio.constants import BINARY, TEXT, Role
+from .sansio.constants import Role
 from .sansio.errors import LocalProtocolError, wrong_type
-from .sansio.frames import encode
 from .sansio.messages import binary_payload, encode_text
+from .sansio.shared import SharedMessage
 from .wire.protocol import WebSocketTransport
 from .wire.threads import checkThread, threadOf
 
@@ -84,11 +85,13 @@ class Group:
         if self._members.pop(transport, self) is None:
             transport.groupLeft(self)
 
-    def sendTextMessage(self, text: str) -> BroadcastResult:
+    def sendTextMessage(self, text: str, compress: bool | None = None) -> BroadcastResult:
         """Sends a text message to all.
 
         Args:
             text: any text without lone surrogates.
+            compress: whether to compress it for those with which compression was agreed on; None leaves that to
+                `Compression.threshold`.
 
         Returns:
             what became of it. Connections that are closing are passed over.
@@ -96,26 +99,30 @@ class Group:
         Raises:
             LocalProtocolError: not a str, or one that has no UTF-8; nothing was sent.
         """
-        return self._send(encode(TEXT, encode_text(text)))
+        if not isinstance(text, str):
+            # It raises.
+            encode_text(text)
+        return self._send(SharedMessage(text, compress))
 
-    def sendBytesMessage(self, data: bytes | bytearray | memoryview) -> BroadcastResult:
+    def sendBytesMessage(self, data: bytes | bytearray | memoryview, compress: bool | None = None) -> BroadcastResult:
         """Sends a binary message to all; as `sendTextMessage`.
 
         Args:
             data: any bytes; changing them afterwards does not change what is sent.
+            compress: likewise.
 
         Raises:
             LocalProtocolError: of another type; nothing was sent.
         """
-        return self._send(encode(BINARY, binary_payload(data)))
+        return self._send(SharedMessage(binary_payload(data), compress))
 
-    def _send(self, frame: list[bytes]) -> BroadcastResult:
+    def _send(self, message: SharedMessage) -> BroadcastResult:
         if self._thread is not None:
             checkThread(self._thread, "group.send...Message")
         sent = closed = dropped = 0
         # A copy: a connection that is closed for it may leave.
         for transport in list(self._members):
-            outcome = transport.groupSends(frame)
+            outcome = transport.groupSends(message)
             if outcome is None:
                 continue
             if outcome < 0:

@@ -68,11 +68,13 @@ class WebSocketStream:
 
     # For its user
 
-    def send(self, message: str | bytes | bytearray | memoryview) -> Deferred[None]:
+    def send(self, message: str | bytes | bytearray | memoryview, compress: bool | None = None) -> Deferred[None]:
         """Sends a message.
 
         Args:
             message: a str makes a text message, bytes a binary one.
+            compress: whether to compress it, where compression was agreed on; None leaves that to
+                `Compression.threshold`.
 
         Returns:
             a Deferred that fires when no more than ``highWaterMark`` bytes are unsent, often at once. Wait for it, and
@@ -85,9 +87,9 @@ class WebSocketStream:
         """
         transport = self.transport
         if isinstance(message, str):
-            transport.sendTextMessage(message)
+            transport.sendTextMessage(message, compress)
         else:
-            transport.sendBytesMessage(message)
+            transport.sendBytesMessage(message, compress)
         if self._ended is not None:
             return failed(again(self._ended))
         return transport.whenWritable()

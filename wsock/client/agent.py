@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 
 from ..application import Application
 from ..arguments import checkReactor, checkSettings
+from ..compression import Compression, checkCompression
 from ..request import Request
 from ..sansio import handshake
 from ..sansio.http import check_fields
@@ -31,7 +32,15 @@ _ANYWHERE = parse("ws://localhost/")
 class Agent:
     """Connects to servers, always with the same settings, headers and certificates."""
 
-    __slots__ = ("_clientCertificate", "_headers", "_reactor", "_settings", "_subprotocols", "_trustRoot")
+    __slots__ = (
+        "_clientCertificate",
+        "_compression",
+        "_headers",
+        "_reactor",
+        "_settings",
+        "_subprotocols",
+        "_trustRoot",
+    )
 
     def __init__(
         self,
@@ -40,6 +49,7 @@ class Agent:
         settings: Settings = Settings(),  # noqa: B008 - frozen
         headers: Sequence[tuple[str, str]] = (),
         subprotocols: Sequence[str] = (),
+        compression: Compression | None = Compression(),  # noqa: B008 - frozen
         trustRoot: Any = None,
         clientCertificate: Any = None,
     ) -> None:
@@ -51,6 +61,7 @@ class Agent:
                 included.
             headers: more fields for each request, such as Origin, Cookie and Authorization.
             subprotocols: offered, the preferred first.
+            compression: offered, and how messages are compressed where the server takes it; None offers none.
             trustRoot: the trust in place of the platform's roots: a certificate, or what
                 ``twisted.internet.ssl.trustRootFromCertificates`` returns.
             clientCertificate: who we are, a ``twisted.internet.ssl.PrivateCertificate``.
@@ -67,6 +78,8 @@ class Agent:
         if self._headers or self._subprotocols:
             # Headers that can't be sent are refused now.
             handshake.open(_ANYWHERE, headers=self._headers, subprotocols=self._subprotocols)
+        checkCompression(compression)
+        self._compression = compression
         self._trustRoot = trustRoot
         self._clientCertificate = clientCertificate
 
@@ -120,6 +133,7 @@ class Agent:
             settings=self._settings,
             headers=self._headers if headers is None else headers,
             subprotocols=self._subprotocols if subprotocols is None else subprotocols,
+            compression=self._compression,
         )
         endpoint = endpointFor(self._reactor, factory.url, endpoint, self._trustRoot, self._clientCertificate)
         attempt = Attempt(self._reactor, self._settings.openTimeout)
@@ -167,6 +181,7 @@ def connectProtocol(
     settings: Settings = Settings(),  # noqa: B008 - frozen
     headers: Sequence[tuple[str, str]] = (),
     subprotocols: Sequence[str] = (),
+    compression: Compression | None = Compression(),  # noqa: B008 - frozen
     trustRoot: Any = None,
     clientCertificate: Any = None,
 ) -> Deferred[AnyApplication]:
@@ -181,6 +196,7 @@ def connectProtocol(
         settings: limits and timers, as all that follows of an `Agent`.
         headers: more fields for the request, such as Origin, Cookie and Authorization.
         subprotocols: offered, the preferred first.
+        compression: offered, the default; None offers none.
         trustRoot: the trust in place of the platform's roots.
         clientCertificate: who we are.
 
@@ -197,6 +213,7 @@ def connectProtocol(
         settings=settings,
         headers=headers,
         subprotocols=subprotocols,
+        compression=compression,
         trustRoot=trustRoot,
         clientCertificate=clientCertificate,
     )
@@ -211,6 +228,7 @@ def connect(
     settings: Settings = Settings(),  # noqa: B008 - frozen
     headers: Sequence[tuple[str, str]] = (),
     subprotocols: Sequence[str] = (),
+    compression: Compression | None = Compression(),  # noqa: B008 - frozen
     trustRoot: Any = None,
     clientCertificate: Any = None,
 ) -> Deferred[WebSocketStream]:
@@ -225,6 +243,7 @@ def connect(
         settings: limits and timers.
         headers: more fields for the request.
         subprotocols: offered, the preferred first.
+        compression: offered, the default; None offers none.
         trustRoot: whom to trust.
         clientCertificate: who we are.
 
@@ -242,6 +261,7 @@ def connect(
         settings=settings,
         headers=headers,
         subprotocols=subprotocols,
+        compression=compression,
         trustRoot=trustRoot,
         clientCertificate=clientCertificate,
     )

@@ -11,6 +11,7 @@ from twisted.internet.protocol import ClientFactory
 from twisted.python.failure import Failure
 
 from ..application import Application
+from ..compression import Compression, asOptions, asParameters, checkCompression
 from ..log import ClassLogger
 from ..request import Request
 from ..sansio import handshake
@@ -47,6 +48,7 @@ class WebSocketClientFactory(ConnectionFactory, ClientFactory):
         settings: Settings = Settings(),  # noqa: B008 - frozen
         headers: Sequence[tuple[str, str]] = (),
         subprotocols: Sequence[str] = (),
+        compression: Compression | None = Compression(),  # noqa: B008 - frozen
     ) -> None:
         """Makes a factory, to be handed to an endpoint or to ``connectTCP``.
 
@@ -58,6 +60,7 @@ class WebSocketClientFactory(ConnectionFactory, ClientFactory):
             settings: limits and timers.
             headers: more fields for the request, such as Origin, Cookie and Authorization.
             subprotocols: offered, the preferred first.
+            compression: offered, and how messages are compressed where the server takes it; None offers none.
 
         Raises:
             InvalidURL: not a URL of RFC 6455 section 3.
@@ -69,6 +72,10 @@ class WebSocketClientFactory(ConnectionFactory, ClientFactory):
         self.url = url if isinstance(url, URL) else parseURL(url)
         self.headers = withDefaultField(headers, "User-Agent", SOFTWARE)
         self.subprotocols = tuple(handshake.check_subprotocols(subprotocols))
+        checkCompression(compression)
+        self.compression = compression
+        self._offers = () if compression is None else (asParameters(compression, self.role, settings).offer(),)
+        self.deflateOptions = asOptions(compression, self.role, settings)
         self._observer: OpeningObserver = _LoggedOpenings(self)
         # Headers that can't be sent are refused now.
         self.makeRequest()
@@ -80,7 +87,7 @@ class WebSocketClientFactory(ConnectionFactory, ClientFactory):
 
     def makeRequest(self) -> RequestHead:
         """Makes the request of one connection, with a key of its own."""
-        return handshake.open(self.url, headers=self.headers, subprotocols=self.subprotocols)
+        return handshake.open(self.url, headers=self.headers, subprotocols=self.subprotocols, extensions=self._offers)
 
     # For its connections
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from .constants import (
     BINARY,
@@ -35,21 +35,25 @@ from .constants import (
     Role,
     is_sendable_close_code,
 )
+from .deflate import DeflateOptions, Deflater, Inflater
 from .errors import LocalProtocolError, RemoteProtocolError, wrong_type
 from .events import BinaryReceived, CloseReceived, Event, Failed, PingReceived, TextReceived
-from .extensions import Extension
-from .frames import NO_LIMIT, MaskedFrameWriter, encode
+from .extensions import MIN_WINDOW_BITS, Extension, agreed_deflate
+from .frames import NO_LIMIT, RSV1, MaskedFrameWriter, encode
 from .messages import MessageReader, binary_payload, control_payload, encode_text
+from .shared import SharedMessage, check_compress
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
 
 _Close: TypeAlias = tuple[int, str] | None
+_DEFAULT_OPTIONS: Final = DeflateOptions()
 #: All that a `Connection` knows, for a copy.
 _State: TypeAlias = tuple[
     tuple[int, list[bytes], CloseReceived | Failed | None, MessageReader],
     tuple[_Close, _Close, bool, RemoteProtocolError | None, Sequence[Extension]],
     tuple[int, bool, bool],
+    tuple[DeflateOptions, Deflater | None],
 ]
 
 
@@ -68,8 +72,10 @@ class Connection:
     """
 
     __slots__ = (
+        "_deflater",
         "_last",
         "_masks",
+        "_options",
         "_reader",
         "_receive_queue",
         "_replies",
@@ -91,6 +97,7 @@ class Connection:
         max_empty_fragments: object = 1024,
         receive_queue: object = 16,
         extensions: Sequence[Extension] = (),
+        deflate: DeflateOptions = _DEFAULT_OPTIONS,
     ) -> None:
         """Start with an open connection on which nothing was sent or received.
 
@@ -100,9 +107,11 @@ class Connection:
             max_empty_fragments: how many frames of one message may be empty; None for no limit.
             receive_queue: how many messages one call decodes at the most.
             extensions: those that the opening handshake agreed on.
+            deflate: how our messages are compressed, where permessage-deflate is among them.
 
         Raises:
-            LocalProtocolError: an invalid role, or a limit that nothing could pass, such as 0.
+            LocalProtocolError: an invalid role, a limit that nothing could pass, such as 0, or extensions that can't
+                have been agreed on.
         """
         if not isinstance(role, Role):
             raise wrong_type("role", "a Role", role, "write Role.CLIENT or Role.SERVER")
@@ -117,7 +126,7 @@ class Connection:
         self.lost: bool = False
         self.peer_closed_first: bool = False
         self.failed: RemoteProtocolError | None = None
-        self.extensions: Sequence[Extension] = extensions
+        self.extensions: Sequence[Extension] = ()
         self.messages_sent: i64 = 0
         self._reader = MessageReader(role is Role.SERVER, most_bytes, most_empty)
         self._receive_queue: int = min(_whole_number("receive_queue", receive_queue, 1), NO_LIMIT)
@@ -125,18 +134,25 @@ class Connection:
         self._replies: list[bytes] = []
         #: The Close or the fault behind which nothing is read. Messages before it make it wait for the next call.
         self._last: CloseReceived | Failed | None = None
+        self._options: DeflateOptions = deflate
+        #: Where permessage-deflate was agreed on.
+        self._deflater: Deflater | None = None
+        if extensions:
+            self.agree(extensions)
 
     def __reduce__(self) -> tuple[object, ...]:
         # The reader is a copy, which goes on by itself also in a copy that is not deep.
         own = (self._receive_queue, list(self._replies), self._last, copy(self._reader))
         facts = (self.close_sent, self.close_received, self.eof, self.failed, copy(self.extensions))
         told = (self.messages_sent, self.peer_closed_first, self.lost)
-        return type(self), (Role.SERVER if self._masks is None else Role.CLIENT,), (own, facts, told)
+        compression = (self._options, copy(self._deflater))
+        return type(self), (Role.SERVER if self._masks is None else Role.CLIENT,), (own, facts, told, compression)
 
     def __setstate__(self, state: _State) -> None:
         self._receive_queue, self._replies, self._last, self._reader = state[0]
         self.close_sent, self.close_received, self.eof, self.failed, self.extensions = state[1]
         self.messages_sent, self.peer_closed_first, self.lost = state[2]
+        self._options, self._deflater = state[3]
 
     @property
     def has_unread_data(self) -> bool:
@@ -162,8 +178,24 @@ class Connection:
         """Takes the extensions that the opening handshake agreed on.
 
         A client may have sent messages before the answer came: none of them uses an extension.
+
+        Args:
+            extensions: those of the 101. Of one that is not known here nothing is made but an attribute.
+
+        Raises:
+            LocalProtocolError: parameters of permessage-deflate that can't have been agreed on.
         """
+        agreed = agreed_deflate(extensions)
         self.extensions = extensions
+        if agreed is None:
+            return
+        server = agreed.server_max_window_bits, not agreed.server_no_context_takeover
+        client = agreed.client_max_window_bits, not agreed.client_no_context_takeover
+        ours, theirs = (server, client) if self._masks is None else (client, server)
+        self._reader.use(Inflater(theirs[0], theirs[1]))
+        if ours[0] >= MIN_WINDOW_BITS:
+            # Else a server has answered a window that no encoder makes: our messages go plain, as any may.
+            self._deflater = Deflater(ours[0], self._options, ours[1])
 
     def lose(self) -> None:
         """Notes that nothing can be sent any more, since the host has lost its stream, or drops it.
@@ -270,42 +302,66 @@ class Connection:
             self._replies = []
         return replies
 
-    def send_text(self, text: object) -> list[bytes]:
+    def send_text(self, text: object, compress: object = None) -> list[bytes]:
         """A text message.
 
         Args:
             text: a str without lone surrogates.
+            compress: whether it is compressed, where permessage-deflate was agreed on; None where its size is at least
+                the threshold, and it gets smaller.
 
         Returns:
             its frame as one buffer, or as head and payload; an empty list if the connection is not open any more.
 
         Raises:
-            LocalProtocolError: not a str, or one that has no UTF-8.
+            LocalProtocolError: not a str, or one that has no UTF-8; ``compress`` is no bool.
         """
         payload = encode_text(text)
+        if compress is not None:
+            check_compress(compress)
         if not self.is_open:
             return []
         self.messages_sent += 1
-        return self._frame(TEXT, payload)
+        return self._frame(TEXT, payload) if self._deflater is None else self._message(TEXT, payload, compress)
 
-    def send_binary(self, data: object) -> list[bytes]:
+    def send_binary(self, data: object, compress: object = None) -> list[bytes]:
         """A binary message; as `send_text`. Changing ``data`` afterwards does not change the message."""
         payload = binary_payload(data)
+        if compress is not None:
+            check_compress(compress)
         if not self.is_open:
             return []
         self.messages_sent += 1
-        return self._frame(BINARY, payload)
+        return self._frame(BINARY, payload) if self._deflater is None else self._message(BINARY, payload, compress)
 
-    def send_shared(self) -> bool:
-        """Counts a message whose frame the host made once for many connections, and is about to send.
+    def _message(self, opcode: int, payload: bytes, compress: object) -> list[bytes]:
+        """The frame of a message where compression was agreed on."""
+        deflater = self._deflater
+        if (
+            deflater is not None
+            and compress is not False
+            and (compress is True or len(payload) >= self._options.threshold)
+        ):
+            deflated = deflater.deflate(payload)
+            if compress is True or deflater.key is None or len(deflated) < len(payload):
+                # With context takeover the peer has to know of it, to understand the next.
+                masks = self._masks
+                if masks is None:
+                    return encode(opcode, deflated, True, RSV1)
+                return masks.encode(opcode, deflated, True, RSV1)
+        return self._frame(opcode, payload)
+
+    def send_shared(self, message: SharedMessage) -> list[bytes]:
+        """A message that many connections get; of servers alone, since a client's frames are masked.
 
         Returns:
-            False, and nothing is to be sent, if the connection is not open any more.
+            as `send_text`; the same list may be given to others.
         """
         if not self.is_open:
-            return False
+            return []
         self.messages_sent += 1
-        return True
+        deflater = self._deflater
+        return message.plain() if deflater is None else message.compressed(deflater, self._options.threshold)
 
     def send_ping(self, payload: object = b"") -> list[bytes]:
         """A Ping, which the peer answers with the same payload (RFC 6455 section 5.5.2).

@@ -2,11 +2,12 @@
 
 Rules:
 
-* A list of extensions is data; a name means something only where `answer` looks for it, and no name is ever looked
-  up in a namespace.
+* A list of extensions is data; a name means something only where it is compared with that of permessage-deflate, and
+  no name is ever looked up in a namespace.
 * Reading takes time linear in the field's length, well-formed or not.
+* An offer that is wrong is declined, an answer that is wrong fails the connection; neither is an exception of ours.
 
-It knows no extension itself: `answer` is the one place where an offer becomes an agreement.
+The codec is in ``deflate``; here is what the two sides agree on (RFC 7692 sections 5 and 7.1).
 """
 
 import re
@@ -22,6 +23,20 @@ _NAME = re.compile(rf"[ \t]*({_TOKEN})[ \t]*")
 _PARAMETER = re.compile(rf';[ \t]*({_TOKEN})[ \t]*(?:=[ \t]*(?:({_TOKEN})|"([^"]*)")[ \t]*)?')
 _ESCAPE = re.compile(r"\\(.)")
 _EMPTY = re.compile(r"[ \t]*")
+#: The one extension that is spoken here.
+PERMESSAGE_DEFLATE: Final = "permessage-deflate"
+_SERVER_NO_CONTEXT_TAKEOVER: Final = "server_no_context_takeover"
+_CLIENT_NO_CONTEXT_TAKEOVER: Final = "client_no_context_takeover"
+_SERVER_MAX_WINDOW_BITS: Final = "server_max_window_bits"
+_CLIENT_MAX_WINDOW_BITS: Final = "client_max_window_bits"
+_FLAGS: Final = (_SERVER_NO_CONTEXT_TAKEOVER, _CLIENT_NO_CONTEXT_TAKEOVER)
+_WINDOWS: Final = (_SERVER_MAX_WINDOW_BITS, _CLIENT_MAX_WINDOW_BITS)
+#: RFC 7692 sections 7.1.2.1 and 7.1.2.2: a decimal number from 8 to 15, without leading zeros.
+_WINDOW_BITS: Final = {str(bits): bits for bits in range(8, 16)}
+#: The largest window, which is meant where none is named: 32 KiB (RFC 7692 section 7.1.2).
+MAX_WINDOW_BITS: Final = 15
+#: The smallest window that an encoder makes: zlib and its like make none of 256 bytes, which any decoder reads.
+MIN_WINDOW_BITS: Final = 9
 
 
 class Extension:
@@ -135,16 +150,198 @@ def _check_token(text: object) -> str:
     return text
 
 
-def answer(offers: Sequence[Extension]) -> list[Extension]:
+class DeflateParameters:
+    """The parameters of permessage-deflate: those agreed, or those that a side wants (RFC 7692 section 7.1).
+
+    Attributes:
+        server_no_context_takeover: whether each message of the server is compressed by itself.
+        client_no_context_takeover: whether each message of the client is.
+        server_max_window_bits: the base-2 logarithm of the largest window that the server compresses with.
+        client_max_window_bits: the same of the client.
+    """
+
+    __slots__ = (
+        "client_max_window_bits",
+        "client_no_context_takeover",
+        "server_max_window_bits",
+        "server_no_context_takeover",
+    )
+
+    def __init__(
+        self,
+        server_no_context_takeover: bool = True,
+        client_no_context_takeover: bool = True,
+        server_max_window_bits: int = MAX_WINDOW_BITS,
+        client_max_window_bits: int = MAX_WINDOW_BITS,
+    ) -> None:
+        self.server_no_context_takeover: Final = server_no_context_takeover
+        self.client_no_context_takeover: Final = client_no_context_takeover
+        self.server_max_window_bits: Final = server_max_window_bits
+        self.client_max_window_bits: Final = client_max_window_bits
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (
+            self.server_no_context_takeover,
+            self.client_no_context_takeover,
+            self.server_max_window_bits,
+            self.client_max_window_bits,
+        )
+
+    def offer(self) -> Extension:
+        """Make a client's offer of these, or of less.
+
+        Its ``client_max_window_bits`` lets the server choose a window for us also where we want none.
+        """
+        parameters: list[tuple[str, str | None]] = []
+        if self.server_no_context_takeover:
+            parameters.append((_SERVER_NO_CONTEXT_TAKEOVER, None))
+        if self.client_no_context_takeover:
+            parameters.append((_CLIENT_NO_CONTEXT_TAKEOVER, None))
+        if self.server_max_window_bits < MAX_WINDOW_BITS:
+            parameters.append((_SERVER_MAX_WINDOW_BITS, str(self.server_max_window_bits)))
+        limit = str(self.client_max_window_bits) if self.client_max_window_bits < MAX_WINDOW_BITS else None
+        parameters.append((_CLIENT_MAX_WINDOW_BITS, limit))
+        return Extension(PERMESSAGE_DEFLATE, parameters)
+
+    def answer(self, offer: Extension) -> Extension | None:
+        """Make a server's answer to an offer of permessage-deflate.
+
+        A client that may refer back to earlier messages, and can't be held to the window that is wanted, is told not
+        to: or it would decide how much memory its connection takes here.
+
+        Returns:
+            what is agreed on; None declines an offer that is invalid, or that demands a window of 256 bytes of us,
+            which no encoder makes.
+        """
+        try:
+            asked = _Asked(offer)
+        except ValueError:
+            return None
+        if asked.server_bits == 8:
+            return None
+        parameters: list[tuple[str, str | None]] = []
+        if asked.server_no_context_takeover or self.server_no_context_takeover:
+            parameters.append((_SERVER_NO_CONTEXT_TAKEOVER, None))
+        is_held = asked.may_limit_client or self.client_max_window_bits == MAX_WINDOW_BITS
+        if asked.client_no_context_takeover or self.client_no_context_takeover or not is_held:
+            parameters.append((_CLIENT_NO_CONTEXT_TAKEOVER, None))
+        server_bits = min(asked.server_bits or MAX_WINDOW_BITS, self.server_max_window_bits)
+        if asked.server_bits or server_bits < MAX_WINDOW_BITS:
+            # RFC 7692 §7.1.2.1: an offer that has it is accepted by naming it, also the largest.
+            parameters.append((_SERVER_MAX_WINDOW_BITS, str(server_bits)))
+        client_bits = min(asked.client_bits or MAX_WINDOW_BITS, self.client_max_window_bits)
+        if asked.may_limit_client and client_bits < MAX_WINDOW_BITS:
+            # RFC 7692 §7.1.2.2: only where the offer has it.
+            parameters.append((_CLIENT_MAX_WINDOW_BITS, str(client_bits)))
+        return Extension(PERMESSAGE_DEFLATE, parameters)
+
+
+class _Asked:
+    """The parameters that an offer or an answer of permessage-deflate names; windows are 0 where it does not."""
+
+    __slots__ = (
+        "client_bits",
+        "client_no_context_takeover",
+        "may_limit_client",
+        "server_bits",
+        "server_no_context_takeover",
+    )
+
+    def __init__(self, extension: Extension, is_answer: bool = False) -> None:
+        """Reads them.
+
+        Args:
+            extension: the offer or the answer.
+            is_answer: which of the two: an answer has a value for ``client_max_window_bits``, an offer need not.
+
+        Raises:
+            ValueError: an unknown, repeated or invalid parameter.
+        """
+        given: dict[str, int] = {}
+        for name, value in extension.parameters:
+            if name in given:
+                raise ValueError(f"permessage-deflate with a second {name}")
+            if name in _FLAGS and value is None:
+                given[name] = 1
+            elif name in _WINDOWS and value in _WINDOW_BITS:
+                given[name] = _WINDOW_BITS[value]
+            elif name == _CLIENT_MAX_WINDOW_BITS and value is None and not is_answer:
+                given[name] = 0
+            elif name in _FLAGS or name in _WINDOWS:
+                raise ValueError(f"permessage-deflate with an invalid {name}")
+            else:
+                raise ValueError("permessage-deflate with an unknown parameter")
+        self.server_no_context_takeover: bool = _SERVER_NO_CONTEXT_TAKEOVER in given
+        self.client_no_context_takeover: bool = _CLIENT_NO_CONTEXT_TAKEOVER in given
+        self.server_bits: int = given.get(_SERVER_MAX_WINDOW_BITS, 0)
+        self.client_bits: int = given.get(_CLIENT_MAX_WINDOW_BITS, 0)
+        #: Whether an answer may have ``client_max_window_bits``.
+        self.may_limit_client: bool = _CLIENT_MAX_WINDOW_BITS in given
+
+
+def answer(offers: Sequence[Extension], deflate: DeflateParameters | None = None) -> list[Extension]:
     """Choose the extensions that a server agrees to.
 
-    An offer is declined by leaving it out of the answer (RFC 6455 section 9.1); wsock speaks no extension yet, so
-    each is.
+    An offer is declined by leaving it out of the answer (RFC 6455 section 9.1).
 
     Args:
         offers: the client's, in its order of preference.
+        deflate: the server's wishes for permessage-deflate; None declines it.
 
     Returns:
-        the extensions of the 101.
+        the extensions of the 101: permessage-deflate, by the first offer of it that can be agreed to, or none.
     """
+    if deflate is not None:
+        for offer in offers:
+            agreed = deflate.answer(offer) if offer.name == PERMESSAGE_DEFLATE else None
+            if agreed is not None:
+                return [agreed]
     return []
+
+
+def check_answer(extension: Extension, offers: Sequence[Extension]) -> None:
+    """Check an extension that a server agreed to, beyond its having been offered; knows permessage-deflate alone.
+
+    Args:
+        extension: from the 101.
+        offers: the client's.
+
+    Raises:
+        ValueError: it is no answer to any of these offers (RFC 7692 section 7.1).
+    """
+    if extension.name != PERMESSAGE_DEFLATE:
+        return
+    agreed = _Asked(extension, is_answer=True)
+    if not any(offer.name == PERMESSAGE_DEFLATE and _is_answer(agreed, _Asked(offer)) for offer in offers):
+        raise ValueError("permessage-deflate with parameters that do not answer the offer")
+
+
+def _is_answer(agreed: _Asked, asked: _Asked) -> bool:
+    if asked.server_no_context_takeover and not agreed.server_no_context_takeover:
+        return False
+    if asked.server_bits and not 0 < agreed.server_bits <= asked.server_bits:
+        return False
+    if agreed.client_bits:
+        return asked.may_limit_client and agreed.client_bits <= (asked.client_bits or MAX_WINDOW_BITS)
+    return True
+
+
+def agreed_deflate(extensions: Sequence[Extension]) -> DeflateParameters | None:
+    """Read what is agreed on permessage-deflate, if it is among the extensions of a 101.
+
+    Raises:
+        LocalProtocolError: parameters that no handshake agrees on.
+    """
+    for extension in extensions:
+        if extension.name == PERMESSAGE_DEFLATE:
+            try:
+                agreed = _Asked(extension, is_answer=True)
+            except ValueError as error:
+                raise LocalProtocolError(str(error)) from None
+            return DeflateParameters(
+                agreed.server_no_context_takeover,
+                agreed.client_no_context_takeover,
+                agreed.server_bits or MAX_WINDOW_BITS,
+                agreed.client_bits or MAX_WINDOW_BITS,
+            )
+    return None

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: A number for "no limit", since no frame announces more (RFC 6455 section 5.2, the top bit must be 0).
 NO_LIMIT: Final = 2**63 - 1
+#: The bit of a first frame whose message is compressed, where that was agreed (RFC 7692 section 6).
+RSV1: Final = 0x40
 #: From here on a payload is handed out apart from its head: copying it would cost more than a second buffer.
 _APART_BYTES: Final = 16384
 _NO_KEY: Final = b""
@@ -41,9 +43,12 @@ class FrameReader:
         final: its FIN bit.
         length: its payload's size, in bytes.
         key: its masking key, or an empty one.
+        compressed: whether the message is compressed of which the last data frame was: its first frame had RSV1.
+        compressed_room: the largest payload that the first frame of a compressed message may announce, in bytes; 0
+            where no compression was agreed, and RSV1 is a fault.
     """
 
-    __slots__ = ("_fragmented", "_masked", "final", "key", "length", "opcode")
+    __slots__ = ("_fragmented", "_masked", "compressed", "compressed_room", "final", "key", "length", "opcode")
 
     def __init__(self, masked: bool) -> None:
         """Start before the first frame.
@@ -58,13 +63,15 @@ class FrameReader:
         self.final: bool = False
         self.length: i64 = 0
         self.key: bytes = _NO_KEY
+        self.compressed: bool = False
+        self.compressed_room: i64 = 0
 
     def __reduce__(self) -> tuple[object, ...]:
         state = (self._fragmented, self.opcode, self.final, self.length, self.key)
-        return type(self), (self._masked,), state
+        return type(self), (self._masked,), (*state, self.compressed, self.compressed_room)
 
-    def __setstate__(self, state: tuple[bool, int, bool, int, bytes]) -> None:
-        self._fragmented, self.opcode, self.final, self.length, self.key = state
+    def __setstate__(self, state: tuple[bool, int, bool, int, bytes, bool, int]) -> None:
+        self._fragmented, self.opcode, self.final, self.length, self.key, self.compressed, self.compressed_room = state
 
     def read_head(self, data: bytes, position: i64, room: i64) -> i64:
         """Reads the head that begins at ``position``.
@@ -102,7 +109,7 @@ class FrameReader:
             if there < head:
                 return -1
             length = _long_length(data, position + 2, position + head)
-        if length > room and opcode < CLOSE:
+        if length > room and opcode < CLOSE and (first & RSV1 == 0 or length > self.compressed_room):
             raise MessageTooBig("message over the size limit")
         if self._masked:
             if there < head + 4:
@@ -110,6 +117,8 @@ class FrameReader:
             self.key = data[position + head : position + head + 4]
             head += 4
         if opcode < CLOSE:
+            if opcode != CONTINUATION:
+                self.compressed = first & RSV1 != 0
             self._fragmented = first < 0x80
         self.opcode = opcode
         self.final = first >= 0x80
@@ -117,8 +126,11 @@ class FrameReader:
         return position + head
 
     def _check_first(self, first: i64, opcode: i64) -> None:
-        if first & 0x70:
-            # RFC 6455 §5.2: MUST be 0 unless an extension gives them a meaning, and none was agreed.
+        if first & 0x70 and (
+            first & 0x70 != RSV1 or self.compressed_room == 0 or opcode >= CLOSE or opcode == CONTINUATION
+        ):
+            # RFC 6455 §5.2: MUST be 0 unless an extension gives them a meaning. RFC 7692 §6 does so for RSV1, on the
+            # first frame of a data message.
             raise RemoteProtocolError("reserved bits set")
         if 2 < opcode < CLOSE or opcode > PONG:
             raise RemoteProtocolError("reserved opcode")
@@ -161,21 +173,22 @@ _SHORT_HEADS: Final = [_head(0x80 | i >> 7, i & 0x7F, 0) if i & 0x7F < 126 else 
 _SHORT_MASKED_HEADS: Final = [bytes((head[0], head[1] | 0x80)) if head else b"" for head in _SHORT_HEADS]
 
 
-def encode(opcode: int, payload: bytes, final: bool = True) -> list[bytes]:
+def encode(opcode: int, payload: bytes, final: bool = True, rsv1: int = 0) -> list[bytes]:
     """A frame from a server, not masked (RFC 6455 section 5.1).
 
     Args:
         opcode: its kind.
         payload: any size; 125 bytes at most in a control frame, which is the caller's to see to.
         final: whether its message ends with it.
+        rsv1: `RSV1` on the first frame of a compressed message, else 0.
 
     Returns:
         the frame as one buffer, or as head and payload where the payload is large.
     """
     length = len(payload)
-    if length < 126 and final:
+    if length < 126 and final and rsv1 == 0:
         return [_SHORT_HEADS[opcode << 7 | length] + payload]
-    head = _head((0x80 if final else 0) | opcode, length, 0)
+    head = _head((0x80 if final else 0) | rsv1 | opcode, length, 0)
     if length < _APART_BYTES:
         return [head + payload]
     return [head, payload]
@@ -194,14 +207,14 @@ class MaskedFrameWriter:
         # RFC 6455 §10.3: a copy draws keys of its own, or the two would use the same.
         return type(self), ()
 
-    def encode(self, opcode: int, payload: bytes, final: bool = True) -> list[bytes]:
+    def encode(self, opcode: int, payload: bytes, final: bool = True, rsv1: int = 0) -> list[bytes]:
         """As the function `encode`, masked."""
         key = self._key()
         length = len(payload)
         masked = unmask(payload, 0, length, key)
-        if length < 126 and final:
+        if length < 126 and final and rsv1 == 0:
             return [_SHORT_MASKED_HEADS[opcode << 7 | length] + key + masked]
-        head = _head((0x80 if final else 0) | opcode, length, 0x80) + key
+        head = _head((0x80 if final else 0) | rsv1 | opcode, length, 0x80) + key
         if length < _APART_BYTES:
             return [head + masked]
         return [head, masked]

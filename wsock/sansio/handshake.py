@@ -19,7 +19,7 @@ from typing import Final
 
 from .constants import VERSION
 from .errors import ConnectionRejected, InvalidRequest, InvalidResponse, LocalProtocolError, wrong_type
-from .extensions import Extension
+from .extensions import Extension, check_answer
 from .extensions import decode as decode_extensions
 from .extensions import encode as encode_extensions
 from .http import (
@@ -189,11 +189,16 @@ def _agreed_extensions(headers: HeaderFields, asked: HeaderFields) -> list[Exten
         extensions = decode_extensions(agreed[0]) if agreed else []
     except ValueError as error:
         raise InvalidResponse(str(error)) from None
-    offered = {extension.name for extension in decode_extensions(asked.get("Sec-WebSocket-Extensions") or "")}
+    offers = decode_extensions(asked.get("Sec-WebSocket-Extensions") or "")
+    offered = {extension.name for extension in offers}
     for extension in extensions:
         if extension.name not in offered:
             raise InvalidResponse("the Sec-WebSocket-Extensions of the 101 repeat one or have one that was not offered")
         offered.remove(extension.name)
+        try:
+            check_answer(extension, offers)
+        except ValueError as error:
+            raise InvalidResponse(f"the 101 has {error}") from None
     return extensions
 
 

@@ -6,6 +6,7 @@ Rules:
   bytes, not its fragments, and its time is linear whatever the fragments and the chunks that they came in.
 * Text fails at its first byte that can't be UTF-8, also within a frame that has not ended.
 * Exactly the limit passes. Fragments that carry data are never counted: they cost what they carry. Empty ones are.
+* A compressed message is inflated as it comes, and no further than its limit.
 
 Control frames come out as they are, between the fragments of a message too. Their meaning is the connection's business.
 """
@@ -27,7 +28,8 @@ from .constants import (
     CloseCode,
     is_sendable_close_code,
 )
-from .errors import InvalidPayload, LocalProtocolError, RemoteProtocolError, wrong_type
+from .deflate import NO_COPY, Inflater
+from .errors import InvalidPayload, LocalProtocolError, MessageTooBig, RemoteProtocolError, wrong_type
 from .events import BinaryReceived, CloseReceived, Event, PingReceived, PongReceived, TextReceived
 from .frames import NO_LIMIT, FrameReader, MaskedFrameWriter
 from .masking import PayloadBuffer, unmask
@@ -41,7 +43,16 @@ _BUDGET_BYTES: Final = 2**20
 _MAX_CONTROLS: Final = 256
 #: The piece that is copied or checked at a time where the whole would take too much memory, in bytes.
 _SLICE_BYTES: Final = 65536
+#: How many bytes of a message are made at a time of these.
+_STEP_BYTES: Final = 2**20
+#: How many compressed bytes are inflated at a time: where there is no limit, they may be a thousand times as many.
+_DEFLATED_SLICE_BYTES: Final = 16384
+#: How many bytes a compressed message may take for each byte of the limit, and besides. Few take more than one for one;
+#: a peer that flushes behind each byte takes eight. It is for those that send no end of compressed nothing.
+_DEFLATED_PER_BYTE: Final = 8
+_DEFLATED_BESIDES: Final = 65536
 _NOT_UTF8: Final = "text is not UTF-8"
+_TOO_BIG: Final = "message over the size limit"
 _MESSAGE: Final = "a str for text, or bytes, bytearray or memoryview"
 _JSON: Final = "json.dumps(...) makes a str"
 #: An invalid close code or payload is a protocol error; the reason must be UTF-8 (RFC 6455 sections 5.5.1, 7.4, 8.1).
@@ -51,28 +62,33 @@ _BAD_CLOSE: Final = "close frame with an invalid payload"
 class Assembler:
     """One message, from its first piece to its last: the wall between fragments and messages."""
 
-    __slots__ = ("_code_point", "_is_text", "_payload", "empty_frames", "size")
+    __slots__ = ("_code_point", "_inflater", "_is_text", "_payload", "empty_frames", "received", "size")
 
-    def __init__(self, opcode: i64) -> None:
+    def __init__(self, opcode: i64, inflater: Inflater | None) -> None:
         """Start an empty message.
 
         Args:
             opcode: TEXT or BINARY.
+            inflater: the connection's, told of the message; None for one that is not compressed.
         """
         self._is_text: bool = opcode == TEXT
+        self._inflater: Inflater | None = inflater
         self._payload = PayloadBuffer()
-        #: How many bytes of the message have come, and in how many frames none.
+        #: How many bytes of the message there are, how many have come for it, and in how many frames none.
         self.size: i64 = 0
+        self.received: i64 = 0
         self.empty_frames: i64 = 0
         #: The one to three bytes of a code point whose end has not come.
         self._code_point: bytes = b""
 
     def __reduce__(self) -> tuple[object, ...]:
-        state = (bytes(self._payload), self.size, self.empty_frames, self._code_point)
-        return type(self), (TEXT if self._is_text else BINARY,), state
+        if self._inflater is not None:
+            raise TypeError(NO_COPY)
+        state = (bytes(self._payload), self.size, self.received, self.empty_frames, self._code_point)
+        return type(self), (TEXT if self._is_text else BINARY, None), state
 
-    def __setstate__(self, state: tuple[bytes, int, int, bytes]) -> None:
-        payload, self.size, self.empty_frames, self._code_point = state
+    def __setstate__(self, state: tuple[bytes, int, int, int, bytes]) -> None:
+        payload, self.size, self.received, self.empty_frames, self._code_point = state
         self._payload.extend(payload, 0, len(payload), b"", 0, len(payload))
 
     def add(self, data: bytes, start: i64, end: i64, key: bytes, phase: i64, most: i64) -> None:
@@ -87,8 +103,14 @@ class Assembler:
             most: the limit of the whole message, in bytes.
 
         Raises:
-            InvalidPayload: text that can't be UTF-8.
+            InvalidPayload: text that can't be UTF-8, or compressed data that is broken.
+            MessageTooBig: it inflates to more than the limit.
         """
+        self.received += end - start
+        inflater = self._inflater
+        if inflater is not None:
+            self._inflate(inflater, unmask(data, start, end, _turned(key, phase)), most)
+            return
         self.size += end - start
         if not self._is_text:
             self._payload.extend(data, start, end, key, phase, most)
@@ -102,6 +124,20 @@ class Assembler:
             phase += stop - start
             start = stop
 
+    def _inflate(self, inflater: Inflater, piece: bytes, most: i64) -> None:
+        """Takes compressed bytes; one more than the limit tells that there are too many."""
+        self._take(inflater.inflate(piece, _step(most - self.size, _SLICE_BYTES)), most)
+        while inflater.has_more:
+            self._take(inflater.inflate(b"", _step(most - self.size, _SLICE_BYTES)), most)
+
+    def _take(self, piece: bytes, most: i64) -> None:
+        self.size += len(piece)
+        if self.size > most:
+            raise MessageTooBig(_TOO_BIG)
+        if self._is_text:
+            self._check(piece)
+        self._payload.extend(piece, 0, len(piece), b"", 0, most)
+
     def _check(self, piece: bytes) -> None:
         if self._code_point:
             piece = self._code_point + piece
@@ -114,12 +150,22 @@ class Assembler:
             # The start of a surrogate is wrong already (RFC 3629 §3); Python's decoder waits for its third byte.
             raise InvalidPayload(_NOT_UTF8)
 
-    def finish(self) -> Event:
+    def finish(self, most: i64) -> Event:
         """The message that the pieces make.
 
+        Args:
+            most: the limit of the whole message, in bytes.
+
         Raises:
-            InvalidPayload: the last code point of a text never ended.
+            InvalidPayload: the last code point of a text never ended, or compressed data is broken.
+            MessageTooBig: it inflates to more than the limit.
         """
+        inflater = self._inflater
+        if inflater is not None and self.received > 0:
+            self._take(inflater.end(_step(most - self.size, _SLICE_BYTES)), most)
+            while inflater.has_more:
+                self._take(inflater.inflate(b"", _step(most - self.size, _SLICE_BYTES)), most)
+            inflater.finish()
         payload = self._payload.take()
         if not self._is_text:
             return BinaryReceived(payload)
@@ -137,7 +183,7 @@ def _turned(key: bytes, phase: i64) -> bytes:
 #: All that a `MessageReader` knows, for a copy.
 _ReaderState: TypeAlias = tuple[
     tuple[int, int, int],
-    tuple[FrameReader, Assembler | None, bytearray | None],
+    tuple[FrameReader, Assembler | None, bytearray | None, Inflater | None],
     tuple[bytes, bytes, int, bytes, int, int],
 ]
 
@@ -155,6 +201,7 @@ class MessageReader:
         "_data",
         "_frame",
         "_head",
+        "_inflater",
         "_mask_bit",
         "_max_empty",
         "_max_size",
@@ -194,19 +241,21 @@ class MessageReader:
         self._data: bytes = b""
         self._position: i64 = 0
         self._waiting: bytearray | None = None
+        #: Where compression was agreed.
+        self._inflater: Inflater | None = None
         self.messages: i64 = 0
 
     def __reduce__(self) -> tuple[object, ...]:
         limits = (self._max_size, self._budget, self._max_empty)
         # Copies, which go on by themselves also in a copy that is not deep.
-        held = (copy(self._frame), copy(self._message), copy(self._waiting))
+        held = (copy(self._frame), copy(self._message), copy(self._waiting), copy(self._inflater))
         read = (self._head, self._control, self._remaining, self._data, self._position, self.messages)
         return type(self), (self._mask_bit != 0, None, None), (limits, held, read)
 
     def __setstate__(self, state: _ReaderState) -> None:
         limits, held, read = state
         self._max_size, self._budget, self._max_empty = limits
-        self._frame, self._message, self._waiting = held
+        self._frame, self._message, self._waiting, self._inflater = held
         self._head, self._control, self._remaining, self._data, self._position, self.messages = read
 
     @property
@@ -214,10 +263,18 @@ class MessageReader:
         """Whether `read` has something to go on with, without new data."""
         return self._data != b""
 
+    def use(self, inflater: Inflater) -> None:
+        """Takes compressed messages, too, from now on; between two messages."""
+        self._inflater = inflater
+        # As a quotient, since the product may be larger than an integer can be.
+        limited = self._max_size < (NO_LIMIT - _DEFLATED_BESIDES) // _DEFLATED_PER_BYTE
+        self._frame.compressed_room = self._max_size * _DEFLATED_PER_BYTE + _DEFLATED_BESIDES if limited else NO_LIMIT
+
     def forget(self) -> None:
         """Drops all that is held: nothing more is to be read."""
         self._data = self._head = self._control = b""
         self._waiting = self._message = None
+        self._inflater = None
 
     def read(self, data: bytes, events: list[Event], max_messages: i64) -> bool:
         """Reads on, to the end of the piece under way, to one of the limits of a call, or to a Close.
@@ -241,6 +298,7 @@ class MessageReader:
         payload = self._budget
         if self._message is not None and payload == self._max_size:
             payload -= self._message.size  # so that what this call hands over is not more than a message either
+        budget = payload
         controls: i64 = _MAX_CONTROLS
         mask_bit = self._mask_bit
         frame = self._frame
@@ -269,11 +327,23 @@ class MessageReader:
             # a message has come but for its last frame, and then each call would stop before the control frame.
             is_control = frame.opcode >= CLOSE
             length = min(self._remaining, size - position)
-            if not is_control:
+            if is_control:
+                end = position + length
+                self._read_payload(data, position, end, events)
+            elif not frame.compressed:
                 length = min(length, payload)
                 payload -= length
-            end = position + length
-            self._read_payload(data, position, end, events)
+                end = position + length
+                self._read_payload(data, position, end, events)
+            else:
+                if length > 0 and payload == 0 and budget > 0:
+                    break
+                # How much it makes is known behind it: perhaps as much as a message more than was left.
+                end = position + min(length, _DEFLATED_SLICE_BYTES)
+                payload = max(payload - self._read_compressed(data, position, end, events), 0)
+                if self._remaining >= 0 and end < size:
+                    position = end
+                    continue
             position = end
             if self._remaining >= 0:
                 break
@@ -321,14 +391,17 @@ class MessageReader:
         """Begins a frame; returns where its payload begins, or -1 if its head has not ended."""
         frame = self._frame
         message = self._message
-        start = frame.read_head(data, position, self._max_size if message is None else self._max_size - message.size)
+        room = self._max_size
+        if message is not None:
+            room = frame.compressed_room - message.received if frame.compressed else room - message.size
+        start = frame.read_head(data, position, room)
         if start < 0:
             self._head = data[position:]
             return -1
         self._remaining = frame.length
         if frame.opcode < CLOSE and (message is not None or not frame.final):
             if message is None:
-                message = self._message = Assembler(frame.opcode)
+                message = self._begin()
             if frame.length == 0:
                 message.empty_frames += 1
                 if message.empty_frames > self._max_empty:
@@ -356,13 +429,76 @@ class MessageReader:
                 payload = unmask(data, start, end, frame.key)
                 events.append(BinaryReceived(payload) if frame.opcode == BINARY else _text(payload))
                 return
-            message = self._message = Assembler(frame.opcode)
+            message = self._begin()
         if end > start:
             known = message.size - phase + frame.length
             message.add(data, start, end, frame.key, phase, known if frame.final else self._max_size)
         if complete and frame.final:
             self._message = None
-            events.append(message.finish())
+            events.append(message.finish(self._max_size))
+
+    def _begin(self) -> Assembler:
+        """Begins a message of which not all is here."""
+        frame = self._frame
+        inflater = self._inflater if frame.compressed else None
+        if inflater is not None:
+            inflater.begin(frame.length)
+        self._message = message = Assembler(frame.opcode, inflater)
+        return message
+
+    def _read_compressed(self, data: bytes, start: i64, end: i64, events: list[Event]) -> i64:
+        """Takes what there is of a compressed data frame's payload; returns how many bytes that made of the message."""
+        frame = self._frame
+        phase = frame.length - self._remaining
+        self._remaining -= end - start
+        complete = self._remaining == 0
+        if complete:
+            self._remaining = -1
+        message = self._message
+        if message is None:
+            if complete and phase == 0:
+                payload = self._inflated(unmask(data, start, end, frame.key))
+                events.append(BinaryReceived(payload) if frame.opcode == BINARY else _text(payload))
+                return len(payload)
+            message = self._begin()
+        before = message.size
+        if end > start:
+            message.add(data, start, end, frame.key, phase, self._max_size)
+        if complete and frame.final:
+            self._message = None
+            events.append(message.finish(self._max_size))
+        return message.size - before
+
+    def _inflated(self, deflated: bytes) -> bytes:
+        """The payload of a message that came in one frame, whose compressed bytes are few."""
+        inflater = self._inflater
+        assert inflater is not None
+        if not deflated:
+            # Not as RFC 7692 §7.2.3.6 would have it, but clear enough.
+            return b""
+        most = self._max_size
+        inflater.begin(len(deflated))
+        pieces = [inflater.inflate(deflated, _step(most, _STEP_BYTES))]
+        size: i64 = len(pieces[0])
+        ended = False
+        while size <= most and (inflater.has_more or not ended):
+            if inflater.has_more:
+                piece = inflater.inflate(b"", _step(most - size, _STEP_BYTES))
+            else:
+                piece = inflater.end(_step(most - size, _STEP_BYTES))
+                ended = True
+            if piece:
+                pieces.append(piece)
+                size += len(piece)
+        if size > most:
+            raise MessageTooBig(_TOO_BIG)
+        inflater.finish()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _step(left: i64, most: i64) -> i64:
+    """How much of a message to inflate at a time: one byte more than is left tells that it is too much."""
+    return left + 1 if left < most else most
 
 
 def _text(payload: bytes) -> TextReceived:

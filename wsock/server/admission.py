@@ -18,6 +18,8 @@ from ..request import Request
 from ..results import asDecision
 from ..sansio import handshake
 from ..sansio.errors import InvalidRequest
+from ..sansio.extensions import DeflateParameters, Extension
+from ..sansio.extensions import answer as answerExtensions
 from ..sansio.handshake import Opening
 from ..sansio.http import RequestHead, ResponseHead
 from ..wire.factory import SOFTWARE, withDefaultField
@@ -38,6 +40,10 @@ class Policy(Protocol):
         """The pages that may connect."""
 
     @property
+    def deflate(self) -> DeflateParameters | None:
+        """The wishes for permessage-deflate; None declines it."""
+
+    @property
     def headers(self) -> Sequence[tuple[str, str]]:
         """More fields for each answer that accepts."""
 
@@ -52,7 +58,9 @@ class Policy(Protocol):
 class AdmissionOwner(Protocol):
     """The opening handshake that asks for a decision."""
 
-    def admitted(self, application: Application, subprotocol: str | None, answer: ResponseHead) -> None:
+    def admitted(
+        self, application: Application, subprotocol: str | None, extensions: Sequence[Extension], answer: ResponseHead
+    ) -> None:
         """The connection is accepted, and to be answered with this 101; raises nothing."""
 
     def refused(self, answer: ResponseHead, why: str, isForHead: bool, isLogged: bool) -> None:
@@ -135,7 +143,7 @@ class Admission:
             return
         self._owner.admitted(*accepted)
 
-    def _accept(self, decision: object) -> tuple[Application, str | None, ResponseHead]:
+    def _accept(self, decision: object) -> tuple[Application, str | None, Sequence[Extension], ResponseHead]:
         opening, policy = self._opening, self._policy
         assert opening is not None
         application: Any = decision
@@ -150,7 +158,9 @@ class Admission:
         headers = policy.answerHeaders
         if more != ():
             headers = withDefaultField((*policy.headers, *more), "Server", SOFTWARE)
-        return application, subprotocol, handshake.response(opening, subprotocol=subprotocol, headers=headers)
+        extensions = answerExtensions(opening.extensions, policy.deflate)
+        answer = handshake.response(opening, subprotocol=subprotocol, extensions=extensions, headers=headers)
+        return application, subprotocol, extensions, answer
 
     def _failed(self, failure: Failure) -> None:
         self._deciding = None

@@ -15,6 +15,7 @@ from zope.interface import implementer
 
 from ..application import BuildApplication
 from ..arguments import checkCallback, checkFallback
+from ..compression import Compression, asOptions, asParameters, checkCompression
 from ..log import APPLICATION_ERRORS, ClassLogger
 from ..logsummary import Summary
 from ..results import asDeferred
@@ -59,6 +60,7 @@ class WebSocketServerFactory(ConnectionFactory):
         subprotocols: Sequence[str] = (),
         allowedOrigins: Sequence[str] | None = None,
         headers: Sequence[tuple[str, str]] = (),
+        compression: Compression | None = None,
         fallback: Fallback | None = None,
         maxConnections: int | None = None,
         accessLog: Callable[[AccessRecord], object] | None = None,
@@ -77,6 +79,7 @@ class WebSocketServerFactory(ConnectionFactory):
                 of the host that they ask for. ``"null"`` and ``"file://"`` let sandboxed frames and pages from disk in,
                 whoever made them. Clients other than browsers send no Origin, and pass.
             headers: more fields for each 101 answer, a ``Server`` in place of ours among them.
+            compression: how messages are compressed with clients that offer it; None for not at all.
             fallback: a factory for the connections whose request is not for a WebSocket, HTTP/1.0 included, such as a
                 ``twisted.web.server.Site``; by default they are answered with 426, or 505 where it is HTTP/1.0.
             maxConnections: how many connections may be open; one more is answered with 503. None for no limit.
@@ -100,6 +103,10 @@ class WebSocketServerFactory(ConnectionFactory):
         handshake.response(_SAMPLE_OPENING, headers=self.answerHeaders)
         self.subprotocols = tuple(handshake.check_subprotocols(subprotocols))
         self.allowedOrigins: Sequence[str] | None = allowedOrigins
+        checkCompression(compression)
+        self.compression = compression
+        self.deflate = None if compression is None else asParameters(compression, self.role, settings)
+        self.deflateOptions = asOptions(compression, self.role, settings)
         if fallback is not None:
             checkFallback(fallback)
         self.fallback = fallback

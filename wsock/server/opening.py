@@ -10,7 +10,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from functools import partial
 from typing import Any, Final, Protocol, TypeAlias
@@ -24,6 +24,7 @@ from ..log import excerpt
 from ..request import Request
 from ..sansio import handshake
 from ..sansio.errors import InvalidRequest
+from ..sansio.extensions import Extension
 from ..sansio.http import RequestDecoder, RequestHead, ResponseHead
 from ..settings import Settings
 from ..wire.protocol import WebSocketTransport
@@ -185,7 +186,9 @@ class ServerOpening:
 
     # Answering
 
-    def admitted(self, application: Application, subprotocol: str | None, answer: ResponseHead) -> None:
+    def admitted(
+        self, application: Application, subprotocol: str | None, extensions: Sequence[Extension], answer: ResponseHead
+    ) -> None:
         """Opens the connection; the 101 is the first in the queue, so that all that the application sends is behind."""
         transport = self._transport
         # It holds us.
@@ -193,7 +196,7 @@ class ServerOpening:
         self._timer.stop()
         if self._note is not None:
             self._note.answered(101, "")
-        transport.openingMakesCore().attach(application)
+        transport.openingMakesCore(extensions).attach(application)
         transport.openingDone(
             {
                 "negotiationStarted": partial(application.negotiationStarted, transport),

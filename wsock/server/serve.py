@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 
 from ..application import BuildApplication
 from ..arguments import checkStop
+from ..compression import Compression
 from ..sansio.constants import CloseCode
 from ..sansio.errors import wrong_type
 from ..settings import Settings
@@ -112,6 +113,7 @@ def serve(
     subprotocols: Sequence[str] = (),
     allowedOrigins: Sequence[str] | None = None,
     headers: Sequence[tuple[str, str]] = (),
+    compression: Compression | None = None,
     fallback: Fallback | None = None,
     maxConnections: int | None = None,
     accessLog: Callable[[AccessRecord], object] | None = None,
@@ -133,6 +135,7 @@ def serve(
         subprotocols: those to choose from, the preferred first.
         allowedOrigins: which pages may connect.
         headers: more fields for each 101 answer.
+        compression: how messages are compressed with clients that offer it.
         fallback: a factory for connections whose request is not for a WebSocket.
         maxConnections: how many connections may be open.
         accessLog: called with an `AccessRecord` of each connection.
@@ -155,6 +158,7 @@ def serve(
         subprotocols=subprotocols,
         allowedOrigins=allowedOrigins,
         headers=headers,
+        compression=compression,
         fallback=fallback,
         maxConnections=maxConnections,
         accessLog=accessLog,

@@ -19,6 +19,7 @@ from twisted.python.usage import Options as BaseOptions
 from twisted.python.usage import UsageError
 
 from .. import (
+    Compression,
     LocalProtocolError,
     Settings,
     WebSocketServerFactory,
@@ -77,6 +78,8 @@ class Options(BaseOptions):
         self.settings: dict[str, Any] = {}
         #: How many connections may be open, or None.
         self.maxConnections: int | None = None
+        #: How messages are compressed, or None.
+        self.compression: Compression | None = None
         #: Where the access log goes: a file, "-" or "none"; None where nothing was said.
         self.accessLog: str | None = None
 
@@ -155,6 +158,10 @@ class Options(BaseOptions):
     def opt_max_connections(self, number: str) -> None:
         """How many connections may be open; one more is answered with 503. "none" for no limit. [default: none]"""
         self.maxConnections = readSetting("maxConnections", number)
+
+    def opt_compression(self) -> None:
+        """Compress messages with clients that offer it (permessage-deflate), as browsers do."""
+        self.compression = Compression()
 
     def opt_access_log(self, where: str) -> None:
         """Where a line for each connection goes: a file, - for standard output, or none. [default: -, and none as a
@@ -434,6 +441,7 @@ def makeService(options: Options, reactor: Any = None) -> WebSocketService:
         reactor=reactor,
         settings=Settings(**options.settings),
         allowedOrigins=options.allowedOrigins,
+        compression=options.compression,
         fallback=site,
         maxConnections=options.maxConnections,
         accessLog=accessLog,

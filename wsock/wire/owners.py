@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from twisted.python.failure import Failure
 
 from ..sansio.constants import Role
+from ..sansio.deflate import DeflateOptions
 from ..settings import Settings
 
 
@@ -47,6 +48,7 @@ class Home(Protocol):
     """The factory, as its connections need it."""
 
     settings: Settings
+    deflateOptions: DeflateOptions
     role: Role
     log: Any
 

@@ -37,6 +37,7 @@ from ..sansio.connection import Connection
 from ..sansio.constants import CloseCode, Role
 from ..sansio.errors import LocalProtocolError
 from ..sansio.extensions import Extension
+from ..sansio.shared import SharedMessage
 from .closewatch import CloseWatch, closeWatchOf
 from .closing import Closing, makeLossReason
 from .counters import ConnectionCounters, Traffic
@@ -259,14 +260,20 @@ class WebSocketTransport:
         """The server's answer is there."""
         self.response = response
 
-    def openingMakesCore(self) -> Inbox:
-        """Makes the core: a server at the agreement, a client at once, since it may send before there is an answer."""
+    def openingMakesCore(self, extensions: Sequence[Extension] = ()) -> Inbox:
+        """Makes the core: a server at the agreement, a client at once, since it may send before there is an answer.
+
+        Args:
+            extensions: a server's, those that were agreed on; a client's are known in `openingDone`.
+        """
         settings = self._settings
         self._core = core = Connection(
             self.factory.role,
             max_message_size=settings.maxMessageSize,
             max_empty_fragments=settings.maxEmptyFragments,
             receive_queue=settings.receiveQueue,
+            extensions=extensions,
+            deflate=self.factory.deflateOptions,
         )
         self._inbox = inbox = Inbox(self, core, self._outbox, self._reactor, settings)
         return inbox
@@ -284,7 +291,8 @@ class WebSocketTransport:
     ) -> None:
         """The opening handshake has ended well, and agreed on these.
 
-        ``last`` is told whether the connection is open still; all else is as in `Inbox.open`.
+        ``last`` is told whether the connection is open still, and ``extensions`` are a client's; all else is as in
+        `Inbox.open`.
         """
         inbox = self._inbox
         assert inbox is not None
@@ -376,16 +384,18 @@ class WebSocketTransport:
 
     # Messages
 
-    def sendTextMessage(self, text: str) -> None:
+    def sendTextMessage(self, text: str, compress: bool | None = None) -> None:
         """Sends a text message; does nothing once the connection is closing.
 
         Args:
             text: any text without lone surrogates.
+            compress: whether to compress it, where compression was agreed on; None leaves that to
+                `Compression.threshold`. False is for secrets beside text that an attacker chooses.
 
         Raises:
-            LocalProtocolError: not a str, or one that has no UTF-8.
+            LocalProtocolError: not a str, or one that has no UTF-8; ``compress`` is of another type.
         """
-        buffers = self._core.send_text(text)
+        buffers = self._core.send_text(text, compress)
         if buffers:
             if not self._outbox.write(buffers):
                 self._overflow()
@@ -394,16 +404,17 @@ class WebSocketTransport:
         else:
             self._sendsIgnored += 1
 
-    def sendBytesMessage(self, data: bytes | bytearray | memoryview) -> None:
+    def sendBytesMessage(self, data: bytes | bytearray | memoryview, compress: bool | None = None) -> None:
         """Sends a binary message; does nothing once the connection is closing.
 
         Args:
             data: any bytes; changing them afterwards does not change what is sent.
+            compress: as in `sendTextMessage`.
 
         Raises:
             LocalProtocolError: of another type.
         """
-        buffers = self._core.send_binary(data)
+        buffers = self._core.send_binary(data, compress)
         if buffers:
             if not self._outbox.write(buffers):
                 self._overflow()
@@ -412,14 +423,15 @@ class WebSocketTransport:
         else:
             self._sendsIgnored += 1
 
-    def groupSends(self, frame: list[bytes]) -> int | None:
-        """Sends a frame that was made once for many connections; for `Group`.
+    def groupSends(self, message: SharedMessage) -> int | None:
+        """Sends a message to many connections, of which this is one; for `Group`.
 
         Returns:
             how many older messages were dropped for it; -1 if the connection was closed in its place, and None if it
             can't be sent any more.
         """
-        if not self._core.send_shared():
+        frame = self._core.send_shared(message)
+        if not frame:
             self._sendsIgnored += 1
             return None
         outbox = self._outbox
@@ -431,20 +443,21 @@ class WebSocketTransport:
             self._producer.regulate()
         return outbox.dropped - before
 
-    def sendFromThread(self, message: str | bytes | bytearray | memoryview) -> None:
+    def sendFromThread(self, message: str | bytes | bytearray | memoryview, compress: bool | None = None) -> None:
         """Sends a message from another thread than the reactor's, after waiting while the connection is not writable.
 
         Several threads take their turns, so that no more than ``highWaterMark`` and one message wait for all of them.
 
         Args:
             message: a str makes a text message, bytes a binary one.
+            compress: as in `sendTextMessage`.
 
         Raises:
             LocalProtocolError: no valid message; or this is the reactor's own thread, which would wait for itself.
             WebSocketEnded: the connection is closing or lost, and the message was not sent. As for `whenWritable`, a
                 client that was never open may raise another `WebSocketError`.
         """
-        sendFromThread(self, self._reactor, message)
+        sendFromThread(self, self._reactor, message, compress)
 
     def ping(self, payload: bytes = b"") -> None:
         """Sends a Ping; `WebSocketProtocol.pongReceived` is called when its answer comes.

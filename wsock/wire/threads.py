@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import cache, wraps
 from queue import Empty, SimpleQueue
 from threading import get_ident
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorFromThreads
@@ -22,9 +22,11 @@ from twisted.python.threadable import isInIOThread
 from ..errors import WebSocketEnded
 from ..sansio.errors import LocalProtocolError
 from ..sansio.messages import binary_payload
+from ..sansio.shared import check_compress
 from ..settings import Settings
 
 Kind = TypeVar("Kind", bound=type)
+Message: TypeAlias = str | bytes | bytearray | memoryview
 
 #: How long a thread waits before it looks whether the reactor still runs, in seconds.
 _POLL_SECONDS: Final = 1
@@ -115,22 +117,23 @@ class Sends(Protocol):
     def whenWritable(self) -> Deferred[None]:
         """Waits until not too much is unsent."""
 
-    def sendTextMessage(self, text: str) -> None:
+    def sendTextMessage(self, text: str, compress: bool | None) -> None:
         """Sends a text message."""
 
-    def sendBytesMessage(self, data: bytes | bytearray | memoryview) -> None:
+    def sendBytesMessage(self, data: bytes | bytearray | memoryview, compress: bool | None) -> None:
         """Sends a binary message."""
 
 
-def sendFromThread(transport: Sends, reactor: Any, message: str | bytes | bytearray | memoryview) -> None:
+def sendFromThread(transport: Sends, reactor: Any, message: Message, compress: bool | None) -> None:
     """Sends a message from another thread than the reactor's, as `WebSocketTransport.sendFromThread`."""
     if isInIOThread():
         raise LocalProtocolError("sendFromThread() is for other threads than the reactor's: send...Message() here")
     if not isinstance(message, (str, bytes, bytearray, memoryview)):
         # It raises, now and not when the connection is writable.
         binary_payload(message)
+    check_compress(compress)
     outcome: SimpleQueue[object] = SimpleQueue()
-    IReactorFromThreads(reactor).callFromThread(_sendForThread, transport, message, outcome)
+    IReactorFromThreads(reactor).callFromThread(_sendForThread, transport, message, compress, outcome)
     while True:
         try:
             result = outcome.get(timeout=_POLL_SECONDS)
@@ -143,21 +146,19 @@ def sendFromThread(transport: Sends, reactor: Any, message: str | bytes | bytear
         result.raiseException()
 
 
-def _sendForThread(
-    transport: Sends, message: str | bytes | bytearray | memoryview, outcome: SimpleQueue[object]
-) -> None:
-    writable = maybeDeferred(_sendWhenWritable, transport, message)
+def _sendForThread(transport: Sends, message: Message, compress: bool | None, outcome: SimpleQueue[object]) -> None:
+    writable = maybeDeferred(_sendWhenWritable, transport, message, compress)
     writable.addBoth(outcome.put)
 
 
-def _sendWhenWritable(transport: Sends, message: str | bytes | bytearray | memoryview) -> Deferred[None]:
-    return transport.whenWritable().addCallback(_sendNow, transport, message)
+def _sendWhenWritable(transport: Sends, message: Message, compress: bool | None) -> Deferred[None]:
+    return transport.whenWritable().addCallback(_sendNow, transport, message, compress)
 
 
-def _sendNow(_: None, transport: Sends, message: str | bytes | bytearray | memoryview) -> None:
+def _sendNow(_: None, transport: Sends, message: Message, compress: bool | None) -> None:
     if not transport.canSend():
         raise WebSocketEnded("the connection is closing")
     if isinstance(message, str):
-        transport.sendTextMessage(message)
+        transport.sendTextMessage(message, compress)
     else:
-        transport.sendBytesMessage(message)
+        transport.sendBytesMessage(message, compress)

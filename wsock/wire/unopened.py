@@ -8,6 +8,7 @@ from typing import Final, cast
 from ..sansio.connection import Connection
 from ..sansio.extensions import Extension
 from ..sansio.messages import binary_payload, control_payload, encode_text
+from ..sansio.shared import SharedMessage, check_compress
 
 
 class _NotOpen:
@@ -18,14 +19,16 @@ class _NotOpen:
     is_open = lost = peer_closed_first = False
     messages_sent = messages_received = 0
 
-    def send_text(self, text: object) -> list[bytes]:
+    def send_text(self, text: object, compress: object = None) -> list[bytes]:
         """Refuses what could never be sent."""
         encode_text(text)
+        check_compress(compress)
         return []
 
-    def send_binary(self, data: object) -> list[bytes]:
+    def send_binary(self, data: object, compress: object = None) -> list[bytes]:
         """As `send_text`."""
         binary_payload(data)
+        check_compress(compress)
         return []
 
     def send_ping(self, payload: object = b"") -> list[bytes]:
@@ -33,9 +36,9 @@ class _NotOpen:
         control_payload(payload)
         return []
 
-    def send_shared(self) -> bool:
+    def send_shared(self, message: SharedMessage) -> list[bytes]:
         """Nothing can be sent."""
-        return False
+        return []
 
     def lose(self) -> None:
         """Nothing can be sent in any case."""

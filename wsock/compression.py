@@ -1,0 +1,120 @@
+"""How messages are compressed, on either side (RFC 7692)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from .sansio.constants import Role
+from .sansio.deflate import DEFAULT_THRESHOLD, DeflateOptions
+from .sansio.errors import LocalProtocolError, wrong_type
+from .sansio.extensions import MAX_WINDOW_BITS, MIN_WINDOW_BITS, DeflateParameters
+from .settings import Settings
+
+#: The window with context takeover, where none is given: with ``memLevel`` 5 a connection takes less than 60 KiB.
+_CONTEXT_WINDOW_BITS: Final = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compression:
+    """Compression by permessage-deflate (RFC 7692), as one side wants it; the other may want less.
+
+    By default each message is compressed by itself, and a connection holds nothing for it between messages. With
+    context takeover messages refer to earlier ones: those that are alike get smaller, and each connection holds up
+    to 60 KiB.
+
+    Attributes:
+        level: 1 (fast) to 9 (small), as zlib's; None for the fastest sensible one. The library isal has three levels:
+            1, those from 2 on, and those from 6 on.
+        memLevel: 1 to 9, as zlib's; None for 8, and 5 with context takeover.
+        serverMaxWindowBits: how far back the server's messages may refer, as a power of two, 9 to 15; None for 15, and
+            12 with context takeover.
+        clientMaxWindowBits: the same of the client's messages.
+        serverContextTakeover: whether messages of the server may refer to earlier ones.
+        clientContextTakeover: whether messages of the client may.
+        threshold: the size from which on messages are compressed, in bytes, where they do not say so themselves. A
+            message that would not get smaller goes as it is.
+
+    Raises:
+        LocalProtocolError: a value of another type, or out of its range.
+    """
+
+    level: int | None = None
+    memLevel: int | None = None
+    serverMaxWindowBits: int | None = None
+    clientMaxWindowBits: int | None = None
+    serverContextTakeover: bool = False
+    clientContextTakeover: bool = False
+    threshold: int = DEFAULT_THRESHOLD
+
+    def __post_init__(self) -> None:
+        _checkRange("level", self.level, 1, 9)
+        _checkRange("memLevel", self.memLevel, 1, 9)
+        _checkRange("serverMaxWindowBits", self.serverMaxWindowBits, MIN_WINDOW_BITS, MAX_WINDOW_BITS)
+        _checkRange("clientMaxWindowBits", self.clientMaxWindowBits, MIN_WINDOW_BITS, MAX_WINDOW_BITS)
+        for name in ("serverContextTakeover", "clientContextTakeover"):
+            if not isinstance(getattr(self, name), bool):
+                raise wrong_type(name, "a bool", getattr(self, name))
+        if not isinstance(self.threshold, int) or isinstance(self.threshold, bool):
+            raise wrong_type("threshold", "a number of bytes", self.threshold)
+        if self.threshold < 0:
+            raise LocalProtocolError("threshold is at least 0, a number of bytes")
+
+
+def _checkRange(name: str, value: object, least: int, most: int) -> None:
+    if value is None:
+        return
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise wrong_type(name, f"a whole number from {least} to {most}, or None", value)
+    if not least <= value <= most:
+        raise LocalProtocolError(f"{name} is {least} to {most}, or None, not {value}")
+
+
+def checkCompression(compression: object) -> None:
+    """Refuses an argument that is no way to compress.
+
+    Raises:
+        LocalProtocolError: neither a `Compression` nor None.
+    """
+    if compression is not None and not isinstance(compression, Compression):
+        advice = "write Compression()" if compression is True else "write None" if compression is False else ""
+        raise wrong_type("compression", "a Compression or None", compression, advice)
+
+
+def asParameters(compression: Compression, role: Role, settings: Settings) -> DeflateParameters:
+    """Translates what a side wants to what it offers or answers."""
+    server, client = _contexts(compression, role, settings)
+    return DeflateParameters(
+        not server,
+        not client,
+        _windowBits(compression.serverMaxWindowBits, server),
+        _windowBits(compression.clientMaxWindowBits, client),
+    )
+
+
+def asOptions(compression: Compression | None, role: Role, settings: Settings) -> DeflateOptions:
+    """Translates what a side wants to how it compresses its messages."""
+    if compression is None:
+        return DeflateOptions()
+    server, client = _contexts(compression, role, settings)
+    ours, bits = (
+        (server, compression.serverMaxWindowBits) if role is Role.SERVER else (client, compression.clientMaxWindowBits)
+    )
+    return DeflateOptions(compression.level, compression.memLevel, compression.threshold, _windowBits(bits, ours), ours)
+
+
+def _contexts(compression: Compression, role: Role, settings: Settings) -> tuple[bool, bool]:
+    """Whether the server's and the client's messages may refer to earlier ones.
+
+    Ours may not where the oldest that wait are dropped: the peer would not understand those that refer to them.
+    """
+    drops = settings.slowConsumer == "drop"
+    server = compression.serverContextTakeover and not (drops and role is Role.SERVER)
+    client = compression.clientContextTakeover and not (drops and role is Role.CLIENT)
+    return server, client
+
+
+def _windowBits(bits: int | None, context: bool) -> int:
+    if bits is not None:
+        return bits
+    return _CONTEXT_WINDOW_BITS if context else MAX_WINDOW_BITS
