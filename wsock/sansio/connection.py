@@ -194,7 +194,7 @@ class Connection:
         ours, theirs = (server, client) if self._masks is None else (client, server)
         self._reader.use(Inflater(theirs[0], theirs[1]))
         if ours[0] >= MIN_WINDOW_BITS:
-            # Else a server has answered a window that no encoder makes: our messages go plain, as any may.
+            # With a smaller one, which only a server's answer may ask for, our messages go plain, as any may.
             self._deflater = Deflater(ours[0], self._options, ours[1])
 
     def lose(self) -> None:

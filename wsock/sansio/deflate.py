@@ -220,7 +220,7 @@ class Inflater:
         self._takes_over: bool = context_takeover
         self._module: Any = zlib
         self._error: Any = zlib.error
-        #: What zlib holds; None between messages without context takeover, and behind a final block.
+        #: The library's object; None between messages without context takeover, and behind a final block.
         self._stream: Any = None
         #: Data that was not inflated yet.
         self._rest: bytes = b""

@@ -64,7 +64,7 @@ class Assembler:
 
     __slots__ = ("_code_point", "_inflater", "_is_text", "_payload", "empty_frames", "received", "size")
 
-    def __init__(self, opcode: i64, inflater: Inflater | None) -> None:
+    def __init__(self, opcode: i64, inflater: Inflater | None = None) -> None:
         """Start an empty message.
 
         Args:
@@ -150,7 +150,7 @@ class Assembler:
             # The start of a surrogate is wrong already (RFC 3629 §3); Python's decoder waits for its third byte.
             raise InvalidPayload(_NOT_UTF8)
 
-    def finish(self, most: i64) -> Event:
+    def finish(self, most: i64 = NO_LIMIT) -> Event:
         """The message that the pieces make.
 
         Args:
