@@ -11,6 +11,7 @@ from wire import ANSWER, REQUEST, Application, failures, logged
 
 from wsock import Accept, LocalProtocolError, Refuse
 from wsock.request import Request
+from wsock.sansio.extensions import DeflateParameters, Extension
 from wsock.sansio.http import RequestHead, ResponseHead
 from wsock.server.admission import Admission
 
@@ -23,8 +24,8 @@ class Server:
 
     Attributes:
         requests: those that ``buildApplication`` was called with.
-        told: "admitted" with the application, the subprotocol and the answer; or "refused" with the answer, the reason,
-            whether it is for HEAD, and whether the reason is logged.
+        told: "admitted" with the application, the subprotocol, the extensions and the answer; or "refused" with the
+            answer, the reason, whether it is for HEAD, and whether the reason is logged.
         failures: what was to be logged, by callback.
     """
 
@@ -34,6 +35,7 @@ class Server:
         self.allowedOrigins: Sequence[str] | None = None
         self.headers: Sequence[tuple[str, str]] = ()
         self.answerHeaders: Sequence[tuple[str, str]] = SERVER
+        self.deflateParameters: DeflateParameters | None = None
         self.full: str | None = None
         self.requests: list[Request] = []
         self.told: list[tuple[Any, ...]] = []
@@ -47,8 +49,10 @@ class Server:
     def whyFull(self) -> str | None:
         return self.full
 
-    def admitted(self, application: Any, subprotocol: str | None, answer: ResponseHead) -> None:
-        self.told.append(("admitted", application, subprotocol, answer))
+    def admitted(
+        self, application: Any, subprotocol: str | None, extensions: Sequence[Extension], answer: ResponseHead
+    ) -> None:
+        self.told.append(("admitted", application, subprotocol, extensions, answer))
 
     def refused(self, answer: ResponseHead, why: str, isForHead: bool, isLogged: bool) -> None:
         self.told.append(("refused", answer, why, isForHead, isLogged))
@@ -64,9 +68,15 @@ class Server:
     @property
     def admission_(self) -> tuple[Any, str | None, bytes]:
         """Of the one who was admitted: the application, the subprotocol, and the answer."""
-        [(told, application, subprotocol, answer)] = self.told
+        [(told, application, subprotocol, _, answer)] = self.told
         assert told == "admitted"
         return application, subprotocol, answer.encode()
+
+    @property
+    def extensions(self) -> Sequence[Extension]:
+        """Of the one who was admitted: the extensions that were agreed on."""
+        extensions: Sequence[Extension] = self.told[0][3]
+        return extensions
 
     @property
     def refusal(self) -> tuple[int, bytes, str]:
@@ -143,6 +153,32 @@ def test_an_accept_may_say_more(how: Callable[[Any], Any]) -> None:
         b"Server:",
         b"Sec-WebSocket-Protocol: chat\r\nX-Policy: yes\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nServer:",
     )
+
+
+OFFER = b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"
+
+
+def test_compression_is_declined_where_it_is_not_wanted() -> None:
+    server = Server().decide(with_(OFFER))
+    assert server.admission_[2] == ANSWER
+    assert list(server.extensions) == []
+
+
+def test_compression_is_agreed_on_where_it_is_wanted() -> None:
+    server = Server()
+    server.deflateParameters = DeflateParameters()
+    server.decide(with_(OFFER))
+    agreed = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+    assert server.admission_[2] == ANSWER.replace(b"Server:", f"Sec-WebSocket-Extensions: {agreed}\r\nServer:".encode())
+    assert [extension.name for extension in server.extensions] == ["permessage-deflate"]
+
+
+def test_compression_that_is_not_offered_is_not_answered() -> None:
+    server = Server()
+    server.deflateParameters = DeflateParameters()
+    server.decide()
+    assert server.admission_[2] == ANSWER
+    assert list(server.extensions) == []
 
 
 def test_an_accept_that_says_no_more_has_the_headers_that_are_always_there() -> None:

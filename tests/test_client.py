@@ -73,7 +73,8 @@ def test_the_request() -> None:
     assert head == (
         "GET /chat?a=b HTTP/1.1\r\nHost: server.example.com:8000\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: x, y\r\n"
-        f"Cookie: a=b\r\nUser-Agent: wsock/{__version__}\r\n\r\n"
+        "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover; "
+        f"client_max_window_bits\r\nCookie: a=b\r\nUser-Agent: wsock/{__version__}\r\n\r\n"
     )
     (request,) = asked.requests
     assert request is asked.wire.request
@@ -293,11 +294,18 @@ class Expected(Exception):
     pass
 
 
+AGREED = "permessage-deflate; server_no_context_takeover"
 WRONG: list[tuple[str, Callable[[Asked], bytes]]] = [
     ("Sec-WebSocket-Accept", lambda asked: asked.answer().replace(b"Accept: ", b"Accept: x")),
     ("Upgrade", lambda asked: asked.answer().replace(b"Upgrade: websocket\r\n", b"")),
     ("Connection", lambda asked: asked.answer().replace(b"Connection: Upgrade\r\n", b"")),
-    ("Extensions", lambda asked: asked.answer("Sec-WebSocket-Extensions: permessage-deflate")),
+    ("Extensions", lambda asked: asked.answer("Sec-WebSocket-Extensions: permessage-other")),
+    ("answer the offer", lambda asked: asked.answer("Sec-WebSocket-Extensions: permessage-deflate")),
+    (
+        "server_max_window_bits",
+        lambda asked: asked.answer("Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=99"),
+    ),
+    ("repeat", lambda asked: asked.answer("Sec-WebSocket-Extensions: " + ", ".join([AGREED] * 2))),
     ("Protocol", lambda asked: asked.answer("Sec-WebSocket-Protocol: chat")),
     ("status line", lambda asked: b"SSH-2.0-OpenSSH_9.2\r\n"),
     ("control character", lambda asked: asked.answer("X: \x00")),

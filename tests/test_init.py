@@ -65,10 +65,13 @@ def test_type_checkers_are_told_the_same_names() -> None:
 
 
 def test_what_it_has() -> None:
-    assert {*wsock._HOMES, "implementation", "maskImplementation", "__version__"} == set(wsock.__all__)
+    assert {*wsock._HOMES, "deflateImplementation", "implementation", "maskImplementation", "__version__"} == set(
+        wsock.__all__
+    )
     assert set(wsock.__all__) <= set(dir(wsock))
     assert wsock.implementation in ("compiled", "python")
     assert wsock.maskImplementation in ("c", "python")
+    assert wsock.deflateImplementation in ("isal", "zlib-ng", "zlib")
     with pytest.raises(AttributeError, match="nonsense"):
         wsock.nonsense  # noqa: B018
 
@@ -84,6 +87,7 @@ def test_what_is_public() -> None:
         "BuildApplication",
         "Close",
         "CloseCode",
+        "Compression",
         "ConnectionCounters",
         "ConnectionRejected",
         "Decision",

@@ -15,7 +15,15 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from wire import CLOSE, GOING_AWAY_SENT, HELLO, REQUEST, Application, Served, failures, logged
 
-from wsock import LocalProtocolError, Server, Settings, WebSocketServerFactory, WebSocketServerService, serve
+from wsock import (
+    Compression,
+    LocalProtocolError,
+    Server,
+    Settings,
+    WebSocketServerFactory,
+    WebSocketServerService,
+    serve,
+)
 
 
 class Reactor(MemoryReactorClock):
@@ -175,13 +183,14 @@ def test_what_is_no_reactor(reactor: Any) -> None:
 
 def test_the_arguments_are_the_factory_s() -> None:
     reactor, fallback, records = Reactor(), Factory.forProtocol(Protocol), [0]
-    settings = Settings(openTimeout=3)
+    settings, compression = Settings(openTimeout=3), Compression(level=5)
     server = started(
         reactor,
         settings=settings,
         subprotocols=["chat"],
         allowedOrigins=["https://example.com"],
         headers=[("X", "y")],
+        compression=compression,
         fallback=fallback,
         maxConnections=2,
         accessLog=records.append,
@@ -193,12 +202,13 @@ def test_the_arguments_are_the_factory_s() -> None:
         ("https://example.com",),
     )
     assert (factory.headers, factory.fallback, factory.maxConnections) == ((("X", "y"),), fallback, 2)
+    assert factory.compression is compression
     assert factory.accessLog == records.append
     assert factory.reactor is reactor
     with pytest.raises(LocalProtocolError, match="not an origin"):
         serve(reactor, 8080, build, allowedOrigins=["example.com"])
-    with pytest.raises(TypeError, match="compression"):
-        serve(reactor, 8080, build, compression=None)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="rateLimit"):
+        serve(reactor, 8080, build, rateLimit=None)  # type: ignore[call-arg]
 
 
 # How it begins

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from wire import ANSWER, REQUEST, Application
 
 from wsock import Refuse, Settings
+from wsock.sansio.extensions import DeflateParameters, Extension
 from wsock.server.opening import ServerOpening
 
 HEAD = REQUEST.replace(b"GET", b"HEAD")
@@ -64,6 +65,7 @@ class Policy:
         self.allowedOrigins: Sequence[str] | None = None
         self.headers: Sequence[tuple[str, str]] = ()
         self.answerHeaders = [("Server", ANSWER.decode().rpartition("Server: ")[2].strip())]
+        self.deflateParameters: DeflateParameters | None = None
         self.isStopping = False
         self.accessLog: Any = None
         self.fallback: Any = None
@@ -109,6 +111,7 @@ class Connection:
         self.application: Any = None
         self.callbacks: list[str] = []
         self.subprotocol: str | None = None
+        self.extensions: Sequence[Extension] = ()
         self.unread = b""
         self.reading: bool | None = None
         self.protocol: Any = None
@@ -131,7 +134,8 @@ class Connection:
     def openingRequests(self, request: Any) -> None:
         self.request = request
 
-    def openingMakesCore(self) -> "Connection":
+    def openingMakesCore(self, extensions: Sequence[Extension]) -> "Connection":
+        self.extensions = extensions
         return self
 
     def attach(self, application: Any) -> None:

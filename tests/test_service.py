@@ -31,7 +31,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 import wsock.service
-from wsock import Settings
+from wsock import Compression, Settings
 from wsock.service import console, consoleResource
 from wsock.service.console import readConsole
 from wsock.service.health import Health
@@ -866,6 +866,13 @@ def test_the_server_has_as_many_connections_as_the_option_says() -> None:
     options = Options()
     options.parseOptions(["--port", LOOPBACK, "--max-connections", "17"])
     assert makeService(options, MemoryReactorClock()).factory.maxConnections == 17
+
+
+def test_compression_is_the_factory_s() -> None:
+    for arguments, compression in (([], None), (["--compression"], Compression())):
+        options = Options()
+        options.parseOptions(["--port", LOOPBACK, *arguments])
+        assert makeService(options, MemoryReactorClock()).factory.compression == compression
 
 
 def test_the_service_that_stops_says_so() -> None:

@@ -115,7 +115,7 @@ def test_a_group_and_a_factory() -> None:
         "group.add": lambda: group.add(other.wire),
         "group.discard": lambda: group.discard(served.wire),
         "group.send": lambda: group.sendTextMessage("x"),
-        "group.send...": lambda: group.sendBytesMessage(b"x"),
+        "group.send...": lambda: group.sendBytesMessage(b"x", True),
         "factory.stop": served.factory.stop,
     }
     served.transport.taken()

@@ -7,6 +7,7 @@ import pytest
 from wsock import LocalProtocolError
 from wsock.sansio.connection import Connection
 from wsock.sansio.constants import Role
+from wsock.sansio.shared import SharedMessage
 from wsock.wire.unopened import NOT_OPEN
 
 
@@ -22,24 +23,27 @@ def test_it_sends_nothing() -> None:
     assert NOT_OPEN.send_binary(b"data") == []
     assert NOT_OPEN.send_ping() == []
     assert NOT_OPEN.send_ping(bytes(125)) == []
-    assert NOT_OPEN.send_shared() is False
+    assert NOT_OPEN.send_text("text", True) == NOT_OPEN.send_binary(b"data", False) == []
+    assert NOT_OPEN.send_shared(SharedMessage("text")) == []
     NOT_OPEN.lose()
 
 
 @pytest.mark.parametrize(
-    ("method", "argument"),
+    ("method", "arguments"),
     [
-        ("send_text", b"bytes"),
-        ("send_text", "\ud800"),
-        ("send_binary", "text"),
-        ("send_ping", "text"),
-        ("send_ping", bytes(126)),
+        ("send_text", [b"bytes"]),
+        ("send_text", ["\ud800"]),
+        ("send_text", ["text", 1]),
+        ("send_binary", ["text"]),
+        ("send_binary", [b"data", "yes"]),
+        ("send_ping", ["text"]),
+        ("send_ping", [bytes(126)]),
     ],
 )
-def test_it_refuses_what_an_open_one_refuses(method: str, argument: Any) -> None:
+def test_it_refuses_what_an_open_one_refuses(method: str, arguments: list[Any]) -> None:
     told = []
     for one in (NOT_OPEN, Connection(Role.SERVER)):
         with pytest.raises(LocalProtocolError) as raised:
-            getattr(one, method)(argument)
+            getattr(one, method)(*arguments)
         told.append(str(raised.value))
     assert told[0] == told[1]

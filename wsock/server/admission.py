@@ -40,7 +40,7 @@ class Policy(Protocol):
         """The pages that may connect."""
 
     @property
-    def deflate(self) -> DeflateParameters | None:
+    def deflateParameters(self) -> DeflateParameters | None:
         """The wishes for permessage-deflate; None declines it."""
 
     @property
@@ -158,7 +158,7 @@ class Admission:
         headers = policy.answerHeaders
         if more != ():
             headers = withDefaultField((*policy.headers, *more), "Server", SOFTWARE)
-        extensions = answerExtensions(opening.extensions, policy.deflate)
+        extensions = answerExtensions(opening.extensions, policy.deflateParameters)
         answer = handshake.response(opening, subprotocol=subprotocol, extensions=extensions, headers=headers)
         return application, subprotocol, extensions, answer
 

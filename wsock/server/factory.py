@@ -105,7 +105,7 @@ class WebSocketServerFactory(ConnectionFactory):
         self.allowedOrigins: Sequence[str] | None = allowedOrigins
         checkCompression(compression)
         self.compression = compression
-        self.deflate = None if compression is None else asParameters(compression, self.role, settings)
+        self.deflateParameters = None if compression is None else asParameters(compression, self.role, settings)
         self.deflateOptions = asOptions(compression, self.role, settings)
         if fallback is not None:
             checkFallback(fallback)
