@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from integration.servers import KINDS, Echo, Serve
 
-from wsock import LocalProtocolError, WebSocketDropped, WebSocketEnded
+from wsock import Compression, LocalProtocolError, WebSocketDropped, WebSocketEnded
 
 pytestmark = pytest.mark.parametrize("kind", KINDS)
 
@@ -127,6 +127,21 @@ def test_what_can_not_be_sent_is_raised_in_the_thread(serve: Serve, kind: str) -
             transport.sendFromThread(bad)
     transport.sendFromThread("Hello")
     assert peer.frame() == (0x81, b"Hello")
+
+
+def test_a_message_from_a_thread_may_choose_to_be_compressed(serve: Serve, kind: str) -> None:
+    server = serve(kind, compression=Compression())
+    peer = server.open(sec_websocket_extensions="permessage-deflate")
+    transport = server.applications[0].transport
+    for message, first in (("x" * 300, 0xC1), (b"x" * 300, 0xC2)):
+        transport.sendFromThread(message)
+        assert peer.frame()[0] == first
+        transport.sendFromThread(message, False)
+        assert peer.frame() == (first & 0xBF, b"x" * 300)
+    transport.sendFromThread("x", compress=True)
+    assert peer.frame()[0] == 0xC1
+    with pytest.raises(LocalProtocolError, match="compress is True, False, or None"):
+        transport.sendFromThread("x", 1)  # type: ignore[arg-type]
 
 
 class Careless(Echo):
