@@ -77,6 +77,7 @@ GUARDED: dict[str, list[str]] = {
     "wsock.sansio.connection": ["connection", "protocol_receiving", "copies"],
     "wsock.sansio.handshake": ["handshake"],
     "wsock.sansio.http": ["http", "handshake"],
+    "wsock.sansio.head": ["http", "handshake"],
     "wsock.sansio.body": ["body"],
     "wsock.sansio.extensions": ["extensions"],
     "wsock.sansio.url": ["url"],

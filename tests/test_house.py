@@ -34,8 +34,6 @@ PARTS = {
 }
 #: Bases that classes of wsock may have among wsock's own, beside exceptions and typing's protocols: none has state.
 STATELESS = {"Event", "ConnectionFactory", "WebSocketProtocol", "Driver", "TLSDriver", "InMemory"}
-#: The core's two heads, and the two decoders of heads, each have a base that knows how a head is read.
-OF_THE_CORE = {"_Head", "_HeadDecoder"}
 #: Writes to the attributes of other objects, with the reason.
 WRITES = {
     "log.py:failure.tb": "a failure lets go of its frames",
@@ -112,7 +110,7 @@ def test_no_class_inherits_state() -> None:
         if isKindOf(node, {"Exception", "Protocol", "ValueError"}):
             continue
         ours = {base for base in basesOf(node) if base in classes()}
-        assert ours <= (OF_THE_CORE if module == "sansio/http.py" else STATELESS), f"{name} of {module}"
+        assert ours <= STATELESS, f"{name} of {module}"
 
 
 @pytest.mark.parametrize("name", sorted(STATELESS))
@@ -124,8 +122,6 @@ def test_a_base_of_ours_has_no_state(name: str) -> None:
 
 def test_nothing_is_left_to_a_subclass() -> None:
     for module, tree in trees().items():
-        if module == "sansio/http.py":
-            continue
         for node in ast.walk(tree):
             assert not (isinstance(node, ast.Raise) and "NotImplementedError" in ast.dump(node)), (module, node.lineno)
 

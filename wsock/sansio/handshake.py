@@ -22,12 +22,12 @@ from .errors import ConnectionRejected, InvalidRequest, InvalidResponse, LocalPr
 from .extensions import Extension, check_answer
 from .extensions import decode as decode_extensions
 from .extensions import encode as encode_extensions
+from .head import as_bytes
 from .http import (
     REASONS,
     HeaderFields,
     RequestHead,
     ResponseHead,
-    as_bytes,
     check_fields,
     check_status,
     is_token,

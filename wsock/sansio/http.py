@@ -16,34 +16,26 @@ It reads no bodies: the bytes behind a head are left in ``unread``.
 
 import re
 from collections.abc import Iterable, Mapping
+from copy import copy
 from http import HTTPStatus
-from typing import Final, TypeAlias
+from typing import Final
 
 from .constants import DEFAULT_MAX_HEADER_LINE, DEFAULT_MAX_HEADER_SIZE, DEFAULT_MAX_HEADERS
-from .errors import HandshakeError, InvalidRequest, InvalidResponse, LocalProtocolError, wrong_type
+from .errors import InvalidRequest, InvalidResponse, LocalProtocolError, wrong_type
+from .head import TOKEN_BYTES, HeadReader, as_bytes
 
-#: The number for "no limit": a place that no head reaches, small enough for `re` also when a length is added.
-_NO_LIMIT: Final = 2**60
 #: Interim responses (RFC 9110 section 15.2) skipped before a final one; in practice there are one or two.
 MAX_INTERIM: Final = 8
 
 #: The standard reason phrases.
 REASONS: Final[dict[int, str]] = {status.value: status.phrase for status in HTTPStatus}
 
-_TOKEN_BYTES: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_TOKEN = re.compile(_TOKEN_BYTES.decode())
+_TOKEN = re.compile(TOKEN_BYTES.decode())
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _TARGET = re.compile(r"[\x21-\x7e]+")
 _ABSOLUTE_FORM = re.compile(r"(?:http|ws)s?://([^/?#]*)", re.IGNORECASE)
 
-# In each pattern a repetition and what follows it share no byte, so none can backtrack into another split.
-_REQUEST_LINE = re.compile(_TOKEN_BYTES + rb" [\x21-\x7e]+ HTTP/([0-9])\.[0-9]\r\n")
-_STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9][0-9]{2}(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
-_FIELD_LINE = re.compile(_TOKEN_BYTES + rb":[\t\x20-\x7e\x80-\xff]*\r\n")
-_FOLDED_LINE = re.compile(rb"[ \t][\t\x20-\x7e\x80-\xff]*\r\n")
 _FOLD = re.compile(rb"\r\n[ \t]+")
-_SPACE_BEFORE_COLON = re.compile(_TOKEN_BYTES + rb"[ \t]+:")
-_UNSAFE = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r[^\n]")
 _HOST_LINE = re.compile(rb"\nhost:", re.IGNORECASE)
 
 
@@ -97,21 +89,6 @@ def check_fields(headers: object) -> list[tuple[str, str]]:
             raise LocalProtocolError(f"the value of {name} has a control character or one outside latin-1")
         fields.append((name, value))
     return fields
-
-
-def as_bytes(name: str, value: object) -> bytes:
-    """Return a value as bytes.
-
-    Args:
-        name: the name of the parameter.
-        value: bytes, bytearray or memoryview.
-
-    Raises:
-        LocalProtocolError: it is of another type.
-    """
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value)
-    raise wrong_type(name, "bytes", value, f"write {name}.encode()" if isinstance(value, str) else "")
 
 
 def check_status(status: object, least: int) -> int:
@@ -176,29 +153,25 @@ class HeaderFields:
         return type(self), (_encode_lines("", self._fields),)
 
 
-class _Head:
-    __slots__ = ("raw",)
-
-    def __init__(self, raw: bytes) -> None:
-        self.raw: Final = raw
-
-    @property
-    def headers(self) -> HeaderFields:
-        """The header fields, parsed at each access."""
-        return HeaderFields(self.raw)
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.raw,)
-
-
-class RequestHead(_Head):
+class RequestHead:
     """A request head (RFC 9112 section 3).
 
     Attributes:
         raw: the head from the request line to the empty line.
     """
 
-    __slots__ = ()
+    __slots__ = ("raw",)
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw: Final = raw
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.raw,)
+
+    @property
+    def headers(self) -> HeaderFields:
+        """The header fields, parsed at each access."""
+        return HeaderFields(self.raw)
 
     @staticmethod
     def build(method: object, target: object, headers: Iterable[tuple[str, str]] = ()) -> "RequestHead":
@@ -246,7 +219,7 @@ class RequestHead(_Head):
         return split_target(self.target)[2]
 
 
-class ResponseHead(_Head):
+class ResponseHead:
     """A response head (RFC 9112 section 4), and the body where there is one.
 
     Attributes:
@@ -254,11 +227,16 @@ class ResponseHead(_Head):
         body: the content; a decoder leaves it empty.
     """
 
-    __slots__ = ("body",)
+    __slots__ = ("body", "raw")
 
     def __init__(self, raw: bytes, body: bytes = b"") -> None:
-        super().__init__(raw)
+        self.raw: Final = raw
         self.body = body
+
+    @property
+    def headers(self) -> HeaderFields:
+        """The header fields, parsed at each access."""
+        return HeaderFields(self.raw)
 
     @staticmethod
     def build(status: object, headers: Iterable[tuple[str, str]] = (), body: object = b"") -> "ResponseHead":
@@ -319,144 +297,10 @@ class ResponseHead(_Head):
         return self.raw.partition(b"\r\n")[0][13:].decode("latin-1")
 
 
-def _number(limit: object) -> int:
-    """Return a limit as a number that `re` takes for a place."""
-    if limit is None:
-        return _NO_LIMIT
-    if not isinstance(limit, int) or isinstance(limit, bool):
-        raise wrong_type("a limit of a head", "a whole number, or None", limit)
-    if limit > _NO_LIMIT:
-        return _NO_LIMIT
-    if limit < 1:
-        raise LocalProtocolError("the limits of a head are at least 1, or None for no limit")
-    return limit
+class RequestDecoder:
+    """Reads one request head; any split of the bytes gives the same result."""
 
-
-#: A decoder's facts: `unread`, whether it has started and is finished, what it holds, its limits, its places in it.
-_HeadState: TypeAlias = tuple[bytes, bool, bool, bytes, tuple[int, int, int], tuple[int, int, int, int]]
-
-
-class _HeadDecoder:
-    """The part that both decoders share: lines, limits, and what may stand in a field line."""
-
-    def __init__(self, max_header_line: object, max_header_size: object, max_headers: object) -> None:
-        self._max_line = _number(max_header_line)
-        self._max_size = _number(max_header_size)
-        self._max_fields = _number(max_headers)
-        self.unread = b""
-        self.has_started = False
-        self._is_finished = False
-        self._restart()
-
-    def _restart(self) -> None:
-        self._buffer = bytearray()
-        self._begin = 0  # behind the empty lines that were skipped
-        self._line_start = 0
-        self._scanned = 0
-        self._fields = -1  # -1: the start line is not here yet
-
-    def _state(self) -> _HeadState:
-        """All that it knows, for a copy."""
-        limits = self._max_line, self._max_size, self._max_fields
-        places = self._begin, self._line_start, self._scanned, self._fields
-        return self.unread, self.has_started, self._is_finished, bytes(self._buffer), limits, places
-
-    def _resume(self, state: _HeadState) -> None:
-        """Become the copy of a decoder that had that `_state`."""
-        self.unread, self.has_started, self._is_finished, buffer, limits, places = state
-        self._buffer = bytearray(buffer)
-        self._max_line, self._max_size, self._max_fields = limits
-        self._begin, self._line_start, self._scanned, self._fields = places
-
-    @property
-    def held(self) -> int:
-        """How many bytes it holds of a head that has not ended; 0 when it is whole or refused."""
-        return len(self._buffer)
-
-    def _check_start_line(self, line: bytes) -> bool:
-        """Whether it is one, rather than an empty line before it."""
-        raise NotImplementedError  # pragma: no cover
-
-    def _continues(self, line: bytes) -> bool:
-        """Whether a line that is no field line goes on with the field before it."""
-        return False
-
-    def _make_error(self, message: str, status: int) -> HandshakeError:
-        raise NotImplementedError  # pragma: no cover
-
-    def _finish(self, message: str, status: int = 400) -> HandshakeError:
-        """Forget the bytes that were read and return the error to raise."""
-        self._is_finished = True
-        self._buffer = bytearray()
-        return self._make_error(message, status)
-
-    def _decode_head(self, data: object) -> bytes | None:
-        """Take bytes in; return the head once it is whole."""
-        if self._is_finished:
-            raise LocalProtocolError("this head is decoded or refused already: what follows it is in `unread`")
-        piece = data if type(data) is bytes else as_bytes("data", data)
-        self.has_started = self.has_started or bool(piece)
-        buffer = self._buffer
-        buffer += piece
-        start, scanned, fields = self._line_start, self._scanned, self._fields
-        while True:
-            limit = min(start + self._max_line, self._max_size)
-            end = buffer.find(b"\n", scanned, limit) + 1
-            if end == 0:
-                break
-            if fields < 0:
-                if self._check_start_line(bytes(buffer[start:end])):
-                    fields = 0
-                else:
-                    self._begin = end
-            elif _FIELD_LINE.fullmatch(buffer, start, end) is not None:
-                if fields == self._max_fields:
-                    raise self._finish(f"more than {self._max_fields} header fields", 431)
-                fields += 1
-            else:
-                line = bytes(buffer[start:end])
-                if line == b"\r\n":
-                    self._is_finished = True
-                    self._buffer = bytearray()
-                    self.unread = bytes(buffer[end:])
-                    return bytes(buffer[self._begin : end])
-                if fields == 0 or not self._continues(line):
-                    raise self._finish(_describe_fault(line))
-            start = scanned = end
-        # The line goes on. One byte back, for a CR that ended the last chunk.
-        if _UNSAFE.search(buffer, max(start, scanned - 1), limit):
-            raise self._finish("a control character or a bare CR")
-        if len(buffer) >= limit:
-            is_line = start + self._max_line <= self._max_size
-            fault = f"a line of more than {self._max_line}" if is_line else f"a head of more than {self._max_size}"
-            raise self._finish(f"{fault} bytes", 414 if fields < 0 else 431)
-        self._line_start, self._scanned, self._fields = start, len(buffer), fields
-        return None
-
-
-def _describe_fault(line: bytes) -> str:
-    """Say why a line is no field line, repeating nothing of it."""
-    if _UNSAFE.search(line):
-        return "a control character or a bare CR"
-    if not line.endswith(b"\r\n"):
-        # RFC 9112 §2.2 lets a recipient take a bare LF; proxies differ on it, so we don't.
-        return "a line that ends with a bare LF"
-    if line[:1] in (b" ", b"\t"):
-        # RFC 9112 §5.2: a server MUST reject obs-fold or replace it.
-        return "a folded header field"
-    if _SPACE_BEFORE_COLON.match(line):
-        # RFC 9112 §5.1: a server MUST reject whitespace between field name and colon.
-        return "whitespace between a field name and its colon"
-    return "a header line without a field name that is a token"
-
-
-class RequestDecoder(_HeadDecoder):
-    """Reads one request head; any split of the bytes gives the same result.
-
-    Attributes:
-        unread: the bytes after the head, once it is whole.
-        has_started: whether any byte was received.
-    """
+    __slots__ = ("_reader", "_was_for_head")
 
     def __init__(
         self,
@@ -475,20 +319,35 @@ class RequestDecoder(_HeadDecoder):
         Raises:
             LocalProtocolError: a limit below 1.
         """
-        super().__init__(max_header_line, max_header_size, max_headers)
+        self._reader = HeadReader(False, max_header_line, max_header_size, max_headers)
         self._was_for_head = False
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # The reader is a copy, which goes on by itself also in a copy that is not deep.
+        return type(self), (), (self._was_for_head, copy(self._reader))
+
+    def __setstate__(self, state: tuple[bool, HeadReader]) -> None:
+        self._was_for_head, self._reader = state
+
+    @property
+    def unread(self) -> bytes:
+        """The bytes after the head, once it is whole."""
+        return self._reader.unread
+
+    @property
+    def has_started(self) -> bool:
+        """Whether any byte was received."""
+        return self._reader.has_started
+
+    @property
+    def held(self) -> int:
+        """How many bytes it holds of a head that has not ended; 0 when it is whole or refused."""
+        return self._reader.held
 
     @property
     def is_for_head(self) -> bool:
         """Whether the method is HEAD, as far as the request came. Its answer has no body (RFC 9110 section 9.3.2)."""
-        return self._was_for_head or self._buffer.startswith(b"HEAD ", self._begin)
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (), (self._was_for_head, self._state())
-
-    def __setstate__(self, state: tuple[bool, _HeadState]) -> None:
-        self._was_for_head = state[0]
-        self._resume(state[1])
+        return self._was_for_head or self._reader.beginning == b"HEAD "
 
     def decode(self, data: object) -> RequestHead | None:
         """Take bytes in; return the request once its head is whole, None before that.
@@ -500,40 +359,23 @@ class RequestDecoder(_HeadDecoder):
                 other than HTTP/1).
             LocalProtocolError: the head was decoded or refused already; or ``data`` is not bytes.
         """
-        raw = self._decode_head(data)
+        raw = self._reader.read(data)
         if raw is None:
             return None
         if len(_HOST_LINE.findall(raw)) > 1:
             # RFC 9112 §3.2: a server MUST answer 400 to more than one Host.
             self._was_for_head = raw.startswith(b"HEAD ")
-            raise self._finish("more than one Host")
+            raise InvalidRequest("more than one Host")
         return RequestHead(raw)
 
-    def _check_start_line(self, line: bytes) -> bool:
-        match = _REQUEST_LINE.fullmatch(line)
-        if match is None:
-            if line == b"\r\n":
-                # RFC 9112 §2.2: a server SHOULD ignore at least one empty line before the request line.
-                return False
-            raise self._finish("not an HTTP request line")
-        if match[1] != b"1":
-            raise self._finish("an HTTP version other than 1", 505)
-        return True
 
-    def _finish(self, message: str, status: int = 400) -> HandshakeError:
-        self._was_for_head = self.is_for_head
-        return super()._finish(message, status)
-
-    def _make_error(self, message: str, status: int) -> HandshakeError:
-        return InvalidRequest(message, status)
-
-
-class ResponseDecoder(_HeadDecoder):
+class ResponseDecoder:
     """Reads one response head, past interim responses.
 
-    HTTP/1.0 is read too: an old proxy may be refusing the WebSocket, and its status is worth knowing. The
-    attributes are those of `RequestDecoder`.
+    HTTP/1.0 is read too: an old proxy may be refusing the WebSocket, and its status is worth knowing.
     """
+
+    __slots__ = ("_interim", "_reader")
 
     def __init__(
         self,
@@ -543,20 +385,29 @@ class ResponseDecoder(_HeadDecoder):
         max_headers: object = DEFAULT_MAX_HEADERS,
     ) -> None:
         """The arguments are those of `RequestDecoder`; each interim response has these limits for itself."""
-        super().__init__(max_header_line, max_header_size, max_headers)
+        self._reader = HeadReader(True, max_header_line, max_header_size, max_headers)
         self._interim = 0
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (), (self._interim, self._status, self._is_folded, self._state())
+        return type(self), (), (self._interim, copy(self._reader))
 
-    def __setstate__(self, state: tuple[int, str, bool, _HeadState]) -> None:
-        self._interim, self._status, self._is_folded = state[:3]
-        self._resume(state[3])
+    def __setstate__(self, state: tuple[int, HeadReader]) -> None:
+        self._interim, self._reader = state
 
-    def _restart(self) -> None:
-        super()._restart()
-        self._status = ""
-        self._is_folded = False
+    @property
+    def unread(self) -> bytes:
+        """The bytes after the head, once it is whole."""
+        return self._reader.unread
+
+    @property
+    def has_started(self) -> bool:
+        """Whether any byte was received."""
+        return self._reader.has_started
+
+    @property
+    def held(self) -> int:
+        """How many bytes it holds of a head that has not ended; 0 when it is whole or refused."""
+        return self._reader.held
 
     def decode(self, data: object) -> ResponseHead | None:
         """Take bytes in; return the response once its head is whole, None before that.
@@ -565,35 +416,23 @@ class ResponseDecoder(_HeadDecoder):
             InvalidResponse: it is malformed or too large; the message has its status where that came.
             LocalProtocolError: the head was decoded or refused already; or ``data`` is not bytes.
         """
-        raw = self._decode_head(data)
-        while raw is not None:
-            response = ResponseHead(_unfold(raw) if self._is_folded else raw)
-            if response.status == 101 or response.status >= 200:
-                return response
-            # RFC 9110 §15.2: a client MUST be able to parse 1xx responses before the final one.
-            self._interim += 1
-            if self._interim > MAX_INTERIM:
-                raise self._finish(f"more than {MAX_INTERIM} interim responses")
-            rest, self.unread = self.unread, b""
-            self._is_finished = False
-            self._restart()
-            raw = self._decode_head(rest)
+        reader = self._reader
+        try:
+            raw = reader.read(data)
+            while raw is not None:
+                response = ResponseHead(_unfold(raw) if reader.is_folded else raw)
+                if response.status == 101 or response.status >= 200:
+                    return response
+                # RFC 9110 §15.2: a client MUST be able to parse 1xx responses before the final one.
+                self._interim += 1
+                if self._interim > MAX_INTERIM:
+                    raise InvalidRequest(f"more than {MAX_INTERIM} interim responses")
+                raw = reader.read(reader.restart())
+        except InvalidRequest as error:
+            status = reader.start_line[9:12].decode("ascii")
+            told = f"{error}, in an answer with status {status}" if status else str(error)
+            raise InvalidResponse(told) from None
         return None
-
-    def _check_start_line(self, line: bytes) -> bool:
-        if _STATUS_LINE.fullmatch(line) is None:
-            raise self._finish("not an HTTP/1.1 status line")
-        self._status = line[9:12].decode("ascii")
-        return True
-
-    def _continues(self, line: bytes) -> bool:
-        # RFC 9112 §5.2: a user agent MUST replace each obs-fold with spaces.
-        is_folded = _FOLDED_LINE.fullmatch(line) is not None
-        self._is_folded = self._is_folded or is_folded
-        return is_folded
-
-    def _make_error(self, message: str, status: int) -> HandshakeError:
-        return InvalidResponse(f"{message}, in an answer with status {self._status}" if self._status else message)
 
 
 def _unfold(raw: bytes) -> bytes:

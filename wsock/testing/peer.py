@@ -11,7 +11,8 @@ from zope.interface import implementer
 
 from ..sansio import handshake
 from ..sansio.errors import LocalProtocolError
-from ..sansio.http import RequestDecoder, RequestHead, ResponseDecoder, ResponseHead, as_bytes
+from ..sansio.head import as_bytes
+from ..sansio.http import RequestDecoder, RequestHead, ResponseDecoder, ResponseHead
 from ..sansio.masking import unmask
 from .transport import MemoryTransport
 
