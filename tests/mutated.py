@@ -153,8 +153,8 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.wire.watch:<module>": {
         "number: _MAX_DEAD_ENTRIES: Final = 64 -> _MAX_DEAD_ENTRIES: Final = 64 + 1": "only how often what is gone is looked for",
     },
-    "wsock.wire.watch:Watch.__init__": {
-        "number: self._number = 0 -> self._number = 1": "only which of two is greater is asked",
+    "wsock.wire.watch:_Check.__lt__": {
+        "compare: return self.when < other.when -> return self.when <= other.when": "two checks of one time may be made in either order",
     },
     "wsock.wire.watch:Watch.remove": {
         "force: len(self._due) > self._most -> True": "only how often what is gone is looked for",

@@ -47,6 +47,7 @@ WRITES = {
     "wire/inbox.py:inbox.application": "its own, from the callback of a weak reference",
     "wire/inbox.py:inbox._pending": "the same",
     "wire/keepalive.py:ping.timer": "a record of this module alone",
+    "wire/watch.py:check.when": "the same",
     "wire/transports.py:transport.__class__": "Twisted's, see the rules of the module",
     "wire/transports.py:transport._wsockEnded": "Twisted's",
     "wire/transports.py:transport.producerPaused": "Twisted's",
