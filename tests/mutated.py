@@ -221,9 +221,8 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.wire.inbox:Inbox.abandon": {
         "drop: pending, self._pending = (self._pending, None) -> pending, _ = (self._pending, None)": "only memory: nobody asks for it again",
     },
-    "wsock.wire.inbox:Inbox.holdWeakly": {
-        "force: inbox is not None -> True": "it holds the proxy whose callback this is",
-        "drop: inbox.application = inbox._pending = None -> inbox.application = _ = None": "only memory",
+    "wsock.wire.inbox:Inbox._streamGone": {
+        "drop: self.application = self._pending = None -> self.application = _ = None": "only memory",
     },
     "wsock.wire.inbox:Inbox._receiveLater": {
         "force: transport is not None -> True": "without one nothing is received",

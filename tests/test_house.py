@@ -44,8 +44,6 @@ WRITES = {
     "reasons.py:twin.args": "the same",
     "client/opening.py:dropped.__cause__": "the same",
     "client/opening.py:answer.body": "the answer that was decoded for this opening handshake",
-    "wire/inbox.py:inbox.application": "its own, from the callback of a weak reference",
-    "wire/inbox.py:inbox._pending": "the same",
     "wire/keepalive.py:ping.timer": "a record of this module alone",
     "wire/watch.py:check.when": "the same",
     "wire/transports.py:transport.__class__": "Twisted's, see the rules of the module",
