@@ -176,7 +176,9 @@ class Connections:
 
     def make(self, factory: Home) -> WebSocketTransport:
         """Makes a connection of a factory."""
-        return self._kind(factory, self.clock())
+        # The connection asks its factory for the reactor.
+        self.clock()
+        return self._kind(factory)
 
     def begin(self, transport: WebSocketTransport) -> None:
         """A connection begins its opening handshake."""

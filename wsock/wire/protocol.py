@@ -22,7 +22,6 @@ from twisted.internet.interfaces import (
     ILoggingContext,
     IProtocol,
     IPushProducer,
-    IReactorTime,
 )
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -80,10 +79,8 @@ class WebSocketTransport:
         "_opening",
         "_outbox",
         "_producer",
-        "_reactor",
         "_receiver",
         "_sendsIgnored",
-        "_settings",
         "_state",
         "_transport",
         "_writers",
@@ -95,12 +92,10 @@ class WebSocketTransport:
 
     request: Request
 
-    def __init__(self, factory: Home, reactor: IReactorTime) -> None:
+    def __init__(self, factory: Home) -> None:
         self.factory: Any = factory
         self.response: Response | None = None
         self.subprotocol: str | None = None
-        self._reactor = reactor
-        self._settings = factory.settings
         self._state = OPENING
         self._transport: Any = None
         self._core: Connection = NOT_OPEN
@@ -147,13 +142,14 @@ class WebSocketTransport:
 
     def makeConnection(self, transport: Any) -> None:
         """Takes the transport over; Twisted calls this once."""
-        settings = self._settings
+        factory = self.factory
+        settings, reactor = factory.settings, factory.reactor
         self._transport = transport
         limits = makeLimits(settings.highWaterMark, settings.sendLimit, settings.slowConsumer == "drop")
-        self._outbox = outbox = Outbox(transport, self._reactor, limits, self)
+        self._outbox = outbox = Outbox(transport, reactor, limits, self)
         outbox.driver.setNoDelay(transport)
-        self._opening = self._receiver = opening = self.factory.makeOpening(self)
-        self._closeWatch = closeWatchOf(self, transport, self._reactor)
+        self._opening = self._receiver = opening = factory.makeOpening(self)
+        self._closeWatch = closeWatchOf(self, transport, reactor)
         opening.begin()
 
     def connectionMade(self) -> None:
@@ -222,10 +218,11 @@ class WebSocketTransport:
             inbox.proceed()
         if self._state == OVER:
             return
+        seconds = self.factory.settings.closeTimeout
         if appliesBackpressure(inbox.application):
             inbox.holdWeakly()
-        elif inbox.application is not None and self._settings.closeTimeout is not None:
-            inbox.abandonIn(self._settings.closeTimeout)
+        elif inbox.application is not None and seconds is not None:
+            inbox.abandonIn(seconds)
 
     def _loseHandedOn(self, protocol: IProtocol, reason: Failure) -> None:
         try:
@@ -261,14 +258,15 @@ class WebSocketTransport:
 
     def openingMakesCore(self) -> Inbox:
         """Makes the core: a server at the agreement, a client at once, since it may send before there is an answer."""
-        settings = self._settings
+        factory = self.factory
+        settings = factory.settings
         self._core = core = Connection(
-            self.factory.role,
+            factory.role,
             max_message_size=settings.maxMessageSize,
             max_empty_fragments=settings.maxEmptyFragments,
             receive_queue=settings.receiveQueue,
         )
-        self._inbox = inbox = Inbox(self, core, self._outbox, self._reactor, settings)
+        self._inbox = inbox = Inbox(self, core, self._outbox, factory.reactor, settings)
         return inbox
 
     def openingDone(
@@ -298,7 +296,7 @@ class WebSocketTransport:
             # Once it is open, the keepalive looks.
             self._stopCloseWatch()
         self.factory.connectionOpened(self)
-        if self._settings.pingInterval is not None:
+        if self.factory.settings.pingInterval is not None:
             self._makeKeepalive().start(self)
 
         def begin() -> None:
@@ -444,7 +442,7 @@ class WebSocketTransport:
             WebSocketEnded: the connection is closing or lost, and the message was not sent. As for `whenWritable`, a
                 client that was never open may raise another `WebSocketError`.
         """
-        sendFromThread(self, self._reactor, message)
+        sendFromThread(self, self.factory.reactor, message)
 
     def ping(self, payload: bytes = b"") -> None:
         """Sends a Ping; `WebSocketProtocol.pongReceived` is called when its answer comes.
@@ -535,7 +533,7 @@ class WebSocketTransport:
         Raises:
             LocalProtocolError: another producer is attached; or it has not the methods of one.
         """
-        attached = Producer(producer, streaming, self._reactor, self._outbox, self.inboxFailed)
+        attached = Producer(producer, streaming, self.factory.reactor, self._outbox, self.inboxFailed)
         if self._producer is not None:
             raise LocalProtocolError("another producer is attached: detachProducer() first")
         if self._state >= LOST or not self._core.is_open:
@@ -662,10 +660,10 @@ class WebSocketTransport:
         self.connectionLost(Failure(ConnectionAborted()))
 
     def _beginClosing(self) -> Closing:
-        closing = self._closing
+        closing, factory = self._closing, self.factory
         if closing is None:
             self._closing = closing = Closing(
-                self._transport, self._outbox, self._reactor, self._settings, self.abortConnection
+                self._transport, self._outbox, factory.reactor, factory.settings, self.abortConnection
             )
         return closing
 
@@ -861,10 +859,11 @@ class WebSocketTransport:
             ended.addErrback(self.logFailure, "connectionLost")
 
     def _makeKeepalive(self) -> Keepalive:
-        keepalive, settings = self._keepalive, self._settings
+        keepalive, factory = self._keepalive, self.factory
         if keepalive is None:
+            settings = factory.settings
             self._keepalive = keepalive = Keepalive(
-                self, self._reactor, self._outbox, settings.pingInterval, settings.pingTimeout
+                self, factory.reactor, self._outbox, settings.pingInterval, settings.pingTimeout
             )
         return keepalive
 
