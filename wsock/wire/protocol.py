@@ -604,12 +604,12 @@ class WebSocketTransport:
         Raises:
             LocalProtocolError: a code or a reason that can't travel.
         """
+        # In each state: an argument that can't travel is a mistake of the caller's.
+        buffers = self._core.close(code, reason)
         if self._core is NOT_OPEN:
             if self._opening is not None and self._state == OPENING:
                 self._opening.lose(code, reason)
-            return
-        buffers = self._core.close(code, reason)
-        if buffers:
+        elif buffers:
             self._outbox.writeClose(buffers)
             if self._state == OPEN:
                 self._closeSent()
