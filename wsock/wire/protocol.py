@@ -81,6 +81,7 @@ class WebSocketTransport:
         "_producer",
         "_receiver",
         "_sendsIgnored",
+        "_startsPaused",
         "_state",
         "_transport",
         "_writers",
@@ -123,6 +124,8 @@ class WebSocketTransport:
         self._groups: list[Member] | None = None
         #: The opening handshake's report to the factory when the connection is lost.
         self._note: Any = None
+        #: Whether it was paused while there was no inbox yet.
+        self._startsPaused = False
         self._sendsIgnored = 0
         self._bytesReceived = 0
         #: How many messages were not delivered, once there is no inbox any more.
@@ -267,6 +270,8 @@ class WebSocketTransport:
             receive_queue=settings.receiveQueue,
         )
         self._inbox = inbox = Inbox(self, core, self._outbox, factory.reactor, settings)
+        if self._startsPaused:
+            inbox.pause()
         return inbox
 
     def openingDone(
@@ -575,14 +580,21 @@ class WebSocketTransport:
             self._inbox.proceed()
 
     def pauseProducing(self) -> None:
-        """Delivers no more messages and reads no more bytes until `resumeProducing`."""
+        """Delivers no more messages and reads no more bytes until `resumeProducing`.
+
+        A call during the opening handshake takes effect when the connection opens.
+        """
         if self._inbox is not None:
             self._inbox.pause()
+        else:
+            self._startsPaused = True
 
     def resumeProducing(self) -> None:
         """Delivers messages again, from the reactor's next turn on."""
         if self._inbox is not None:
             self._inbox.resume()
+        else:
+            self._startsPaused = False
 
     def stopProducing(self) -> None:
         """Closes the connection; for those who hold us for a producer."""
