@@ -155,8 +155,8 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.wire.watch:<module>": {
         "number: _MAX_DEAD_ENTRIES: Final = 64 -> _MAX_DEAD_ENTRIES: Final = 64 + 1": "only how often what is gone is looked for",
     },
-    "wsock.wire.watch:Watch.__init__": {
-        "number: self._number = 0 -> self._number = 1": "only which of two is greater is asked",
+    "wsock.wire.watch:_Check.__lt__": {
+        "compare: return self.when < other.when -> return self.when <= other.when": "two checks of one time may be made in either order",
     },
     "wsock.wire.watch:Watch.remove": {
         "force: len(self._due) > self._most -> True": "only how often what is gone is looked for",
@@ -223,9 +223,8 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.wire.inbox:Inbox.abandon": {
         "drop: pending, self._pending = (self._pending, None) -> pending, _ = (self._pending, None)": "only memory: nobody asks for it again",
     },
-    "wsock.wire.inbox:Inbox.holdWeakly": {
-        "force: inbox is not None -> True": "it holds the proxy whose callback this is",
-        "drop: inbox.application = inbox._pending = None -> inbox.application = _ = None": "only memory",
+    "wsock.wire.inbox:Inbox._streamGone": {
+        "drop: self.application = self._pending = None -> self.application = _ = None": "only memory",
     },
     "wsock.wire.inbox:Inbox._receiveLater": {
         "force: transport is not None -> True": "without one nothing is received",

@@ -181,7 +181,7 @@ def test_memory_of_an_idle_connection(role):
         held = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
-    assert held / 100 <= 600
+    assert held / 100 <= 430
 
 
 def test_memory_of_the_plain_buffer():

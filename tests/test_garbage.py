@@ -700,7 +700,7 @@ def test_server(name: str) -> None:
     # What is summed up of many refusals is written by then.
     server.factory.doStop()
     assert not server.clock.getDelayedCalls()
-    assert not server.factory._connections._all
+    assert not server.factory._connections
     assert not server.factory._connections._handlers
 
 

@@ -368,6 +368,32 @@ def test_a_pause_outlasts_a_callback_that_is_done() -> None:
     assert served.application.messages == texts(0, 2)
 
 
+def test_a_pause_before_it_is_open_holds_once_it_is() -> None:
+    decision: Deferred[Application] = Deferred()
+    served = Served(buildApplication=lambda request: decision)
+    served.wire.pauseProducing()
+    served.feed(REQUEST + stream(0, 1))
+    decision.callback(served.application)
+    assert served.application.told == ["started", "finished"]
+    assert served.transport.told[-1] == "pause"
+    served.feed(stream(1, 2) + PING)
+    assert served.application.messages == []
+    served.wire.resumeProducing()
+    served.advance(0)
+    assert served.application.messages == texts(0, 2)
+
+
+def test_a_pause_that_is_undone_before_it_is_open_does_not_hold() -> None:
+    decision: Deferred[Application] = Deferred()
+    served = Served(buildApplication=lambda request: decision)
+    served.wire.pauseProducing()
+    served.wire.resumeProducing()
+    served.feed(REQUEST + stream(0, 1))
+    decision.callback(served.application)
+    assert served.application.messages == texts(0, 1)
+    assert "pause" not in served.transport.told
+
+
 def test_paused_while_a_callback_is_not_done_nothing_is_taken_in() -> None:
     served = opened(Application(message=Pending()))
     served.feed(HELLO)

@@ -1290,7 +1290,7 @@ def test_the_global_reactor_is_the_default() -> None:
     from twisted.internet import reactor
 
     factory = WebSocketServerFactory(lambda request: Application())
-    assert factory.buildProtocol(None)._reactor is reactor
+    assert factory.buildProtocol(None).factory.reactor is reactor
 
 
 def test_messages_of_two_connections_do_not_mix() -> None:

@@ -25,6 +25,8 @@ def test_it_sends_nothing() -> None:
     assert NOT_OPEN.send_ping(bytes(125)) == []
     assert NOT_OPEN.send_text("text", True) == NOT_OPEN.send_binary(b"data", False) == []
     assert NOT_OPEN.send_shared(SharedMessage("text")) == []
+    assert NOT_OPEN.close(1000, "x" * 123) == []
+    assert NOT_OPEN.close(None) == []
     NOT_OPEN.lose()
 
 
@@ -38,6 +40,8 @@ def test_it_sends_nothing() -> None:
         ("send_binary", [b"data", "yes"]),
         ("send_ping", ["text"]),
         ("send_ping", [bytes(126)]),
+        ("close", [1005]),
+        ("close", ["1000"]),
     ],
 )
 def test_it_refuses_what_an_open_one_refuses(method: str, arguments: list[Any]) -> None:

@@ -77,7 +77,7 @@ class Request:
     them at each access.
     """
 
-    __slots__ = ("_head", "_transport")
+    __slots__ = ("_raw", "_transport")
 
     def __init__(self, head: RequestHead, transport: Any) -> None:
         """Makes a request of the head that a client sent.
@@ -86,8 +86,12 @@ class Request:
             head: the request.
             transport: Twisted's. Not the wire protocol, which holds us: the two would outlive their connection.
         """
-        self._head = head
+        self._raw = head.raw
         self._transport = transport
+
+    @property
+    def _head(self) -> RequestHead:
+        return RequestHead(self._raw)
 
     @property
     def method(self) -> str:

@@ -522,4 +522,4 @@ def test_by_the_pipes_of_a_process(serve: Serve, client: Client, reactor: Any, k
     call(cancelled.deferred.cancel)
     cancelled.error(CancelledError)
     late.error(WebSocketDropped)
-    within(PATIENCE, lambda: server.call(lambda: not server.factory._connections._all), "the server has lost all")
+    within(PATIENCE, lambda: server.call(lambda: not server.factory._connections), "the server has lost all")

@@ -156,4 +156,4 @@ def test_a_policy_ends_a_servers_opening_handshake(
     if sent:
         peer.send(sent)
     within(PATIENCE, lambda: isEnded(peer), "the server has dropped it")
-    within(PATIENCE, lambda: not server.factory._connections._all, "nothing is left of it")
+    within(PATIENCE, lambda: not server.factory._connections, "nothing is left of it")

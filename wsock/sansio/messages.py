@@ -208,7 +208,6 @@ class MessageReader:
         "_message",
         "_position",
         "_remaining",
-        "_short_head",
         "_waiting",
         "messages",
     )
@@ -223,8 +222,6 @@ class MessageReader:
         """
         self._frame = FrameReader(masked)
         self._mask_bit: i64 = 0x80 if masked else 0
-        #: The size of the shortest heads, which have the length in their second byte.
-        self._short_head: i64 = 6 if masked else 2
         self._max_size: i64 = NO_LIMIT if max_message_size is None else min(max_message_size, NO_LIMIT)
         #: How much payload one call reads at the most.
         self._budget: i64 = _BUDGET_BYTES if max_message_size is None else self._max_size
@@ -301,9 +298,11 @@ class MessageReader:
         budget = payload
         controls: i64 = _MAX_CONTROLS
         mask_bit = self._mask_bit
+        #: The size of the shortest heads, which have the length in their second byte.
+        short_head: i64 = 6 if mask_bit else 2
         frame = self._frame
         while position < size and max_messages > 0:
-            start = position + self._short_head
+            start = position + short_head
             if start <= size and self._remaining < 0 and self._message is None:
                 # By far the most frequent: a short message in one frame, all of it here. Anything else,
                 # a wrong mask bit for one, is the business of the code below.

@@ -145,7 +145,9 @@ class Connections:
         self.reactor: Any = reactor
         self._log = log
         self._kind = checkingThreads(WebSocketTransport) if checksThreads(settings) else WebSocketTransport
-        self._all: set[WebSocketTransport] = set()
+        #: The connections in their opening handshake, and those that end without having been open. A connection is in
+        #: this set or in the other, since a place in a set takes some 36 bytes.
+        self._unopened: set[WebSocketTransport] = set()
         self._open: set[WebSocketTransport] = set()
         self.open = _Open(self._open)
         #: Handlers of streams: one may outlive its connection, but not the factory's end.
@@ -154,7 +156,11 @@ class Connections:
         self._graceEnd: IDelayedCall | None = None
 
     def __len__(self) -> int:
-        return len(self._all)
+        return len(self._unopened) + len(self._open)
+
+    def _list(self) -> list[WebSocketTransport]:
+        """Returns all connections, in a list of its own: one may be lost while others are told something."""
+        return [*self._unopened, *self._open]
 
     def clock(self) -> Any:
         """Returns the reactor, by default the global one."""
@@ -170,21 +176,24 @@ class Connections:
 
     def make(self, factory: Home) -> WebSocketTransport:
         """Makes a connection of a factory."""
-        return self._kind(factory, self.clock())
+        # The connection asks its factory for the reactor.
+        self.clock()
+        return self._kind(factory)
 
     def begin(self, transport: WebSocketTransport) -> None:
         """A connection begins its opening handshake."""
         if not self.isStopping:
             # Later ones are refused in any case: they must not hold up those who wait for the end.
-            self._all.add(transport)
+            self._unopened.add(transport)
 
     def opened(self, transport: WebSocketTransport) -> None:
         """A connection is open."""
+        self._unopened.discard(transport)
         self._open.add(transport)
 
     def forget(self, transport: WebSocketTransport) -> None:
         """A connection is lost."""
-        self._all.discard(transport)
+        self._unopened.discard(transport)
         self._open.discard(transport)
 
     def keepHandler(self, running: Deferred[Any]) -> None:
@@ -198,14 +207,15 @@ class Connections:
     def stop(self, code: int, reason: str, timeout: float) -> Deferred[None]:
         """Ends all connections; as the factories' ``stop``."""
         checkStop(code, reason, timeout)
-        if self._all:
-            checkThread(threadOf(next(iter(self._all))), "factory.stop")
+        connections = self._list()
+        if connections:
+            checkThread(threadOf(connections[0]), "factory.stop")
         self.isStopping = True
         stopped: Deferred[None] = Deferred()
         self._stopped.append(stopped)
-        for transport in list(self._all):
+        for transport in connections:
             transport.factoryStops(code, reason)
-        if self._all:
+        if len(self):
             self._abortIn(timeout)
         self.checkStopped()
         return stopped
@@ -221,12 +231,12 @@ class Connections:
 
     def _abortAll(self) -> None:
         self._graceEnd = None
-        for transport in list(self._all):
+        for transport in self._list():
             transport.abortConnection()
 
     def checkStopped(self) -> None:
         """A connection is lost, and all its reports were made: it may be the last."""
-        if not self.isStopping or self._all:
+        if not self.isStopping or len(self):
             return
         if self._graceEnd is not None:
             self._graceEnd.cancel()

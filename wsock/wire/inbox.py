@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from sys import getsizeof
 from typing import Any, Final, Protocol
-from weakref import proxy, ref
+from weakref import proxy
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -116,7 +116,6 @@ class Inbox:
     """
 
     __slots__ = (
-        "__weakref__",
         "_closing",
         "_continuation",
         "_core",
@@ -309,20 +308,14 @@ class Inbox:
 
     def holdWeakly(self) -> None:
         """Keeps the messages that a stream has not taken as long as the stream is referenced, and no longer."""
-        application = self.application
-        if application is None:
-            return
-        itself = ref(self)
+        if self.application is not None:
+            self.application = proxy(self.application, self._streamGone)
 
-        def gone(_: object) -> None:
-            inbox = itself()
-            if inbox is not None:
-                # The pending Deferred is the stream's, and holds the connection.
-                inbox.application = inbox._pending = None
-                inbox.discard()
-                inbox._owner.inboxEmpty()
-
-        self.application = proxy(application, gone)
+    def _streamGone(self, _: object) -> None:
+        # The pending Deferred is the stream's, and holds the connection.
+        self.application = self._pending = None
+        self.discard()
+        self._owner.inboxEmpty()
 
     # From bytes to callbacks
 

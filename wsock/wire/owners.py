@@ -52,6 +52,10 @@ class Home(Protocol):
     role: Role
     log: Any
 
+    @property
+    def reactor(self) -> Any:
+        """The reactor of the timers."""
+
     def makeOpening(self, transport: Any) -> Opening:
         """Makes the opening handshake of a connection."""
 

@@ -22,7 +22,6 @@ from twisted.internet.interfaces import (
     ILoggingContext,
     IProtocol,
     IPushProducer,
-    IReactorTime,
 )
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -81,10 +80,9 @@ class WebSocketTransport:
         "_opening",
         "_outbox",
         "_producer",
-        "_reactor",
         "_receiver",
         "_sendsIgnored",
-        "_settings",
+        "_startsPaused",
         "_state",
         "_transport",
         "_writers",
@@ -96,12 +94,10 @@ class WebSocketTransport:
 
     request: Request
 
-    def __init__(self, factory: Home, reactor: IReactorTime) -> None:
+    def __init__(self, factory: Home) -> None:
         self.factory: Any = factory
         self.response: Response | None = None
         self.subprotocol: str | None = None
-        self._reactor = reactor
-        self._settings = factory.settings
         self._state = OPENING
         self._transport: Any = None
         self._core: Connection = NOT_OPEN
@@ -129,6 +125,8 @@ class WebSocketTransport:
         self._groups: list[Member] | None = None
         #: The opening handshake's report to the factory when the connection is lost.
         self._note: Any = None
+        #: Whether it was paused while there was no inbox yet.
+        self._startsPaused = False
         self._sendsIgnored = 0
         self._bytesReceived = 0
         #: How many messages were not delivered, once there is no inbox any more.
@@ -148,13 +146,14 @@ class WebSocketTransport:
 
     def makeConnection(self, transport: Any) -> None:
         """Takes the transport over; Twisted calls this once."""
-        settings = self._settings
+        factory = self.factory
+        settings, reactor = factory.settings, factory.reactor
         self._transport = transport
         limits = makeLimits(settings.highWaterMark, settings.sendLimit, settings.slowConsumer == "drop")
-        self._outbox = outbox = Outbox(transport, self._reactor, limits, self)
+        self._outbox = outbox = Outbox(transport, reactor, limits, self)
         outbox.driver.setNoDelay(transport)
-        self._opening = self._receiver = opening = self.factory.makeOpening(self)
-        self._closeWatch = closeWatchOf(self, transport, self._reactor)
+        self._opening = self._receiver = opening = factory.makeOpening(self)
+        self._closeWatch = closeWatchOf(self, transport, reactor)
         opening.begin()
 
     def connectionMade(self) -> None:
@@ -223,10 +222,11 @@ class WebSocketTransport:
             inbox.proceed()
         if self._state == OVER:
             return
+        seconds = self.factory.settings.closeTimeout
         if appliesBackpressure(inbox.application):
             inbox.holdWeakly()
-        elif inbox.application is not None and self._settings.closeTimeout is not None:
-            inbox.abandonIn(self._settings.closeTimeout)
+        elif inbox.application is not None and seconds is not None:
+            inbox.abandonIn(seconds)
 
     def _loseHandedOn(self, protocol: IProtocol, reason: Failure) -> None:
         try:
@@ -266,16 +266,19 @@ class WebSocketTransport:
         Args:
             extensions: a server's, those that were agreed on; a client's are known in `openingDone`.
         """
-        settings = self._settings
+        factory = self.factory
+        settings = factory.settings
         self._core = core = Connection(
-            self.factory.role,
+            factory.role,
             max_message_size=settings.maxMessageSize,
             max_empty_fragments=settings.maxEmptyFragments,
             receive_queue=settings.receiveQueue,
             extensions=extensions,
-            deflate=self.factory.deflateOptions,
+            deflate=factory.deflateOptions,
         )
-        self._inbox = inbox = Inbox(self, core, self._outbox, self._reactor, settings)
+        self._inbox = inbox = Inbox(self, core, self._outbox, factory.reactor, settings)
+        if self._startsPaused:
+            inbox.pause()
         return inbox
 
     def openingDone(
@@ -306,7 +309,7 @@ class WebSocketTransport:
             # Once it is open, the keepalive looks.
             self._stopCloseWatch()
         self.factory.connectionOpened(self)
-        if self._settings.pingInterval is not None:
+        if self.factory.settings.pingInterval is not None:
             self._makeKeepalive().start(self)
 
         def begin() -> None:
@@ -457,7 +460,7 @@ class WebSocketTransport:
             WebSocketEnded: the connection is closing or lost, and the message was not sent. As for `whenWritable`, a
                 client that was never open may raise another `WebSocketError`.
         """
-        sendFromThread(self, self._reactor, message, compress)
+        sendFromThread(self, self.factory.reactor, message, compress)
 
     def ping(self, payload: bytes = b"") -> None:
         """Sends a Ping; `WebSocketProtocol.pongReceived` is called when its answer comes.
@@ -548,7 +551,7 @@ class WebSocketTransport:
         Raises:
             LocalProtocolError: another producer is attached; or it has not the methods of one.
         """
-        attached = Producer(producer, streaming, self._reactor, self._outbox, self.inboxFailed)
+        attached = Producer(producer, streaming, self.factory.reactor, self._outbox, self.inboxFailed)
         if self._producer is not None:
             raise LocalProtocolError("another producer is attached: detachProducer() first")
         if self._state >= LOST or not self._core.is_open:
@@ -590,14 +593,21 @@ class WebSocketTransport:
             self._inbox.proceed()
 
     def pauseProducing(self) -> None:
-        """Delivers no more messages and reads no more bytes until `resumeProducing`."""
+        """Delivers no more messages and reads no more bytes until `resumeProducing`.
+
+        A call during the opening handshake takes effect when the connection opens.
+        """
         if self._inbox is not None:
             self._inbox.pause()
+        else:
+            self._startsPaused = True
 
     def resumeProducing(self) -> None:
         """Delivers messages again, from the reactor's next turn on."""
         if self._inbox is not None:
             self._inbox.resume()
+        else:
+            self._startsPaused = False
 
     def stopProducing(self) -> None:
         """Closes the connection; for those who hold us for a producer."""
@@ -619,12 +629,12 @@ class WebSocketTransport:
         Raises:
             LocalProtocolError: a code or a reason that can't travel.
         """
+        # In each state: an argument that can't travel is a mistake of the caller's.
+        buffers = self._core.close(code, reason)
         if self._core is NOT_OPEN:
             if self._opening is not None and self._state == OPENING:
                 self._opening.lose(code, reason)
-            return
-        buffers = self._core.close(code, reason)
-        if buffers:
+        elif buffers:
             self._outbox.writeClose(buffers)
             if self._state == OPEN:
                 self._closeSent()
@@ -675,10 +685,10 @@ class WebSocketTransport:
         self.connectionLost(Failure(ConnectionAborted()))
 
     def _beginClosing(self) -> Closing:
-        closing = self._closing
+        closing, factory = self._closing, self.factory
         if closing is None:
             self._closing = closing = Closing(
-                self._transport, self._outbox, self._reactor, self._settings, self.abortConnection
+                self._transport, self._outbox, factory.reactor, factory.settings, self.abortConnection
             )
         return closing
 
@@ -874,10 +884,11 @@ class WebSocketTransport:
             ended.addErrback(self.logFailure, "connectionLost")
 
     def _makeKeepalive(self) -> Keepalive:
-        keepalive, settings = self._keepalive, self._settings
+        keepalive, factory = self._keepalive, self.factory
         if keepalive is None:
+            settings = factory.settings
             self._keepalive = keepalive = Keepalive(
-                self, self._reactor, self._outbox, settings.pingInterval, settings.pingTimeout
+                self, factory.reactor, self._outbox, settings.pingInterval, settings.pingTimeout
             )
         return keepalive
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final, cast
 
 from ..sansio.connection import Connection
+from ..sansio.constants import Role
 from ..sansio.extensions import Extension
 from ..sansio.messages import binary_payload, control_payload, encode_text
 from ..sansio.shared import SharedMessage, check_compress
@@ -38,6 +39,12 @@ class _NotOpen:
 
     def send_shared(self, message: SharedMessage) -> list[bytes]:
         """Nothing can be sent."""
+        return []
+
+    def close(self, code: object, reason: object = "") -> list[bytes]:
+        """As `send_text`."""
+        # The core knows which Closes can travel, and this one goes nowhere.
+        Connection(Role.SERVER).close(code, reason)
         return []
 
     def lose(self) -> None:

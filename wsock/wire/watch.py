@@ -25,19 +25,33 @@ class Watched(Protocol):
         """Checks it; returns the time of the next check, None for none until `Watch.reschedule`."""
 
 
+class _Check(ref[Watched]):
+    """The next check of an object, which it does not keep alive.
+
+    A reference with a time of its own takes half of the memory of a tuple with a reference, a time, and a number that
+    decides between two of one time: watched objects can't be compared.
+    """
+
+    __slots__ = ("when",)
+
+    when: float
+
+    def __lt__(self, other: _Check) -> bool:
+        return self.when < other.when
+
+
 class Watch:
     """The objects to check on one reactor, by the times when they are due. It keeps none of them alive."""
 
-    __slots__ = ("__weakref__", "_call", "_due", "_members", "_most", "_number", "_reactor")
+    __slots__ = ("__weakref__", "_call", "_due", "_members", "_most", "_reactor")
 
     _log = ClassLogger()
 
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
         self._call: IDelayedCall | None = None
-        #: A heap. The number decides between two of one time: watched objects can't be compared.
-        self._due: list[tuple[float, int, ref[Watched]]] = []
-        self._number = 0
+        #: A heap.
+        self._due: list[_Check] = []
         self._members = 0
         #: With more entries than this, those of dead objects are removed.
         self._most = _MAX_DEAD_ENTRIES
@@ -45,13 +59,15 @@ class Watch:
     def add(self, watched: Watched, when: float) -> None:
         """Has an object checked at a time; `remove` has to be called in the end."""
         self._members += 1
-        self._push(when, ref(watched))
-        self._schedule(0)
+        self.reschedule(watched, when)
 
     def reschedule(self, watched: Watched, when: float) -> None:
         """Has an object that was added, and has no check to come, checked at a time."""
-        self._push(when, ref(watched))
-        self._schedule(0)
+        check = _Check(watched)
+        self._push(when, check)
+        if self._call is None or self._due[0] is check:
+            # Otherwise the timer is set to an earlier check.
+            self._schedule(0)
 
     def remove(self) -> None:
         """Counts one of the objects out: when the last one is gone, the timer stops."""
@@ -63,19 +79,19 @@ class Watch:
                 self._call = None
         elif len(self._due) > self._most:
             # Objects with a long interval may be dead long before they are due.
-            self._due = [entry for entry in self._due if entry[2]() is not None]
+            self._due = [check for check in self._due if check() is not None]
             heapify(self._due)
             self._most = 2 * len(self._due) + _MAX_DEAD_ENTRIES
 
-    def _push(self, when: float, reference: ref[Watched]) -> None:
-        self._number += 1
-        heappush(self._due, (when, self._number, reference))
+    def _push(self, when: float, check: _Check) -> None:
+        check.when = when
+        heappush(self._due, check)
 
     def _schedule(self, least: float) -> None:
         """Sets the timer to the first check that is due, but not before ``least`` seconds."""
         if not self._due:
             return
-        delay = max(self._due[0][0] - self._reactor.seconds(), least, 0)
+        delay = max(self._due[0].when - self._reactor.seconds(), least, 0)
         if self._call is None:
             self._call = self._reactor.callLater(delay, self._run)
         elif self._call.getTime() > self._reactor.seconds() + delay:
@@ -84,9 +100,9 @@ class Watch:
     def _run(self) -> None:
         self._call = None
         now = self._reactor.seconds()
-        while self._due and self._due[0][0] <= now:
-            _, _, reference = heappop(self._due)
-            watched = reference()
+        while self._due and self._due[0].when <= now:
+            check = heappop(self._due)
+            watched = check()
             if watched is None:
                 continue
             try:
@@ -96,7 +112,7 @@ class Watch:
                 self._log.failure("a connection failed to be looked at")
                 again = now + _RETRY_SECONDS
             if again is not None:
-                self._push(max(again, now + _MIN_INTERVAL_SECONDS), reference)
+                self._push(max(again, now + _MIN_INTERVAL_SECONDS), check)
         self._schedule(_MIN_INTERVAL_SECONDS)
 
 
