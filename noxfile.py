@@ -28,7 +28,7 @@ nox.options.sessions = ["lint", "types", "docs", "tests(compiled)"]
 ROOT = Path(__file__).parent
 # A person's own settings are not what is tested.
 for name in list(os.environ):
-    if name in ("COLUMNS", "PYTEST_ADDOPTS", "WSOCK_COMPILE", "WSOCK_EXPECT") or name.startswith("PYTHON"):
+    if name in ("COLUMNS", "PYTEST_ADDOPTS", "WSOCK_COMPILE") or name.startswith(("PYTHON", "WSOCK_EXPECT")):
         del os.environ[name]
 os.environ |= {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 # The commands that pyenv puts on PATH run only for the versions that this variable lists; the present one stays first.
@@ -54,6 +54,10 @@ OLD_TLS = "pyopenssl<26.1"
 OLDEST_TWISTED = ["twisted==24.7.0", OLD_TLS, "zope.interface==5.5.2"]
 #: The two builds of wsock/sansio, by what `wsock.implementation` calls them.
 CORES = {"compiled": "compiled", "interpreted": "python"}
+#: The libraries that compress, by what `wsock.deflateImplementation` calls them, with the extras of a test with each;
+#: and the one that goes with each core where a session does not say which.
+EXTRAS = {"isal": "test,deflate", "zlib": "test"}
+LIBRARIES = {"compiled": "isal", "interpreted": "zlib"}
 #: Options of pytest: all tests but those that measure time; of these, the ones in memory; the ones that the command in
 #: the README leaves out.
 ALL = ("-m", "not clock")
@@ -117,18 +121,21 @@ def wheel(session: nox.Session, core: str, *, build: bool = False) -> Path:
     return found[0]
 
 
-def install(session: nox.Session, core: str, *requirements: str) -> None:
+def install(session: nox.Session, core: str, *requirements: str, library: str | None = None) -> None:
     """Installs the wheel and what the tests need, and goes to the folder of the tests."""
+    library = library or LIBRARIES[core]
     # In an environment that is there from an earlier run, pip takes another wheel of the same version for the same.
     session.run("python", "-m", "pip", "uninstall", "-q", "-y", "wsock")
-    session.install(f"{wheel(session, core)}[test]", *requirements)
+    session.install(f"{wheel(session, core)}[{EXTRAS[library]}]", *requirements)
     session.chdir(suite(session))
-    check(session, core)
+    check(session, core, library)
 
 
-def check(session: nox.Session, core: str) -> None:
-    """Fails where another build is installed, or where `twistd` does not know it."""
-    session.run("python", "-c", f"import wsock; assert wsock.implementation == {CORES[core]!r}, wsock.__file__")
+def check(session: nox.Session, core: str, library: str = "zlib") -> None:
+    """Fails where another build is installed, another library compresses, or `twistd` does not know wsock."""
+    found = "wsock.implementation, wsock.deflateImplementation"
+    session.run("python", "-c", f"import wsock; found = {found}; assert found == {(CORES[core], library)}, found")
+    session.env["WSOCK_EXPECT_DEFLATE"] = library
     if "wsock" not in str(session.run("twistd", "--help", silent=True)):
         session.error("twistd has no command wsock")
 
@@ -200,18 +207,18 @@ def wheels(session: nox.Session, core: str) -> None:
 
 @nox.session
 @nox.parametrize(
-    "python,core,requirements,options",
+    "python,core,library,requirements,options",
     [
-        nox.param(HERE, "compiled", [], ALL, id="compiled"),
-        nox.param(HERE, "interpreted", [], ALL, id="interpreted"),
-        nox.param(HERE, "interpreted", [], LEFT_OUT, id="left-out"),
-        nox.param(OLDEST, "interpreted", OLDEST_TWISTED, IN_MEMORY, id="oldest"),
-        nox.param(NEWEST, "compiled", ["twisted"], IN_MEMORY, id="newest"),
+        nox.param(HERE, "compiled", "isal", [], ALL, id="compiled"),
+        nox.param(HERE, "interpreted", "zlib", [], ALL, id="interpreted"),
+        nox.param(HERE, "interpreted", "isal", [], LEFT_OUT, id="left-out"),
+        nox.param(OLDEST, "interpreted", "zlib", OLDEST_TWISTED, IN_MEMORY, id="oldest"),
+        nox.param(NEWEST, "compiled", "isal", ["twisted"], IN_MEMORY, id="newest"),
     ],
 )
-def tests(session: nox.Session, core: str, requirements: list[str], options: tuple[str, ...]) -> None:
+def tests(session: nox.Session, core: str, library: str, requirements: list[str], options: tuple[str, ...]) -> None:
     """All tests, or those that the command in the README leaves out, or those in memory on a pair of versions."""
-    install(session, core, *requirements)
+    install(session, core, *requirements, library=library)
     pytest(session, core, *options)
 
 
@@ -227,7 +234,8 @@ def coverage(session: nox.Session) -> None:
 def readme(session: nox.Session) -> None:
     """The two commands of the README, verbatim, in a new checkout on a machine without a C compiler."""
     session.chdir(sources(session))
-    session.run(sys.executable, "tests/readme.py", env={"CC": "/nonexistent", "WSOCK_EXPECT": "python"})
+    expected = {"WSOCK_EXPECT": "python", "WSOCK_EXPECT_DEFLATE": "zlib"}
+    session.run(sys.executable, "tests/readme.py", env={"CC": "/nonexistent", **expected})
 
 
 @nox.session
@@ -263,14 +271,16 @@ def autobahn(session: nox.Session, core: str, extent: str) -> None:
 @nox.session
 def mutants(session: nox.Session) -> None:
     """Small faults, put into the package one at a time, each of which must turn a test red; words after `--` choose."""
-    install(session, "interpreted")
+    install(session, "interpreted", library="isal")
     # It edits the package, so it has the sources in place of what is installed.
     session.run("python", "-m", "pip", "uninstall", "-q", "-y", "wsock")
     folder = sources(session)
     session.chdir(folder)
     # All of them take hours: each week has its sample.
     chosen = session.posargs or ["--sample", "800", "--seed", date.today().strftime("%G%V")]
-    session.run("python", "tests/mutants.py", *chosen, env={"PYTHONPATH": str(folder)})
+    # A mutant that chooses another library is for a test to find, not for what is expected of the installed package.
+    environment = {"PYTHONPATH": str(folder), "WSOCK_EXPECT_DEFLATE": None}
+    session.run("python", "tests/mutants.py", *chosen, env=environment)
 
 
 @nox.session
