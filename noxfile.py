@@ -240,29 +240,28 @@ def readme(session: nox.Session) -> None:
 
 @nox.session
 @nox.parametrize(
-    "core,extent",
-    [(core, extent) for extent in ("tier", "all") for core in CORES],
-    ids=["compiled", "interpreted", "compiled-all", "interpreted-all"],
+    "core,runs",
+    [
+        # Tiers of cases, as tests/autobahn/run.py has them: each holds those before it.
+        nox.param("compiled", [("2",), ("1", "--tls")], id="compiled"),
+        nox.param("interpreted", [("1",), ("1", "--tls")], id="interpreted"),
+        nox.param("compiled", [("3",), ("2", "--tls"), ("compression", "--context-takeover")], id="compiled-long"),
+        nox.param("interpreted", [("2",), ("2", "--tls")], id="interpreted-long"),
+    ],
 )
-def autobahn(session: nox.Session, core: str, extent: str) -> None:
-    """The Autobahn TestSuite against both roles, ws: and wss:; with `all` its large messages too, in all four ways."""
+def autobahn(session: nox.Session, core: str, runs: list[tuple[str, ...]]) -> None:
+    """The Autobahn TestSuite against both roles side by side; `-- --record` puts the figures on the page."""
     wstest = Path(os.environ.get("WSOCK_WSTEST", ROOT / ".nox/wstest/wstest")).absolute()
     setup = [ROOT / "tests/autobahn/setup-wstest.sh", wstest.parent]
     if not wstest.exists() and subprocess.run(setup, check=False).returncode:
         missing(session, "a working wstest")
     install(session, core)
-    # Groups 12 and 13 are of permessage-deflate, which is not there yet: with it, this becomes `--tier 3`.
-    cases = [] if extent == "tier" else ["--cases", "1.*,2.*,3.*,4.*,5.*,6.*,7.*,9.*,10.*"]
-    ways = [[*cases], [*cases, "--tls"]]
-    if (core, extent) == ("compiled", "tier"):
-        ways.append(["--cases", "9.*"])
-    common = ["--wstest", str(wstest), "--limit", "1200"]
-    for way in ways:
-        large = ["--wsock=--max-message-size=16777216"] if "--cases" in way else []
-        twistd = shutil.which("twistd", path=session.bin)
-        session.run("python", "tests/autobahn/against_twistd.py", str(twistd), *common, *way, *large)
-        client = ["--", "python", "tests/autobahn/echo_client.py", "{url}", "{ca}"]
-        session.run("python", "tests/autobahn/run.py", "client", *common, *way, *client)
+    results = ["--record", str(ROOT / "tests/autobahn/results.json")] if "--record" in session.posargs else []
+    for tier, *options in runs:
+        command = ["tests/autobahn/both_roles.py", "--wstest", str(wstest), "--tier", tier, *options, *results]
+        session.run("python", *command)
+    if results:
+        session.run("python", str(ROOT / "tests/autobahn/figures.py"))
 
 
 # Sessions that take too long for each change, at most an hour each
