@@ -28,7 +28,7 @@ nox.options.sessions = ["lint", "types", "docs", "tests(compiled)"]
 ROOT = Path(__file__).parent
 # A person's own settings are not what is tested.
 for name in list(os.environ):
-    if name in ("COLUMNS", "PYTEST_ADDOPTS", "WSOCK_COMPILE", "WSOCK_EXPECT") or name.startswith("PYTHON"):
+    if name in ("COLUMNS", "PYTEST_ADDOPTS", "WSOCK_COMPILE") or name.startswith(("PYTHON", "WSOCK_EXPECT")):
         del os.environ[name]
 os.environ |= {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 # The commands that pyenv puts on PATH run only for the versions that this variable lists; the present one stays first.
@@ -54,6 +54,10 @@ OLD_TLS = "pyopenssl<26.1"
 OLDEST_TWISTED = ["twisted==24.7.0", OLD_TLS, "zope.interface==5.5.2"]
 #: The two builds of wsock/sansio, by what `wsock.implementation` calls them.
 CORES = {"compiled": "compiled", "interpreted": "python"}
+#: The libraries that compress, by what `wsock.deflateImplementation` calls them, with the extras of a test with each;
+#: and the one that goes with each core where a session does not say which.
+EXTRAS = {"isal": "test,deflate", "zlib": "test"}
+LIBRARIES = {"compiled": "isal", "interpreted": "zlib"}
 #: Options of pytest: all tests but those that measure time; of these, the ones in memory; the ones that the command in
 #: the README leaves out.
 ALL = ("-m", "not clock")
@@ -117,18 +121,21 @@ def wheel(session: nox.Session, core: str, *, build: bool = False) -> Path:
     return found[0]
 
 
-def install(session: nox.Session, core: str, *requirements: str) -> None:
+def install(session: nox.Session, core: str, *requirements: str, library: str | None = None) -> None:
     """Installs the wheel and what the tests need, and goes to the folder of the tests."""
+    library = library or LIBRARIES[core]
     # In an environment that is there from an earlier run, pip takes another wheel of the same version for the same.
     session.run("python", "-m", "pip", "uninstall", "-q", "-y", "wsock")
-    session.install(f"{wheel(session, core)}[test]", *requirements)
+    session.install(f"{wheel(session, core)}[{EXTRAS[library]}]", *requirements)
     session.chdir(suite(session))
-    check(session, core)
+    check(session, core, library)
 
 
-def check(session: nox.Session, core: str) -> None:
-    """Fails where another build is installed, or where `twistd` does not know it."""
-    session.run("python", "-c", f"import wsock; assert wsock.implementation == {CORES[core]!r}, wsock.__file__")
+def check(session: nox.Session, core: str, library: str = "zlib") -> None:
+    """Fails where another build is installed, another library compresses, or `twistd` does not know wsock."""
+    found = "wsock.implementation, wsock.deflateImplementation"
+    session.run("python", "-c", f"import wsock; found = {found}; assert found == {(CORES[core], library)}, found")
+    session.env["WSOCK_EXPECT_DEFLATE"] = library
     if "wsock" not in str(session.run("twistd", "--help", silent=True)):
         session.error("twistd has no command wsock")
 
@@ -200,18 +207,18 @@ def wheels(session: nox.Session, core: str) -> None:
 
 @nox.session
 @nox.parametrize(
-    "python,core,requirements,options",
+    "python,core,library,requirements,options",
     [
-        nox.param(HERE, "compiled", [], ALL, id="compiled"),
-        nox.param(HERE, "interpreted", [], ALL, id="interpreted"),
-        nox.param(HERE, "interpreted", [], LEFT_OUT, id="left-out"),
-        nox.param(OLDEST, "interpreted", OLDEST_TWISTED, IN_MEMORY, id="oldest"),
-        nox.param(NEWEST, "compiled", ["twisted"], IN_MEMORY, id="newest"),
+        nox.param(HERE, "compiled", "isal", [], ALL, id="compiled"),
+        nox.param(HERE, "interpreted", "zlib", [], ALL, id="interpreted"),
+        nox.param(HERE, "interpreted", "isal", [], LEFT_OUT, id="left-out"),
+        nox.param(OLDEST, "interpreted", "zlib", OLDEST_TWISTED, IN_MEMORY, id="oldest"),
+        nox.param(NEWEST, "compiled", "isal", ["twisted"], IN_MEMORY, id="newest"),
     ],
 )
-def tests(session: nox.Session, core: str, requirements: list[str], options: tuple[str, ...]) -> None:
+def tests(session: nox.Session, core: str, library: str, requirements: list[str], options: tuple[str, ...]) -> None:
     """All tests, or those that the command in the README leaves out, or those in memory on a pair of versions."""
-    install(session, core, *requirements)
+    install(session, core, *requirements, library=library)
     pytest(session, core, *options)
 
 
@@ -227,34 +234,34 @@ def coverage(session: nox.Session) -> None:
 def readme(session: nox.Session) -> None:
     """The two commands of the README, verbatim, in a new checkout on a machine without a C compiler."""
     session.chdir(sources(session))
-    session.run(sys.executable, "tests/readme.py", env={"CC": "/nonexistent", "WSOCK_EXPECT": "python"})
+    expected = {"WSOCK_EXPECT": "python", "WSOCK_EXPECT_DEFLATE": "zlib"}
+    session.run(sys.executable, "tests/readme.py", env={"CC": "/nonexistent", **expected})
 
 
 @nox.session
 @nox.parametrize(
-    "core,extent",
-    [(core, extent) for extent in ("tier", "all") for core in CORES],
-    ids=["compiled", "interpreted", "compiled-all", "interpreted-all"],
+    "core,runs",
+    [
+        # Tiers of cases, as tests/autobahn/run.py has them: each holds those before it.
+        nox.param("compiled", [("2",), ("1", "--tls")], id="compiled"),
+        nox.param("interpreted", [("1",), ("1", "--tls")], id="interpreted"),
+        nox.param("compiled", [("3",), ("2", "--tls"), ("compression", "--context-takeover")], id="compiled-long"),
+        nox.param("interpreted", [("2",), ("2", "--tls")], id="interpreted-long"),
+    ],
 )
-def autobahn(session: nox.Session, core: str, extent: str) -> None:
-    """The Autobahn TestSuite against both roles, ws: and wss:; with `all` its large messages too, in all four ways."""
+def autobahn(session: nox.Session, core: str, runs: list[tuple[str, ...]]) -> None:
+    """The Autobahn TestSuite against both roles side by side; `-- --record` puts the figures on the page."""
     wstest = Path(os.environ.get("WSOCK_WSTEST", ROOT / ".nox/wstest/wstest")).absolute()
     setup = [ROOT / "tests/autobahn/setup-wstest.sh", wstest.parent]
     if not wstest.exists() and subprocess.run(setup, check=False).returncode:
         missing(session, "a working wstest")
     install(session, core)
-    # Groups 12 and 13 are of permessage-deflate, which is not there yet: with it, this becomes `--tier 3`.
-    cases = [] if extent == "tier" else ["--cases", "1.*,2.*,3.*,4.*,5.*,6.*,7.*,9.*,10.*"]
-    ways = [[*cases], [*cases, "--tls"]]
-    if (core, extent) == ("compiled", "tier"):
-        ways.append(["--cases", "9.*"])
-    common = ["--wstest", str(wstest), "--limit", "1200"]
-    for way in ways:
-        large = ["--wsock=--max-message-size=16777216"] if "--cases" in way else []
-        twistd = shutil.which("twistd", path=session.bin)
-        session.run("python", "tests/autobahn/against_twistd.py", str(twistd), *common, *way, *large)
-        client = ["--", "python", "tests/autobahn/echo_client.py", "{url}", "{ca}"]
-        session.run("python", "tests/autobahn/run.py", "client", *common, *way, *client)
+    results = ["--record", str(ROOT / "tests/autobahn/results.json")] if "--record" in session.posargs else []
+    for tier, *options in runs:
+        command = ["tests/autobahn/both_roles.py", "--wstest", str(wstest), "--tier", tier, *options, *results]
+        session.run("python", *command)
+    if results:
+        session.run("python", str(ROOT / "tests/autobahn/figures.py"))
 
 
 # Sessions that take too long for each change, at most an hour each
@@ -263,14 +270,16 @@ def autobahn(session: nox.Session, core: str, extent: str) -> None:
 @nox.session
 def mutants(session: nox.Session) -> None:
     """Small faults, put into the package one at a time, each of which must turn a test red; words after `--` choose."""
-    install(session, "interpreted")
+    install(session, "interpreted", library="isal")
     # It edits the package, so it has the sources in place of what is installed.
     session.run("python", "-m", "pip", "uninstall", "-q", "-y", "wsock")
     folder = sources(session)
     session.chdir(folder)
     # All of them take hours: each week has its sample.
     chosen = session.posargs or ["--sample", "800", "--seed", date.today().strftime("%G%V")]
-    session.run("python", "tests/mutants.py", *chosen, env={"PYTHONPATH": str(folder)})
+    # A mutant that chooses another library is for a test to find, not for what is expected of the installed package.
+    environment = {"PYTHONPATH": str(folder), "WSOCK_EXPECT_DEFLATE": None}
+    session.run("python", "tests/mutants.py", *chosen, env=environment)
 
 
 @nox.session

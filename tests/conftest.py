@@ -38,16 +38,19 @@ _left_out: list[pytest.Item] = []
 
 def describe() -> str:
     return (
-        f"{wsock.implementation}, mask in {wsock.maskImplementation}, "
+        f"{wsock.implementation}, mask in {wsock.maskImplementation}, deflate by {wsock.deflateImplementation}, "
         f"Python {platform.python_version()}, Twisted {twisted.__version__}"
     )
 
 
 def pytest_configure() -> None:
-    """Ends a run that would test another wsock than it is meant to: a pure wheel, or the checkout's source."""
+    """Ends a run that would test another wsock than it is meant to: a pure wheel, the checkout's source, plain zlib."""
     expected = os.environ.get("WSOCK_EXPECT", wsock.implementation)
     if wsock.implementation != expected:
         raise pytest.UsageError(f"wsock is {wsock.implementation}, not {expected}: {wsock.__file__}")
+    expected = os.environ.get("WSOCK_EXPECT_DEFLATE", wsock.deflateImplementation)
+    if wsock.deflateImplementation != expected:
+        raise pytest.UsageError(f"wsock compresses by {wsock.deflateImplementation}, not {expected}")
 
 
 def pytest_report_header() -> str:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from wsock.sansio import extensions
 from wsock.sansio.errors import LocalProtocolError
-from wsock.sansio.extensions import Extension
+from wsock.sansio.extensions import DeflateParameters, Extension
 
 
 @pytest.mark.parametrize(
@@ -129,6 +129,14 @@ def test_extension_is_a_value() -> None:
 def test_each_offer_is_declined(offers: list[Extension]) -> None:
     """H18 and H20 among them."""
     assert extensions.answer(offers) == []
+
+
+@pytest.mark.parametrize("bits", ["8", "12", "15"])
+def test_the_window_that_a_client_offers_is_a_hint(bits: str) -> None:
+    """The cases 13.4 and 13.6 of the Autobahn TestSuite answer 12 with 15."""
+    offer = DeflateParameters(client_max_window_bits=12).offer()
+    answer = Extension("permessage-deflate", [("server_no_context_takeover", None), ("client_max_window_bits", bits)])
+    extensions.check_answer(answer, [offer])
 
 
 @given(st.one_of(st.text(), st.text(' \t;,="\\ab\x00', max_size=40)))

@@ -321,9 +321,8 @@ def _is_answer(agreed: _Asked, asked: _Asked) -> bool:
         return False
     if asked.server_bits and not 0 < agreed.server_bits <= asked.server_bits:
         return False
-    if agreed.client_bits:
-        return asked.may_limit_client and agreed.client_bits <= (asked.client_bits or MAX_WINDOW_BITS)
-    return True
+    # RFC 7692 §7.1.2.2: the value that an offer has is a hint, which an answer may ignore, also by a greater one.
+    return asked.may_limit_client or not agreed.client_bits
 
 
 def agreed_deflate(extensions: Sequence[Extension]) -> DeflateParameters | None:
