@@ -602,6 +602,36 @@ def test_invalid_response(response: ResponseHead, names: str) -> None:
     assert names in str(caught.value)
 
 
+OFFER = request(f"{EXTENSIONS}: permessage-deflate; client_max_window_bits")
+
+
+@pytest.mark.parametrize(
+    "agreed",
+    [
+        pytest.param("permessage-deflate; server_max_window_bits=99", id="C07"),
+        pytest.param("permessage-deflate, permessage-deflate", id="C08"),
+        pytest.param("permessage-deflate; client_max_window_bits", id="a window without a value"),
+        pytest.param("permessage-deflate; server_no_context_takeover; server_no_context_takeover", id="twice"),
+        pytest.param("permessage-deflate; constructor", id="constructor"),
+        pytest.param("permessage-deflate; __class__=1", id="__class__"),
+        pytest.param("permessage-deflate, foo", id="another one"),
+    ],
+)
+def test_an_answer_of_permessage_deflate_that_is_wrong(agreed: str) -> None:
+    with pytest.raises(InvalidResponse) as caught:
+        handshake.handle_response(answer(*ANSWER, f"{EXTENSIONS}: {agreed}"), OFFER)
+    assert EXTENSIONS in str(caught.value) or "permessage-deflate" in str(caught.value)
+
+
+def test_an_answer_to_what_was_not_offered() -> None:
+    fields = f"{EXTENSIONS}: permessage-deflate; server_max_window_bits=10"
+    taken = handshake.handle_response(answer(*ANSWER, fields), OFFER)
+    assert taken.extensions == [Extension("permessage-deflate", [("server_max_window_bits", "10")])]
+    smaller = request(f"{EXTENSIONS}: foo", f"{EXTENSIONS}: permessage-deflate; server_max_window_bits=9")
+    with pytest.raises(InvalidResponse, match="do not answer the offer"):
+        handshake.handle_response(answer(*ANSWER, fields), smaller)
+
+
 def test_nothing_was_asked() -> None:
     for field in (f"{PROTOCOL}: chat", f"{EXTENSIONS}: permessage-deflate"):
         with pytest.raises(InvalidResponse):

@@ -312,11 +312,16 @@ def check_answer(extension: Extension, offers: Sequence[Extension]) -> None:
     if extension.name != PERMESSAGE_DEFLATE:
         return
     agreed = _Asked(extension, is_answer=True)
-    if not any(offer.name == PERMESSAGE_DEFLATE and _is_answer(agreed, _Asked(offer)) for offer in offers):
+    if not any(offer.name == PERMESSAGE_DEFLATE and _is_answer(agreed, offer) for offer in offers):
         raise ValueError("permessage-deflate with parameters that do not answer the offer")
 
 
-def _is_answer(agreed: _Asked, asked: _Asked) -> bool:
+def _is_answer(agreed: _Asked, offer: Extension) -> bool:
+    try:
+        asked = _Asked(offer)
+    except ValueError:
+        # An offer that only its writer understands; there may be another one.
+        return False
     if asked.server_no_context_takeover and not agreed.server_no_context_takeover:
         return False
     if asked.server_bits and not 0 < agreed.server_bits <= asked.server_bits:

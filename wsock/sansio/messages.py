@@ -295,7 +295,8 @@ class MessageReader:
         payload = self._budget
         if self._message is not None and payload == self._max_size:
             payload -= self._message.size  # so that what this call hands over is not more than a message either
-        budget = payload
+        # Whether the message under way has all that it may have: what ends it adds nothing.
+        is_full = payload == 0
         controls: i64 = _MAX_CONTROLS
         mask_bit = self._mask_bit
         #: The size of the shortest heads, which have the length in their second byte.
@@ -335,7 +336,7 @@ class MessageReader:
                 end = position + length
                 self._read_payload(data, position, end, events)
             else:
-                if length > 0 and payload == 0 and budget > 0:
+                if length > 0 and payload == 0 and not is_full:
                     break
                 # How much it makes is known behind it: perhaps as much as a message more than was left.
                 end = position + min(length, _DEFLATED_SLICE_BYTES)
@@ -353,6 +354,7 @@ class MessageReader:
             elif frame.final:
                 self.messages += 1
                 max_messages -= 1
+                is_full = False
         if position < size or self._data:
             self._keep(data, position)
         return controls < _MAX_CONTROLS
