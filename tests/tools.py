@@ -11,6 +11,7 @@ import pytest
 #: Commands under the names that systems give them; not everybody has /usr/sbin among the folders of commands.
 _COMMANDS = {
     "chromium": ["chromium", "chromium-browser", "google-chrome"],
+    "firefox": ["firefox-esr", "firefox"],
     "haproxy": ["haproxy", "/usr/sbin/haproxy"],
     "logrotate": ["logrotate", "/usr/sbin/logrotate"],
     "nginx": ["nginx", "/usr/sbin/nginx"],

@@ -26,6 +26,8 @@ LIMIT = MIB
 COUNT = 900
 #: As in test_memory.py: memory that is freed goes back at once.
 GIVES_BACK = ["env", "MALLOC_TRIM_THRESHOLD_=65536", "MALLOC_MMAP_THRESHOLD_=65536"]
+#: Longer than a test takes on a slow machine: no peer is asked whether it is there.
+PATIENT = ("--ping-interval", 100, "--ping-timeout", 100, "--close-timeout", 100)
 OURS = [sys.executable, Path(__file__).with_name("ours.py")]
 #: With these it takes more memory than by default.
 CONTEXTS = {
@@ -47,7 +49,7 @@ def ours(command: list[Any] = OURS, **compression: object) -> Twistd:
 
 
 def service() -> Twistd:
-    return Twistd("--compression", "--port", LOOPBACK, command=[*GIVES_BACK, *TWISTD])
+    return Twistd("--compression", "--port", LOOPBACK, *PATIENT, command=[*GIVES_BACK, *TWISTD])
 
 
 def resident(twistd: Twistd) -> int:

@@ -1,5 +1,6 @@
 """Compression of `connect` with servers that people use: what is agreed on, and what then travels."""
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
