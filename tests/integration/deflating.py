@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from aiohttp import WSMsgType, web
-from integration.peer import PATIENCE, Place
-from integration.servers import Echo
+from integration.peer import PATIENCE, Place, within
+from integration.servers import Echo, Server
 from tools import find, require
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.sync.server import serve
@@ -51,6 +51,10 @@ TABLE = [
     for contexts in itertools.product((False, True), repeat=2)
     for bits in itertools.product((9, 12, 15), repeat=2)
 ]
+#: Our client's offer, and a server's answer to a client, where nothing else was asked for.
+BY_DEFAULT = Agreed(False, False, 15, 15)
+#: Contexts of both sides, with windows of a size that people use.
+BOTH_CONTEXTS = Agreed(True, True, 12, 12)
 #: Allows whatever the other side wants.
 ANYTHING = Agreed(True, True, 15, 15)
 
@@ -147,6 +151,24 @@ def numbered(count: int) -> Iterator[Message]:
             yield source.randbytes(number % 300)
 
 
+def check_sizes(wire: list[int], pattern_part: float = 0.2) -> None:
+    """Checks how many bytes the messages of all sizes took in one direction, with control frames among them.
+
+    Args:
+        wire: in their order.
+        pattern_part: what may be left of a pattern at the most.
+    """
+    assert len(wire) == 4 * len(SIZES)
+    for size, four in zip(SIZES, zip(*[iter(wire)] * 4, strict=True), strict=True):
+        alike, half, pattern, noise = four
+        if size >= 4096:
+            assert alike < size / 20
+            assert half < size * 0.65
+            assert pattern < size * pattern_part
+        # Heads, control frames, and what stored blocks and flushes take.
+        assert noise <= size + size // 100 + 100
+
+
 # Ours
 
 
@@ -211,6 +233,13 @@ class Pinging(Counting):
 
     def pongReceived(self, payload: bytes) -> None:
         self.pongs += 1
+
+
+def ended(server: Server) -> Any:
+    """The application of a server's only connection, when that is over."""
+    (application,) = server.applications
+    within(PATIENCE, lambda: application.reasons, "the connection ends")
+    return application
 
 
 # Others

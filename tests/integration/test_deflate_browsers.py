@@ -7,7 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from integration.deflating import QUIET, SIZES, TABLE, Agreed, Counting, Pinging, agreed, check_probes, named
+from integration.deflating import (
+    BOTH_CONTEXTS,
+    BY_DEFAULT,
+    QUIET,
+    SIZES,
+    TABLE,
+    Agreed,
+    Counting,
+    Pinging,
+    agreed,
+    check_probes,
+    check_sizes,
+    ended,
+    named,
+)
 from integration.firefox import firefox
 from integration.peer import within
 from integration.process import PATIENCE, browse
@@ -32,7 +46,6 @@ const say = (page, what) => fetch("/?page=" + page, {method: "POST", body: what}
 </script>"""
 SCRIPT = Path(__file__).with_name("exchange.js").read_text()
 Browser = Callable[[str, Path], AbstractContextManager[object]]
-BOTH_CONTEXTS = Agreed(True, True, 12, 12)
 
 
 def show(browser: Browser, serve: Serve, folder: Path, tasks: list[tuple[str, Server, str, object]]) -> dict[str, str]:
@@ -68,7 +81,7 @@ def expected(browser: Browser, row: Agreed) -> Agreed:
 @pytest.mark.parametrize("browser", [browse, firefox], ids=["chromium", "firefox"])
 def test_pages(serve: Serve, tmp_path: Path, browser: Browser) -> None:
     """Sizes, by default and with contexts; each combination of parameters; ten thousand messages; and none of it."""
-    wanted = {"by default": Agreed(False, False, 15, 15), "with contexts": BOTH_CONTEXTS}
+    wanted = {"by default": BY_DEFAULT, "with contexts": BOTH_CONTEXTS}
     sizes = {name: listening(serve, ours.compression, Pinging) for name, ours in wanted.items()}
     rows = {named(row): listening(serve, row.compression) for row in TABLE}
     wanted.update((named(row), row) for row in TABLE)
@@ -107,20 +120,3 @@ def test_pages(serve: Serve, tmp_path: Path, browser: Browser) -> None:
             check_sizes(ended(server).received)
             check_sizes(ended(server).sent)
     assert not seen
-
-
-def ended(server: Server) -> Any:
-    """The application of the only connection, when that is over."""
-    (application,) = server.applications
-    within(PATIENCE, lambda: application.reasons, "the connection ends")
-    return application
-
-
-def check_sizes(wire: list[int]) -> None:
-    for size, four in zip(SIZES, zip(*[iter(wire)] * 4, strict=True), strict=True):
-        alike, half, pattern, noise = four
-        if size >= 4096:
-            assert alike < size / 20
-            assert half < size * 0.65
-            assert pattern < size / 5
-        assert noise <= size + size // 300 + 40

@@ -1,6 +1,7 @@
 """Compression with clients that people use: what is agreed on, and what then travels."""
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import aiohttp
 import pytest
 from integration.deflating import (
     ANYTHING,
+    BOTH_CONTEXTS,
+    BY_DEFAULT,
     MIB,
     QUIET,
     SIZES,
@@ -20,20 +23,18 @@ from integration.deflating import (
     Pinging,
     agreed,
     check_probes,
+    check_sizes,
+    ended,
     named,
     probes,
     sizes,
 )
-from integration.peer import within
 from integration.process import PATIENCE, Twistd
 from integration.servers import Serve, Server
 from integration.test_proxies import LOOPBACK, nginx
 from websockets.exceptions import ConnectionClosed
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.sync.client import ClientConnection, connect
-
-#: Both sides' contexts, with windows of a size that people use.
-BOTH_CONTEXTS = Agreed(True, True, 12, 12)
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +46,6 @@ def node() -> Iterator[Node]:
 
 def listening(serve: Serve, ours: Agreed, application: Callable[[], Any] = Counting) -> Server:
     return serve("tcp", lambda request: application(), compression=ours.compression, **QUIET)
-
-
-def ended(server: Server) -> Any:
-    """The application of the only connection, when that is over."""
-    (application,) = server.applications
-    within(PATIENCE, lambda: application.reasons, "the connection ends")
-    return application
 
 
 def check(server: Server, expected: Agreed, plain: bool = False) -> None:
@@ -224,12 +218,12 @@ def test_node_by_default(twistd: Twistd, node: Node, client: str) -> None:
     result = node.run(f"ws://127.0.0.1:{twistd.ports[0]}/echo", "sizes", client=client)
     assert "permessage-deflate" in result["extensions"]
     if client == "ws":
-        assert agreed(result["answer"]) == Agreed(False, False, 15, 15)
+        assert agreed(result["answer"]) == BY_DEFAULT
 
 
 def test_websockets_by_default(twistd: Twistd) -> None:
     with connect(f"ws://127.0.0.1:{twistd.ports[0]}/echo", proxy=None) as client:
-        assert agreed(client.response.headers["Sec-WebSocket-Extensions"]) == Agreed(False, False, 15, 15)
+        assert agreed(client.response.headers["Sec-WebSocket-Extensions"]) == BY_DEFAULT
         for message in sizes():
             client.send(message)
             assert client.recv(PATIENCE) == message
@@ -262,13 +256,13 @@ def test_aiohttp_by_default(twistd: Twistd) -> None:
             await socket.ping()
 
     answer, bits = with_aiohttp(f"ws://127.0.0.1:{twistd.ports[0]}/echo", exchange)
-    assert agreed(answer) == Agreed(False, False, 15, 15)
+    assert agreed(answer) == BY_DEFAULT
     assert bits == 15
 
 
 @pytest.mark.peer
 @pytest.mark.parametrize("client", ["ws", "undici"])
-@pytest.mark.parametrize("ours", [Agreed(False, False, 15, 15), BOTH_CONTEXTS], ids=named)
+@pytest.mark.parametrize("ours", [BY_DEFAULT, BOTH_CONTEXTS], ids=named)
 def test_sizes_with_node(serve: Serve, node: Node, client: str, ours: Agreed) -> None:
     """With Pings before each echo."""
     server = listening(serve, ours, Pinging)
@@ -282,20 +276,8 @@ def test_sizes_with_node(serve: Serve, node: Node, client: str, ours: Agreed) ->
     check_sizes(application.sent)
 
 
-def check_sizes(wire: list[int]) -> None:
-    """Text of one character, hexadecimal digits, a pattern and noise, a message of each in each size."""
-    assert len(wire) == 4 * len(SIZES)
-    for size, four in zip(SIZES, zip(*[iter(wire)] * 4, strict=True), strict=True):
-        alike, half, pattern, noise = four
-        if size >= 4096:
-            assert alike < size / 20
-            assert half < size * 0.65
-            assert pattern < size / 5
-        assert noise <= size + size // 300 + 40
-
-
 @pytest.mark.peer
-@pytest.mark.parametrize("ours", [Agreed(False, False, 15, 15), BOTH_CONTEXTS], ids=named)
+@pytest.mark.parametrize("ours", [BY_DEFAULT, BOTH_CONTEXTS], ids=named)
 def test_fragments_of_node_ws(serve: Serve, node: Node, ours: Agreed) -> None:
     server = listening(serve, ours)
     result = node.run(url_of(server), "pieces", threshold=0)
@@ -311,6 +293,24 @@ def test_fragments_of_node_ws(serve: Serve, node: Node, ours: Agreed) -> None:
     assert sum(application.received) < 2000
 
 
+# Other transports
+
+
+@pytest.mark.parametrize("kind", ["wrapped", "tls"])
+def test_sizes_with_websockets(serve: Serve, kind: str) -> None:
+    server = serve(kind, lambda request: Pinging(), compression=BOTH_CONTEXTS.compression, **QUIET)
+    context = ssl.create_default_context(cafile=server.certificate) if server.certificate else None
+    with connect(server.url(), ssl=context, proxy=None, ping_interval=None) as client:
+        assert agreed(client.response.headers["Sec-WebSocket-Extensions"]) == BOTH_CONTEXTS
+        for message in sizes():
+            client.send(message)
+            assert client.recv(PATIENCE) == message
+    application = ended(server)
+    assert application.pongs == len(application.lengths) == 4 * len(SIZES)
+    check_sizes(application.received)
+    check_sizes(application.sent)
+
+
 # nginx in between
 
 
@@ -318,9 +318,9 @@ def test_fragments_of_node_ws(serve: Serve, node: Node, ours: Agreed) -> None:
 def test_behind_nginx(twistd: Twistd, node: Node, tmp_path: Path) -> None:
     with nginx(twistd, tmp_path, "proxy_http_version 1.1;") as ports:
         result = node.run(f"ws://127.0.0.1:{ports[0]}/echo", "sizes")
-        assert agreed(result["answer"]) == Agreed(False, False, 15, 15)
+        assert agreed(result["answer"]) == BY_DEFAULT
         with open_websocket(f"ws://127.0.0.1:{ports[0]}/echo") as client:
-            assert agreed(client.response.headers["Sec-WebSocket-Extensions"]) == Agreed(False, False, 15, 15)
+            assert agreed(client.response.headers["Sec-WebSocket-Extensions"]) == BY_DEFAULT
             for message in sizes():
                 client.send(message)
                 assert client.recv(PATIENCE) == message
