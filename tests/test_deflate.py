@@ -215,6 +215,26 @@ def test_context_takeover():
         assert [len(alone.deflate(NOISE[:2000])) > 2000 for _ in range(2)] == [True, True]
 
 
+def test_what_does_not_get_smaller():
+    """It goes as it is; with context takeover only where it fills the window: the next may get smaller by it."""
+    alone, together = Deflater(15, DeflateOptions(), False), Deflater(9, DeflateOptions(), True)
+    for size in (200, 511, 512, 2000):
+        payload = NOISE[:size]
+        assert not alone.gains(payload, alone.deflate(payload))
+        assert together.gains(payload, together.deflate(payload)) == (size < 512)
+    for deflater in (alone, together):
+        assert deflater.gains(bytes(2000), deflater.deflate(bytes(2000)))
+
+
+def test_what_is_not_sent_is_not_referred_to():
+    deflater = Deflater(9, DeflateOptions(), True)
+    payload = NOISE[:1000]
+    assert not deflater.gains(payload, deflater.deflate(payload))
+    # Its end is all that the window would reach.
+    again = deflater.deflate(payload[-200:])
+    assert zlib.decompressobj(-9).decompress(again + TAIL) == payload[-200:]
+
+
 def test_keys():
     """Equal where what was compressed can be shared."""
     assert Deflater(15, DeflateOptions(), True).key is None

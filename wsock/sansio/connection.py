@@ -351,8 +351,7 @@ class Connection:
             and (compress is True or len(payload) >= self._options.threshold)
         ):
             deflated = deflater.deflate(payload)
-            if compress is True or deflater.key is None or len(deflated) < len(payload):
-                # With context takeover the peer has to know of it, to understand the next.
+            if compress is True or deflater.gains(payload, deflated):
                 masks = self._masks
                 if masks is None:
                     return encode(opcode, deflated, True, RSV1)

@@ -199,6 +199,22 @@ class Deflater:
         _pool[place] = stream
         return deflated[:-4]
 
+    def gains(self, payload: bytes, deflated: bytes) -> bool:
+        """Whether the message that `deflate` just compressed shall go compressed, where that is free to choose.
+
+        With context takeover it does as a rule, also if it got larger: the next may get smaller by it. But one that is
+        as long as the window might pass a limit of the peer's, which the message itself keeps; it goes as it is, and
+        what follows begins afresh.
+        """
+        if len(deflated) < len(payload):
+            return True
+        if self.key is not None:
+            return False
+        if len(payload) >= 1 << self._window_bits:
+            self._stream = None
+            return False
+        return True
+
 
 class Inflater:
     """Inflates the messages of the peer, one after the other.

@@ -56,16 +56,20 @@ class SharedMessage:
             return self.plain()
         key = deflater.key
         if key is None:
-            return encode(self._opcode, deflater.deflate(payload), True, RSV1)
+            return self._frame_by(deflater)
         if self._compressed is None:
             self._compressed = {}
         frame = self._compressed.get(key)
         if frame is None:
-            deflated = deflater.deflate(payload)
-            smaller = len(deflated) < len(payload) or self._compress is True
-            frame = encode(self._opcode, deflated, True, RSV1) if smaller else self.plain()
+            frame = self._frame_by(deflater)
             self._compressed[key] = frame
         return frame
+
+    def _frame_by(self, deflater: Deflater) -> list[bytes]:
+        deflated = deflater.deflate(self._payload)
+        if self._compress is True or deflater.gains(self._payload, deflated):
+            return encode(self._opcode, deflated, True, RSV1)
+        return self.plain()
 
 
 def check_compress(compress: object) -> bool | None:
