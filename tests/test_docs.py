@@ -26,6 +26,7 @@ from twisted.internet.task import deferLater
 from websockets.exceptions import ConnectionClosed
 
 import wsock
+from wsock.sansio import http
 from wsock.testing import MemoryAgent, Pair, ScriptedPeer
 
 DOCS = ROOT / "docs"
@@ -345,6 +346,31 @@ def test_the_changelog() -> None:
         kind = fragment.name.split(".")[-2].title()
         assert f"- {' '.join(fragment.read_text().split())}\n" in sections[kind]
     assert sum(section.count("\n- ") + 1 for section in sections.values()) == len(fragments)
+
+
+# The protocol without I/O
+
+
+def test_compression_without_io() -> None:
+    """The programs of the page, one with the other."""
+    page = (DOCS / "sansio.md").read_text()
+    _, _, section = page.partition("\n## Compression")
+    client, server, shared = re.findall(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    offer, answer = client.split("# ... send the request, read the response\n")
+    ours: dict[str, Any] = {}
+    exec(offer, ours)
+    exec(server, theirs := ours | {"request": http.RequestDecoder().decode(ours["request"].encode())})
+    exec(answer, ours | {"response": http.ResponseDecoder().decode(theirs["response"].encode())})
+    one, other = ours["connection"], theirs["connection"]
+    # The bit of 0x40 is on the first byte of a frame that is compressed; the thousandth byte decides.
+    for length, first in ((999, 0x81), (1000, 0xC1)):
+        frame = b"".join(other.send_text("x" * length))
+        assert frame[0] == first
+        [event] = one.receive_data(frame)
+        assert event.text == "x" * length
+    exec(shared, theirs := theirs | {"connections": [other]})
+    [event] = one.receive_data(b"".join(theirs["buffers"]))
+    assert event.text == "news"
 
 
 # Questions and answers

@@ -76,7 +76,8 @@ PAGES = {"asyncio": "asyncio_server", "rate-limits": "rate_limit"}
 
 
 @pytest.mark.parametrize(
-    "name", ["limits", "backpressure", "broadcasting", "threads", "routing", "rooms", "rate-limits", "asyncio"]
+    "name",
+    ["limits", "backpressure", "broadcasting", "threads", "routing", "rooms", "rate-limits", "asyncio", "compression"],
 )
 def test_pages(name: str) -> None:
     """Each shows its program, and no setting that is not there."""
@@ -606,3 +607,65 @@ def test_a_future_that_is_cancelled() -> None:
         assert [event for event in events if "log_failure" in event] == []
     finally:
         loop.close()
+
+
+# Compression
+
+#: What a browser offers.
+OFFER = b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
+
+
+def first_bytes(url: str, *messages: str) -> tuple[bytes, list[int]]:
+    """The head of the 101, and the first byte of each frame that comes: one by itself, and one for each message."""
+    parts = urlsplit(url)
+    with socket.create_connection((parts.hostname, parts.port), PATIENCE) as peer, peer.makefile("rb") as stream:
+        peer.sendall(
+            b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n" + OFFER + b"\r\n"
+        )
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += stream.readline()
+        for message in messages:
+            peer.sendall(bytes((0x81, 0x80 | len(message), 0, 0, 0, 0)) + message.encode())
+        seen = []
+        for _ in range(1 + len(messages)):
+            first, length = stream.read(2)
+            seen.append(first)
+            stream.read(int.from_bytes(stream.read(2), "big") if length == 126 else length)
+        return head, seen
+
+
+def test_compression(start: Start) -> None:
+    server = start("compression")
+    head, seen = first_bytes(server.url, "orders", "picture", "Hello")
+    agreed = b"permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+    assert b"\r\nSec-WebSocket-Extensions: " + agreed + b"\r\n" in head
+    # The bit of 0x40 is on the one message that is compressed.
+    assert seen == [0x81, 0xC1, 0x82, 0x81]
+    for compression, name in (("deflate", "permessage-deflate"), (None, "no")):
+        with talk(server.url, compression=compression) as client:
+            for message in ("orders", "picture", "Hello"):
+                client.send(message)
+            assert client.recv(PATIENCE) == f"compression: {name}"
+            assert len(json.loads(client.recv(PATIENCE))) == 200
+            assert len(client.recv(PATIENCE)) == 5000
+            assert json.loads(client.recv(PATIENCE)) == {"token": "cafe" * 100, "you": "Hello"}
+
+
+def test_options_of_compression() -> None:
+    """The page's table has all options, with their defaults."""
+    page = (ROOT / "docs/howto/compression.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", page, re.MULTILINE))
+    defaults = wsock.Compression()
+    assert rows == {name: str(getattr(defaults, name)) for name in wsock.Compression.__dataclass_fields__}
+
+
+@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="the system does not tell a process's CPU time")
+def test_the_benchmark_of_compression() -> None:
+    """Each of its four tables has a line for each size, or for each way."""
+    command = [sys.executable, str(ROOT / "benchmarks/compression.py"), "--messages", "3", "--repeat", "1"]
+    result = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=4 * PATIENCE, check=True)
+    first, *parts = result.stdout.split("\n\n")
+    assert first.startswith("wsock ")
+    assert [len(part.strip().splitlines()) for part in parts] == [7, 6, 4, 6]

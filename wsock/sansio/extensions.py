@@ -33,9 +33,9 @@ _FLAGS: Final = (_SERVER_NO_CONTEXT_TAKEOVER, _CLIENT_NO_CONTEXT_TAKEOVER)
 _WINDOWS: Final = (_SERVER_MAX_WINDOW_BITS, _CLIENT_MAX_WINDOW_BITS)
 #: RFC 7692 sections 7.1.2.1 and 7.1.2.2: a decimal number from 8 to 15, without leading zeros.
 _WINDOW_BITS: Final = {str(bits): bits for bits in range(8, 16)}
-#: The largest window, which is meant where none is named: 32 KiB (RFC 7692 section 7.1.2).
+#: The largest window, of 32 KiB, which is meant where none is named (RFC 7692 section 7.1.2).
 MAX_WINDOW_BITS: Final = 15
-#: The smallest window that an encoder makes: zlib and its like make none of 256 bytes, which any decoder reads.
+#: The smallest window that an encoder makes; zlib and its like make none of 256 bytes, which any decoder reads.
 MIN_WINDOW_BITS: Final = 9
 
 
@@ -289,7 +289,7 @@ def answer(offers: Sequence[Extension], deflate: DeflateParameters | None = None
         deflate: the server's wishes for permessage-deflate; None declines it.
 
     Returns:
-        the extensions of the 101: permessage-deflate, by the first offer of it that can be agreed to, or none.
+        the extensions of the 101, which are permessage-deflate by the first offer that can be agreed to, or none.
     """
     if deflate is not None:
         for offer in offers:
