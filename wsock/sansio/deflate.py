@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 DEFAULT_THRESHOLD: Final = 256
 #: The end of each message, which does not travel (RFC 7692 section 7.2.1).
 _TAIL: Final = b"\x00\x00\xff\xff"
-#: The same, and an empty final block: with it an inflater says whether the message was whole.
-_FINAL_TAIL: Final = b"\x00\x00\xff\xff\x01\x00\x00\xff\xff"
+#: An empty final block, and the two together: with it an inflater says whether the message was whole.
+_FINAL_BLOCK: Final = b"\x01\x00\x00\xff\xff"
+_FINAL_TAIL: Final = _TAIL + _FINAL_BLOCK
 #: An empty message (RFC 7692 section 7.2.3.6).
 _EMPTY: Final = b"\x00"
 #: Up to here the standard zlib is as fast as the others, or faster, and compresses better: bytes to be compressed, and
@@ -207,7 +208,17 @@ class Inflater:
         has_more: whether `inflate` may return more, without more data.
     """
 
-    __slots__ = ("_ended", "_error", "_module", "_rest", "_stream", "_takes_over", "_window_bits", "has_more")
+    __slots__ = (
+        "_ended",
+        "_error",
+        "_last",
+        "_module",
+        "_rest",
+        "_stream",
+        "_takes_over",
+        "_window_bits",
+        "has_more",
+    )
 
     def __init__(self, window_bits: int, context_takeover: bool) -> None:
         """Starts before the first message; what it needs is made with that.
@@ -224,6 +235,8 @@ class Inflater:
         self._stream: Any = None
         #: Data that was not inflated yet.
         self._rest: bytes = b""
+        #: The last data that came for the message: its last four bytes are among these.
+        self._last: bytes = b""
         #: The message so far ends with a final block.
         self._ended: bool = False
         self.has_more: bool = False
@@ -250,6 +263,8 @@ class Inflater:
         Raises:
             InvalidPayload: the data is broken.
         """
+        if data:
+            self._last = data if len(data) > 3 else self._last[-3:] + data
         if self._rest:
             data = self._rest + data
         inflated = b""
@@ -285,6 +300,9 @@ class Inflater:
         """
         if self._ended:
             return b""
+        if self._last.endswith(_TAIL):
+            # From a peer that has not removed them. No message ends so by chance: its last bit is a zero.
+            return b"" if self._takes_over else self.inflate(_FINAL_BLOCK, most)
         return self.inflate(_TAIL if self._takes_over else _FINAL_TAIL, most)
 
     def finish(self) -> None:
@@ -293,5 +311,6 @@ class Inflater:
         Raises:
             InvalidPayload: it ends in the middle of a block. With context takeover that can't be seen before the next.
         """
+        self._last = b""
         if not self._takes_over and not self._ended:
             raise InvalidPayload(_BROKEN)
