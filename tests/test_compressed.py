@@ -442,8 +442,8 @@ def test_the_example_of_the_rfc():
         (9, 10, None, False),
         (10, 10, None, True),
         (100, 0, None, True),
-        (20_000, 2**62, None, False),
-        (20_000, 2**62, True, True),
+        (20_000, 2**80, None, False),
+        (20_000, 2**80, True, True),
     ],
 )
 def test_which_messages_are_compressed(role, extensions, size, threshold, compress, goes_compressed):

@@ -99,8 +99,8 @@ def test_a_choice_that_is_none(compress):
         (0, 0, None, False),
         (9, 10, None, False),
         (100, 0, None, True),
-        (20_000, 2**62, None, False),
-        (20_000, 2**62, True, True),
+        (20_000, 2**80, None, False),
+        (20_000, 2**80, True, True),
     ],
 )
 def test_which_messages_are_compressed(size, threshold, compress, goes_compressed):

@@ -125,7 +125,7 @@ class DeflateOptions:
         """
         self.level: Final = None if level is None else _in_range("level", level, 1, 9)
         self.mem_level: Final = None if mem_level is None else _in_range("mem_level", mem_level, 1, 9)
-        self.threshold: Final = _in_range("threshold", threshold, 0, 2**62)
+        self.threshold: Final = _in_range("threshold", threshold, 0, None)
         self.max_window_bits: Final = _in_range("max_window_bits", max_window_bits, MIN_WINDOW_BITS, MAX_WINDOW_BITS)
         self.context_takeover: Final = context_takeover
 
@@ -134,11 +134,11 @@ class DeflateOptions:
         return type(self), given
 
 
-def _in_range(name: str, value: object, least: int, most: int) -> int:
+def _in_range(name: str, value: object, least: int, most: int | None) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise wrong_type(name, "a whole number", value)
-    if not least <= value <= most:
-        raise LocalProtocolError(f"{name} is {least} to {most}")
+    if value < least or (most is not None and value > most):
+        raise LocalProtocolError(f"{name} is at least {least}" if most is None else f"{name} is {least} to {most}")
     return value
 
 
@@ -248,7 +248,6 @@ class Inflater:
 
     def begin(self, size: i64) -> None:
         """Starts a message, the first frame of which has so many bytes."""
-        self._ended = False
         library = ZLIB if self._takes_over or size <= _SMALL_DEFLATED_BYTES else backend
         self._module = library.module
         self._error = library.error
@@ -314,3 +313,4 @@ class Inflater:
         self._last = b""
         if not self._takes_over and not self._ended:
             raise InvalidPayload(_BROKEN)
+        self._ended = False
