@@ -1,6 +1,7 @@
 """Frames by hand, and the ways to feed them: none of this uses the code under test."""
 
 import struct
+import zlib
 from collections.abc import Iterable, Iterator
 
 from wsock.sansio.connection import Connection
@@ -41,6 +42,12 @@ def frame(first: int, payload: bytes = b"", key: bytes | None = KEY) -> bytes:
     return head + payload if key is None else head + key + masked(payload, key)
 
 
+def by_zlib(payload: bytes, window_bits: int = 15, level: int = 9) -> bytes:
+    """The payload of a compressed message, made by the standard zlib alone (RFC 7692 section 7.2.1)."""
+    stream = zlib.compressobj(level, zlib.DEFLATED, -window_bits)
+    return (stream.compress(payload) + stream.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+
 def fact(event: Event) -> Fact:
     if isinstance(event, TextReceived):
         return ("text", event.text)
@@ -76,7 +83,7 @@ def in_bytes(data: bytes) -> Iterator[bytes]:
         yield data[place : place + 1]
 
 
-def check(role: Role, data: bytes, expected: list[Fact], replies: bytes | None = None, **limits: int | None) -> None:
+def check(role: Role, data: bytes, expected: list[Fact], replies: bytes | None = None, **limits: object) -> None:
     """Feeds a vector whole, byte by byte, and with a Ping behind it.
 
     The Ping tells whether the vector ended where it should: it comes out unless the vector ends the connection.

@@ -10,6 +10,7 @@ from wsock.sansio.constants import CloseCode, Role
 from wsock.sansio.errors import InvalidPayload, LocalProtocolError, MessageTooBig, RemoteProtocolError
 from wsock.sansio.events import CloseReceived, TextReceived
 from wsock.sansio.extensions import Extension
+from wsock.sansio.shared import SharedMessage
 
 CLIENT, SERVER = Role.CLIENT, Role.SERVER
 CLOSE_1000 = b"\x03\xe8"
@@ -791,13 +792,14 @@ def test_a_close_behind_messages_of_a_lost_stream() -> None:
     assert connection.close_received == (1000, "")
 
 
-def test_a_message_that_the_host_has_made_a_frame_of() -> None:
+def test_a_message_for_many() -> None:
     connection = Connection(Role.SERVER)
-    assert connection.send_shared()
-    assert connection.send_shared()
+    message = SharedMessage("a")
+    assert connection.send_shared(message) == [b"\x81\x01a"]
+    assert connection.send_shared(message) == [b"\x81\x01a"]
     assert connection.messages_sent == 2
     connection.close()
-    assert not connection.send_shared()
+    assert connection.send_shared(message) == []
     assert connection.messages_sent == 2
 
 

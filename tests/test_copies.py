@@ -22,12 +22,15 @@ from wsock.sansio import events
 from wsock.sansio.body import BodyDecoder
 from wsock.sansio.connection import Connection
 from wsock.sansio.constants import BINARY, TEXT, CloseCode, Opcode, Role
-from wsock.sansio.extensions import Extension
+from wsock.sansio.deflate import Backend, DeflateOptions, Deflater, Inflater
+from wsock.sansio.extensions import DeflateParameters, Extension
 from wsock.sansio.frames import FrameReader, MaskedFrameWriter
 from wsock.sansio.handshake import Agreement, Opening
+from wsock.sansio.head import HeadReader
 from wsock.sansio.http import HeaderFields, RequestDecoder, RequestHead, ResponseDecoder, ResponseHead
 from wsock.sansio.masking import PayloadBuffer
 from wsock.sansio.messages import Assembler, MessageReader
+from wsock.sansio.shared import SharedMessage
 from wsock.sansio.url import URL, parse
 
 WAYS: dict[str, Callable[[Any], Any]] = {"copy": copy.copy, "deepcopy": copy.deepcopy}
@@ -88,6 +91,24 @@ def gathered(*pieces: bytes) -> PayloadBuffer:
     return buffer
 
 
+def behind(head: bytes) -> FrameReader:
+    """The reader of a server's frames where compression was agreed on."""
+    reader = FrameReader(False)
+    reader.compressed_room = 1000
+    assert reader.read_head(head, 0, 100) == 2
+    return reader
+
+
+def begun(head: bytes) -> HeadReader:
+    reader = HeadReader(False, 99, 999, 9)
+    assert reader.read(head) is None
+    return reader
+
+
+DEFLATE = (Extension("permessage-deflate", [("server_no_context_takeover", None)]),)
+#: RFC 7692 section 7.2.3.1.
+HELLO = b"\xf2\x48\xcd\xc9\xc9\x07\x00"
+
 REJECTION = wsock.Response(ResponseHead(ANSWER, b"no"))
 FAULT = wsock.RemoteProtocolError("frame masked", 1002)
 
@@ -118,6 +139,7 @@ VALUES: dict[type, list[Any]] = {
     wsock.Refuse: [wsock.Refuse(403), wsock.Refuse(401, [("WWW-Authenticate", "Basic")], b"who are you?")],
     # What applications give and get
     wsock.Accept: [wsock.Accept(wsock.WebSocketProtocol(), "chat", [("Set-Cookie", "a=b")])],
+    wsock.Compression: [wsock.Compression(), wsock.Compression(level=9, clientContextTakeover=True, threshold=0)],
     wsock.Settings: [wsock.Settings(), wsock.Settings(maxMessageSize=None, slowConsumer="drop", openTimeout=2.5)],
     wsock.Response: [REJECTION],
     wsock.Headers: [REJECTION.headers],
@@ -134,6 +156,7 @@ VALUES: dict[type, list[Any]] = {
     HeaderFields: [HeaderFields(HEAD), HeaderFields(ANSWER), HeaderFields(b"GET / HTTP/1.1\r\n\r\n")],
     RequestHead: [RequestHead(HEAD)],
     ResponseHead: [ResponseHead(ANSWER), ResponseHead(ANSWER, b"no")],
+    HeadReader: [HeadReader(False, 99, None, 9), HeadReader(True, None, 999, None), begun(b"GET / HTTP/1.1\r\nHo")],
     RequestDecoder: [
         RequestDecoder(),
         fed(RequestDecoder(), HEAD[:-3]),
@@ -169,7 +192,16 @@ VALUES: dict[type, list[Any]] = {
     events.PongReceived: [events.PongReceived(b"pong")],
     events.CloseReceived: [events.CloseReceived(1001, "bye")],
     events.Failed: [events.Failed(FAULT)],
-    FrameReader: [FrameReader(True), FrameReader(False)],
+    DeflateParameters: [DeflateParameters(), DeflateParameters(False, True, 12, 11)],
+    DeflateOptions: [DeflateOptions(), DeflateOptions(9, 1, 0, 10, False)],
+    Deflater: [
+        Deflater(15, DeflateOptions(), False),
+        Deflater(12, DeflateOptions(9, 3), True),
+        Deflater(9, DeflateOptions(None, 4), True),
+    ],
+    Inflater: [Inflater(15, False), Inflater(8, True)],
+    SharedMessage: [SharedMessage("\u20ac"), SharedMessage(b"\x00\xff", True), SharedMessage(bytearray(5), False)],
+    FrameReader: [FrameReader(True), FrameReader(False), behind(b"\x41\x00"), behind(b"\xc2\x05"), behind(b"\x02\x00")],
     MaskedFrameWriter: [MaskedFrameWriter()],
     PayloadBuffer: [gathered(), gathered(b"Hel", b"lo")],
     Assembler: [assembled(TEXT, b"Hel", b"lo \xe2\x82"), assembled(BINARY, b"\xe2"), assembled(TEXT)],
@@ -190,6 +222,8 @@ VALUES: dict[type, list[Any]] = {
         received(Role.SERVER, b"\x81\x01a"),
         received(Role.SERVER, sent=Connection.receive_eof),
         received(Role.CLIENT, CLOSE, sent=lambda connection: connection.send_text("a")),
+        received(Role.CLIENT, b"\xc1\x07" + HELLO + b"\xc1", extensions=DEFLATE, deflate=DeflateOptions(9, 3, 5)),
+        received(Role.SERVER, extensions=DEFLATE, sent=lambda connection: connection.send_text("a", True)),
     ],
     Role: list(Role),
     Opcode: list(Opcode),
@@ -221,8 +255,10 @@ def started() -> Any:
     return servers[0]
 
 
-#: Classes of which nothing is promised: an application is its writer's, and the doubles of tests stay in their test.
+#: Classes of which nothing is promised: an application is its writer's, a library that was found is its process's, and
+#: the doubles of tests stay in their test.
 OTHERS: set[type] = {
+    Backend,
     wsock.Application,
     wsock.WebSocketProtocol,
     wsock.testing.MemoryAgent,
@@ -351,6 +387,38 @@ def test_a_copy_of_a_connection_goes_on_by_itself(role: Role, data: bytes, way: 
             told = rest(copied, data[cut:])
             assert told == rest(original, data[cut:])
             assert told[2:] == expected[2:]
+
+
+@each_way
+@pytest.mark.parametrize("role", Role)
+def test_a_connection_within_a_compressed_message_is_not_copied(role: Role, way: str) -> None:
+    mask = b"" if role is Role.CLIENT else MASK
+    bit = len(mask) << 5
+    alone = [Extension("permessage-deflate", [(f"{side}_no_context_takeover", None) for side in ("server", "client")])]
+    data = bytes([0x41, bit | 3]) + mask + HELLO[:3] + bytes([0x80, bit | 4]) + mask + HELLO[3:]
+    for agreed, after in ((alone, True), ([Extension("permessage-deflate")], False)):
+        for cut in range(len(data) + 1):
+            original = Connection(role, extensions=agreed)
+            original.receive_data(data[:cut])
+            # With context takeover an inflater knows what it has seen; and a message that was begun is in one.
+            if cut < 2 + len(mask) or (cut == len(data) and after):
+                copied = WAYS[way](original)
+                for one in (original, copied):
+                    told = one.receive_data(data[cut:] + bytes([0xC1, bit | 7]) + mask + HELLO)
+                    assert facts(told) == [list, [facts(events.TextReceived("Hello"))] * (2 if cut < len(data) else 1)]
+            else:
+                with pytest.raises(TypeError, match="can't be copied or pickled within a compressed message, nor with"):
+                    WAYS[way](original)
+
+
+@each_way
+def test_a_copy_of_what_has_failed(way: str) -> None:
+    original = Connection(Role.CLIENT, extensions=[Extension("permessage-deflate")])
+    original.receive_data(b"\xc1\x07" + HELLO + b"\x42\x01\xff")
+    while original.has_unread_data:
+        original.receive_data(b"")
+    assert original.failed is not None
+    assert facts(WAYS[way](original)) == facts(original)
 
 
 def test_masks_are_not_copied() -> None:

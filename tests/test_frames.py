@@ -101,6 +101,71 @@ def test_reserved_bits(bits, opcode):
     assert str(refusal(bytes([0x80 | bits | opcode]))) == "reserved bits set"
 
 
+def compressing(is_masked=False):
+    """A reader where compression was agreed on, for messages of up to 1000 compressed bytes."""
+    reader = frames.FrameReader(is_masked)
+    reader.compressed_room = 1000
+    return reader
+
+
+def within(first):
+    """The same in the middle of a message."""
+
+    def make():
+        reader = compressing()
+        assert reader.read_head(first + b"\x00", 0, ROOM) == 2
+        return reader
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("first", "opcode", "final"), [(0xC1, 1, True), (0xC2, 2, True), (0x41, 1, False), (0x42, 2, False)]
+)
+def test_compressed_messages(first, opcode, final):
+    # RFC 7692 section 6.
+    assert read(bytes([first, 5]), reader=compressing) == (opcode, final, 5, b"", 2)
+    reader = compressing()
+    reader.read_head(bytes([first, 5]), 0, 3)
+    assert reader.compressed
+    if not final:
+        # It stays so for the fragments, whatever comes between them.
+        for head, size in ((b"\x89\x00", 2), (b"\x00\x01", 2), (b"\x8a\x00", 2), (b"\x80\x01", 2)):
+            assert reader.read_head(head, 0, ROOM) == size
+            assert reader.compressed
+    assert reader.read_head(bytes([0x80 | opcode, 3]), 0, 3) == 2
+    assert not reader.compressed
+    assert reader.read_head(bytes([first]), 0, 3) == -1
+    assert not reader.compressed
+
+
+@pytest.mark.parametrize("bits", [0x40, 0x20, 0x10, 0x60, 0x50, 0x30, 0x70])
+def test_reserved_bits_where_compression_was_agreed_on(bits):
+    # F20, F21.
+    for opcode in (8, 9, 10):
+        assert str(refusal(bytes([0x80 | bits | opcode]), reader=compressing)) == "reserved bits set"
+    for first in (b"\x01", b"\x41"):
+        for final in (0, 0x80):
+            assert str(refusal(bytes([final | bits]), reader=within(first))) == "reserved bits set"
+    if bits != 0x40:
+        for opcode in (1, 2):
+            for final in (0, 0x80):
+                assert str(refusal(bytes([final | bits | opcode]), reader=compressing)) == "reserved bits set"
+    else:
+        assert str(refusal(b"\xc1", reader=within(b"\x41"))) == "new message before the end of the last"
+        assert str(refusal(b"\xc3", reader=compressing)) == "reserved opcode"
+
+
+def test_room_for_compressed_messages():
+    """Theirs is one of its own; that of a plain message and of a fragment is given."""
+    assert read(b"\xc2\x7e\x03\xe8", reader=compressing, room=10) == (2, True, 1000, b"", 4)
+    assert refusal(b"\xc2\x7e\x03\xe9", reader=compressing, room=10).code == 1009
+    assert refusal(b"\x82\x0b", reader=compressing, room=10).code == 1009
+    assert read(b"\x82\x7e\x03\xe9", reader=compressing, room=1001) == (2, True, 1001, b"", 4)
+    assert refusal(b"\x80\x0b", reader=within(b"\x41"), room=10).code == 1009
+    assert read(b"\x80\x0a", reader=within(b"\x41"), room=10) == (0, True, 10, b"", 2)
+
+
 @pytest.mark.parametrize("opcode", [3, 4, 5, 6, 7, 11, 12, 13, 14, 15])
 @pytest.mark.parametrize("final", [0, 0x80])
 def test_reserved_opcodes(opcode, final):
@@ -231,10 +296,13 @@ def test_encode(opcode, payload, expected):
     not_final = [bytes([opcode]) + expected[0][1:], *expected[1:]]
     assert frames.encode(opcode, payload, final=False) == not_final
     assert frames.encode(0, payload) == [b"\x80" + expected[0][1:], *expected[1:]]
+    # RFC 7692 section 6.
+    compressed = [bytes([0xC0 | opcode]) + expected[0][1:], *expected[1:]]
+    assert frames.encode(opcode, payload, True, 0x40) == compressed
 
-    for final, plain in ((True, expected), (False, not_final)):
+    for final, rsv1, plain in ((True, 0, expected), (False, 0, not_final), (True, 0x40, compressed)):
         writer = frames.MaskedFrameWriter()
-        buffers = writer.encode(opcode, payload, final)
+        buffers = writer.encode(opcode, payload, final, rsv1)
         assert len(buffers) == len(plain)
         head_size = len(b"".join(plain)) - len(payload)
         head = b"".join(plain)[:head_size]

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 DEFAULT_THRESHOLD: Final = 256
 #: The end of each message, which does not travel (RFC 7692 section 7.2.1).
 _TAIL: Final = b"\x00\x00\xff\xff"
-#: The same, and an empty final block: with it an inflater says whether the message was whole.
-_FINAL_TAIL: Final = b"\x00\x00\xff\xff\x01\x00\x00\xff\xff"
+#: An empty final block, and the two together: with it an inflater says whether the message was whole.
+_FINAL_BLOCK: Final = b"\x01\x00\x00\xff\xff"
+_FINAL_TAIL: Final = _TAIL + _FINAL_BLOCK
 #: An empty message (RFC 7692 section 7.2.3.6).
 _EMPTY: Final = b"\x00"
 #: Up to here the standard zlib is as fast as the others, or faster, and compresses better: bytes to be compressed, and
@@ -124,7 +125,7 @@ class DeflateOptions:
         """
         self.level: Final = None if level is None else _in_range("level", level, 1, 9)
         self.mem_level: Final = None if mem_level is None else _in_range("mem_level", mem_level, 1, 9)
-        self.threshold: Final = _in_range("threshold", threshold, 0, 2**62)
+        self.threshold: Final = _in_range("threshold", threshold, 0, None)
         self.max_window_bits: Final = _in_range("max_window_bits", max_window_bits, MIN_WINDOW_BITS, MAX_WINDOW_BITS)
         self.context_takeover: Final = context_takeover
 
@@ -133,11 +134,11 @@ class DeflateOptions:
         return type(self), given
 
 
-def _in_range(name: str, value: object, least: int, most: int) -> int:
+def _in_range(name: str, value: object, least: int, most: int | None) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise wrong_type(name, "a whole number", value)
-    if not least <= value <= most:
-        raise LocalProtocolError(f"{name} is {least} to {most}")
+    if value < least or (most is not None and value > most):
+        raise LocalProtocolError(f"{name} is at least {least}" if most is None else f"{name} is {least} to {most}")
     return value
 
 
@@ -223,7 +224,17 @@ class Inflater:
         has_more: whether `inflate` may return more, without more data.
     """
 
-    __slots__ = ("_ended", "_error", "_module", "_rest", "_stream", "_takes_over", "_window_bits", "has_more")
+    __slots__ = (
+        "_ended",
+        "_error",
+        "_last",
+        "_module",
+        "_rest",
+        "_stream",
+        "_takes_over",
+        "_window_bits",
+        "has_more",
+    )
 
     def __init__(self, window_bits: int, context_takeover: bool) -> None:
         """Starts before the first message; what it needs is made with that.
@@ -240,6 +251,8 @@ class Inflater:
         self._stream: Any = None
         #: Data that was not inflated yet.
         self._rest: bytes = b""
+        #: The last data that came for the message: its last four bytes are among these.
+        self._last: bytes = b""
         #: The message so far ends with a final block.
         self._ended: bool = False
         self.has_more: bool = False
@@ -251,7 +264,6 @@ class Inflater:
 
     def begin(self, size: i64) -> None:
         """Starts a message, the first frame of which has so many bytes."""
-        self._ended = False
         library = ZLIB if self._takes_over or size <= _SMALL_DEFLATED_BYTES else backend
         self._module = library.module
         self._error = library.error
@@ -266,6 +278,8 @@ class Inflater:
         Raises:
             InvalidPayload: the data is broken.
         """
+        if data:
+            self._last = data if len(data) > 3 else self._last[-3:] + data
         if self._rest:
             data = self._rest + data
         inflated = b""
@@ -301,6 +315,9 @@ class Inflater:
         """
         if self._ended:
             return b""
+        if self._last.endswith(_TAIL):
+            # From a peer that has not removed them. No message ends so by chance: its last bit is a zero.
+            return b"" if self._takes_over else self.inflate(_FINAL_BLOCK, most)
         return self.inflate(_TAIL if self._takes_over else _FINAL_TAIL, most)
 
     def finish(self) -> None:
@@ -309,5 +326,7 @@ class Inflater:
         Raises:
             InvalidPayload: it ends in the middle of a block. With context takeover that can't be seen before the next.
         """
+        self._last = b""
         if not self._takes_over and not self._ended:
             raise InvalidPayload(_BROKEN)
+        self._ended = False

@@ -39,6 +39,9 @@ class SharedMessage:
         #: Those that are, by `Deflater.key`; None without any.
         self._compressed: dict[tuple[int, int, int], list[bytes]] | None = None
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self._payload.decode("utf-8") if self._opcode == TEXT else self._payload, self._compress)
+
     def plain(self) -> list[bytes]:
         """The frame that is not compressed."""
         frame = self._frame
