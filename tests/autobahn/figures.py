@@ -114,7 +114,7 @@ def find_tables(page):
 def main():
     before, _, behind = find_tables(PAGE.read_text("utf-8"))
     tables = make_tables(json.loads(RESULTS.read_text("utf-8")))
-    PAGE.write_text(before + "\n".join(tables) + "\n" + behind, "utf-8")
+    PAGE.write_text("\n".join([before, *tables, "", behind]), "utf-8")
 
 
 if __name__ == "__main__":
