@@ -1,9 +1,12 @@
 import gc
 import tracemalloc
 import weakref
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from links import anonymous, overTLS
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
@@ -40,6 +43,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from wsock import Close, LocalProtocolError, WebSocketClosed, WebSocketDropped, WebSocketProtocol
+from wsock.sansio.extensions import Extension
 
 # What an application sends
 
@@ -476,6 +480,50 @@ def test_a_clean_end_is_not_logged() -> None:
     assert events == []
 
 
+# What the opening handshake agreed on
+
+
+def test_an_extension_that_was_agreed_on() -> None:
+    """No extension is offered so far; here the opening handshake hands one over."""
+    served = Served()
+    assert served.wire.extension is None
+    served.wire.openingMakesCore().attach(served.application)
+    served.wire.openingDone({}, extensions=[Extension("permessage-deflate")])
+    assert served.wire.extension == Extension("permessage-deflate")
+
+
+# Waiting until it is open
+
+
+@pytest.mark.parametrize("make", [Served, Asked])
+def test_when_open(make: Any) -> None:
+    connection = make()
+    seen: list[Any] = []
+    for _ in range(2):
+        connection.wire.whenOpen().addCallback(seen.append)
+    assert seen == []
+    connection.open()
+    assert seen == [connection.wire] * 2
+    connection.wire.whenOpen().addCallback(seen.append)
+    connection.wire.loseConnection()
+    connection.wire.whenOpen().addCallback(seen.append)
+    assert seen == [connection.wire] * 4
+    connection.lose()
+    connection.wire.whenOpen().addErrback(lambda failure: seen.append(failure.type))
+    assert seen[4:] == [WebSocketDropped]
+
+
+@pytest.mark.parametrize("callback", ["started", "finished"])
+def test_one_that_is_aborted_as_it_opens_was_not_open(callback: str) -> None:
+    served = Served(Application(**{callback: lambda application: application.transport.abortConnection()}))
+    seen: list[Any] = []
+    served.wire.whenOpen().addCallbacks(seen.append, lambda failure: seen.append(failure.type))
+    served.feed(REQUEST)
+    assert seen == []
+    served.lose()
+    assert seen == [WebSocketDropped]
+
+
 # Aborting
 
 
@@ -583,6 +631,48 @@ def test_aborting_drops_what_a_callback_holds_up() -> None:
     assert len(cancelled) == 1
     assert served.application.messages == ["Hello"]
     assert served.application.told[-1] == "lost"
+
+
+def test_nothing_is_logged_of_a_connection_that_was_aborted() -> None:
+    with logged() as events:
+        served = opened()
+        served.wire.abortConnection()
+        served.lose()
+    assert events == []
+
+
+# The end of TLS
+
+
+def test_nothing_can_be_sent_once_tls_has_ended() -> None:
+    """TLS does not tell, and waits for its producer; the transport below it is lost later."""
+    served = Served()
+    peer, below = anonymous(), Transport()
+    peer.set_connect_state()
+    tls = overTLS(below, served.clock, served.factory)
+    wire = tls.wrappedProtocol
+
+    def exchange() -> None:
+        with suppress(SSL.WantReadError):
+            tls.dataReceived(peer.bio_read(2**16))
+        served.clock.advance(0)
+        if data := below.taken():
+            peer.bio_write(data)
+
+    for _ in range(3):
+        with suppress(SSL.WantReadError):
+            peer.do_handshake()
+        exchange()
+    peer.send(REQUEST)
+    exchange()
+    assert peer.recv(2**16) == ANSWER
+    assert wire.canSend()
+    peer.shutdown()
+    exchange()
+    assert not wire.canSend()
+    assert served.application.told == ["started", "finished"]
+    tls.connectionLost(Failure(ConnectionDone()))
+    assert served.application.told == ["started", "finished", "lost"]
 
 
 # A fault of the peer

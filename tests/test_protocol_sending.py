@@ -355,6 +355,7 @@ def test_an_exception_in_a_producer(name: str) -> None:
 
 
 def test_counters() -> None:
+    assert Served().wire.counters == (0, 0, 0)
     served = slow(sendLimit=200000)
     assert served.wire.counters == (0, 0, 0)
     for _ in range(5):
