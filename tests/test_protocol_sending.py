@@ -77,13 +77,22 @@ def test_each_waits_for_room_after_what_the_one_before_sent() -> None:
 def test_a_newcomer_waits_behind_those_who_wait() -> None:
     served = slow()
     served.wire.sendBytesMessage(bytes(70000))
-    late: list[Any] = []
+    order: list[str] = []
     first = served.wire.whenWritable()
     second = served.wire.whenWritable()
-    first.addCallback(lambda _: late.append(served.wire.whenWritable()))
+    first.addCallback(lambda _: served.wire.whenWritable().addCallback(lambda _: order.append("newcomer")))
+    second.addCallback(lambda _: order.append("second"))
     served.transport.take()
-    assert second.called
-    assert late[0].called
+    assert order == ["second", "newcomer"]
+
+
+def test_behind_the_last_of_those_who_wait_nobody_waits() -> None:
+    served = slow()
+    served.wire.sendBytesMessage(bytes(70000))
+    late: list[bool] = []
+    served.wire.whenWritable().addCallback(lambda _: late.append(served.wire.whenWritable().called))
+    served.transport.take()
+    assert late == [True]
 
 
 @pytest.mark.parametrize("clean", [True, False])
@@ -118,6 +127,15 @@ def test_while_it_is_closing_nobody_begins_to_wait(how: str) -> None:
         served.wire.abortConnection()
     (failure,) = results(served.wire.whenWritable())
     assert isinstance(failure.value, WebSocketEnded)
+
+
+def test_after_the_loss_the_reason_is_told_while_the_application_is_busy() -> None:
+    served = opened(Application(message=lambda application: Deferred()))
+    served.feed(text("busy"))
+    served.lose(clean=False)
+    assert served.application.reasons == []
+    assert isinstance(results(served.wire.whenWritable())[0].value, WebSocketDropped)
+    served.clock.advance(10)
 
 
 def test_who_waits_when_it_begins_to_close_is_told_when_there_is_room() -> None:
@@ -195,6 +213,18 @@ def test_a_push_producer_attached_to_what_is_blocked() -> None:
     served = blocked()
     producer = Producer()
     served.wire.attachProducer(producer)
+    assert producer.told == ["pause"]
+
+
+@pytest.mark.parametrize(("send", "message"), [("sendBytesMessage", MUCH), ("sendTextMessage", MUCH.decode())])
+def test_a_push_producer_is_paused_by_a_message_while_the_transport_takes_no_more(send: str, message: Any) -> None:
+    served = slow(highWaterMark=250_000)
+    producer = Producer()
+    served.wire.attachProducer(producer)
+    getattr(served.wire, send)(message)
+    getattr(served.wire, send)(message)
+    assert producer.told == []
+    getattr(served.wire, send)(message)
     assert producer.told == ["pause"]
 
 

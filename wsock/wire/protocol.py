@@ -534,7 +534,7 @@ class WebSocketTransport:
         attached = Producer(producer, streaming, self._reactor, self._outbox, self.inboxFailed)
         if self._producer is not None:
             raise LocalProtocolError("another producer is attached: detachProducer() first")
-        if self._state >= LOST or not self._core.is_open:
+        if not self._core.is_open:
             attached.stop()
         else:
             self._producer = attached
