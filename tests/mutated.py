@@ -156,6 +156,13 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "drop: self._opening = None -> pass": "only memory: an opening that has ended does nothing at the loss",
         "drop: self._stopCloseWatch() -> pass": "only one look more, at a connection that has begun to end",
     },
+    "wsock.wire.protocol:WebSocketTransport.outboxBlocked": {
+        "force: self._inbox is not None -> True": "the transport has its producer while there is an inbox",
+    },
+    "wsock.wire.protocol:WebSocketTransport.outboxWritable": {
+        "force: writers is not None -> True": _SLOWER,
+        "force: not writers and self._writers is writers -> False": "only memory: an empty one does as much as None",
+    },
     "wsock.wire.protocol:WebSocketTransport.openingHandedOn": {
         "drop: self._opening = None -> pass": "only memory: an opening that has ended does nothing at the loss",
         "drop: self._stopCloseWatch() -> pass": "only one look more, at a connection that is not ours",

@@ -86,6 +86,25 @@ def test_a_newcomer_waits_behind_those_who_wait() -> None:
     assert order == ["second", "newcomer"]
 
 
+def test_one_that_waits_again_is_not_forgotten() -> None:
+    """The first of those who wait has the transport take all, and the connection full again, before it returns."""
+    served = slow()
+    served.wire.sendBytesMessage(bytes(70000))
+    again: list[Deferred[None]] = []
+
+    def sends(_: None) -> None:
+        served.transport.producer.pauseProducing()
+        served.transport.take()
+        served.wire.sendBytesMessage(bytes(70000))
+        again.append(served.wire.whenWritable())
+
+    served.wire.whenWritable().addCallback(sends)
+    served.transport.take()
+    assert not again[0].called
+    served.transport.take()
+    assert again[0].called
+
+
 def test_behind_the_last_of_those_who_wait_nobody_waits() -> None:
     served = slow()
     served.wire.sendBytesMessage(bytes(70000))

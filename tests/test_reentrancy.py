@@ -163,6 +163,17 @@ def test_a_transport_may_be_lost_as_a_client_that_was_refused_closes_it() -> Non
     assert asked.clock.getDelayedCalls() == []
 
 
+def test_a_transport_may_be_lost_by_the_one_that_waited_to_write() -> None:
+    served = opened(transport=SuddenlyAborted())
+    served.transport.connection = served.wire
+    served.transport.producer.pauseProducing()
+    served.wire.sendBytesMessage(bytes(70000))
+    served.wire.whenWritable().addCallback(lambda _: served.wire.abortConnection())
+    served.transport.producer.resumeProducing()
+    assert served.application.told[-1] == "lost"
+    assert served.clock.getDelayedCalls() == []
+
+
 def test_a_transport_may_be_lost_in_the_middle_of_a_flood() -> None:
     application = Application(pong=lambda application: application.transport.abortConnection())
     served = opened(application, transport=SuddenlyAborted())
