@@ -163,6 +163,9 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "force: writers is not None -> True": _SLOWER,
         "force: not writers and self._writers is writers -> False": "only memory: an empty one does as much as None",
     },
+    "wsock.wire.protocol:WebSocketTransport.abortConnection": {
+        "force: not canAbort -> True": "a transport that is aborted has no use for a producer",
+    },
     "wsock.wire.protocol:WebSocketTransport.openingHandedOn": {
         "drop: self._opening = None -> pass": "only memory: an opening that has ended does nothing at the loss",
         "drop: self._stopCloseWatch() -> pass": "only one look more, at a connection that is not ours",

@@ -492,6 +492,25 @@ def test_an_extension_that_was_agreed_on() -> None:
     assert served.wire.extension == Extension("permessage-deflate")
 
 
+# Before it is open
+
+
+def test_closing_what_has_no_transport_yet_does_nothing() -> None:
+    wire = Served().factory.buildProtocol(None)
+    wire.loseConnection()
+    assert not wire.isOpen
+
+
+@pytest.mark.parametrize("make", [Served, Asked])
+def test_once_the_opening_handshake_was_aborted_closing_does_nothing(make: Any) -> None:
+    connection = make()
+    connection.wire.abortConnection()
+    connection.wire.loseConnection()
+    connection.factory.stop()
+    assert connection.transport.told == ["abort"]
+    connection.lose()
+
+
 # Waiting until it is open
 
 
@@ -671,6 +690,9 @@ def test_nothing_can_be_sent_once_tls_has_ended() -> None:
     exchange()
     assert not wire.canSend()
     assert served.application.told == ["started", "finished"]
+    # No Close could be sent: it is open until the loss, which is under way.
+    wire.loseConnection()
+    assert (wire.isOpen, wire.closeSent) == (True, None)
     tls.connectionLost(Failure(ConnectionDone()))
     assert served.application.told == ["started", "finished", "lost"]
 
@@ -1086,6 +1108,16 @@ def test_a_producer_may_abort_a_connection_that_is_closed() -> None:
     served.wire.loseConnection()
     assert served.application.told == ["started", "finished", "lost"]
     assert served.clock.getDelayedCalls() == []
+
+
+def test_a_producer_that_aborts_a_connection_that_is_closed_may_wait_for_the_loss() -> None:
+    served = opened()
+    served.wire.attachProducer(Aborting(served.wire))
+    served.wire.loseConnection()
+    assert served.transport.told == ["abort"]
+    assert served.clock.getDelayedCalls() == []
+    served.lose()
+    assert served.application.told == ["started", "finished", "lost"]
 
 
 def test_a_producer_may_abort_a_client_that_was_refused() -> None:

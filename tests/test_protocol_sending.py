@@ -364,6 +364,17 @@ def test_before_it_is_open_a_client_attaches_a_producer() -> None:
     assert producer.told == ["pause", "resume", "stop"]
 
 
+def test_a_client_that_is_closed_before_it_is_open_stops_its_producer() -> None:
+    asked = Asked()
+    producer = Producer()
+    asked.wire.attachProducer(producer)
+    asked.wire.loseConnection()
+    assert producer.told[-1] == "stop"
+    asked.open()
+    asked.lose(clean=False)
+    assert producer.told.count("stop") == 1
+
+
 def test_two_connections_that_produce_for_each_other() -> None:
     """A relay: the pace of the one is that of the other, and its end too."""
     left, right = slow(), slow()
