@@ -571,6 +571,7 @@ def test_a_transport_that_can_not_abort_is_told_to_close_and_taken_for_lost(secu
         pipes.loseConnection = lambda: served.lose(clean=False)  # type: ignore[method-assign]
     served.wire.abortConnection()
     assert wrapper.producer is None
+    assert len(served.clock.getDelayedCalls()) == (ends != "at once")
     if ends == "later":
         assert pipes.told == ["lose"]
         served.lose()
@@ -663,38 +664,57 @@ def test_nothing_is_logged_of_a_connection_that_was_aborted() -> None:
 # The end of TLS
 
 
+class Secured:
+    """An open connection over TLS, and the peer's TLS."""
+
+    def __init__(self) -> None:
+        self.served = Served()
+        self.clock, self.application = self.served.clock, self.served.application
+        self.peer, self.below = anonymous(), Transport()
+        self.peer.set_connect_state()
+        self.tls = overTLS(self.below, self.clock, self.served.factory)
+        self.wire = self.tls.wrappedProtocol
+        for _ in range(3):
+            with suppress(SSL.WantReadError):
+                self.peer.do_handshake()
+            self.exchange()
+        self.peer.send(REQUEST)
+        self.exchange()
+        assert self.peer.recv(2**16) == ANSWER
+
+    def exchange(self) -> None:
+        with suppress(SSL.WantReadError):
+            self.tls.dataReceived(self.peer.bio_read(2**16))
+        self.clock.advance(0)
+        if data := self.below.taken():
+            self.peer.bio_write(data)
+
+
 def test_nothing_can_be_sent_once_tls_has_ended() -> None:
     """TLS does not tell, and waits for its producer; the transport below it is lost later."""
-    served = Served()
-    peer, below = anonymous(), Transport()
-    peer.set_connect_state()
-    tls = overTLS(below, served.clock, served.factory)
-    wire = tls.wrappedProtocol
-
-    def exchange() -> None:
-        with suppress(SSL.WantReadError):
-            tls.dataReceived(peer.bio_read(2**16))
-        served.clock.advance(0)
-        if data := below.taken():
-            peer.bio_write(data)
-
-    for _ in range(3):
-        with suppress(SSL.WantReadError):
-            peer.do_handshake()
-        exchange()
-    peer.send(REQUEST)
-    exchange()
-    assert peer.recv(2**16) == ANSWER
+    secured = Secured()
+    wire = secured.wire
     assert wire.canSend()
-    peer.shutdown()
-    exchange()
+    secured.peer.shutdown()
+    secured.exchange()
     assert not wire.canSend()
-    assert served.application.told == ["started", "finished"]
+    assert secured.application.told == ["started", "finished"]
     # No Close could be sent: it is open until the loss, which is under way.
     wire.loseConnection()
     assert (wire.isOpen, wire.closeSent) == (True, None)
-    tls.connectionLost(Failure(ConnectionDone()))
-    assert served.application.told == ["started", "finished", "lost"]
+    secured.tls.connectionLost(Failure(ConnectionDone()))
+    assert secured.application.told == ["started", "finished", "lost"]
+
+
+def test_the_end_of_tls_behind_an_abort_starts_nothing() -> None:
+    secured = Secured()
+    secured.wire.abortConnection()
+    secured.peer.shutdown()
+    calls = len(secured.clock.getDelayedCalls())
+    secured.exchange()
+    assert len(secured.clock.getDelayedCalls()) == calls
+    secured.tls.connectionLost(Failure(ConnectionDone()))
+    assert secured.application.told == ["started", "finished", "lost"]
 
 
 # A fault of the peer
