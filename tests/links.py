@@ -271,9 +271,10 @@ class TLSLink(Link):
         self.peer.close()
 
 
-def overTLS(below: Any, reactor: Reactor) -> Any:
-    factory = tls.TLSMemoryBIOFactory(Creator(), False, ClientFactory.forProtocol(Owner), reactor)
-    protocol = factory.buildProtocol(None)
+def overTLS(below: Any, reactor: Clock, factory: Any = None) -> Any:
+    """Twisted's TLS above a transport; above that is a protocol of the factory, if it is given."""
+    above = ClientFactory.forProtocol(Owner) if factory is None else factory
+    protocol = tls.TLSMemoryBIOFactory(Creator(), False, above, reactor).buildProtocol(None)
     protocol.makeConnection(below)
     return protocol
 

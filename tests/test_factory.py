@@ -19,6 +19,7 @@ from wsock import (
     streamApplication,
 )
 from wsock.testing import Pair, ScriptedPeer
+from wsock.wire import factory as factories
 
 PROGRAM = """
 import sys
@@ -53,6 +54,20 @@ def test_the_heap_of_a_few_messages_is_kept() -> None:
     assert kept < without / 4
     # KiB: the blocks that say so are never touched.
     assert made < 2048
+
+
+@pytest.mark.parametrize(
+    ("limit", "kept"), [(2**16, 2**18), (2**22, 2**24), (2**22 + 1, 2**24), (2**30, 2**24), (None, 2**22)]
+)
+def test_the_heap_that_is_kept_goes_by_the_largest_message(
+    monkeypatch: pytest.MonkeyPatch, limit: int | None, kept: int
+) -> None:
+    monkeypatch.setattr(factories, "_raisedToBytes", 0)
+    factories.raiseTrimThreshold(limit)
+    assert factories._raisedToBytes == kept
+    # A factory for smaller ones needs no less.
+    factories.raiseTrimThreshold(1)
+    assert factories._raisedToBytes == kept
 
 
 async def handler(stream: WebSocketStream) -> None:
@@ -90,8 +105,8 @@ def test_others_may_have_an_attribute_of_that_name() -> None:
         def __init__(self) -> None:
             super().__init__(streamApplication(handler))
             assert not hasattr(self, "server")
-            self.server = None
+            self.server = "its own"
 
     own = Own()
-    assert own.server is None
+    assert own.server == "its own"
     assert "server" in vars(own)

@@ -2,9 +2,12 @@ import gc
 import tracemalloc
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from links import anonymous, overTLS
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
@@ -42,6 +45,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from wsock import Close, LocalProtocolError, WebSocketClosed, WebSocketDropped, WebSocketProtocol
+from wsock.sansio.extensions import Extension
 
 # What an application sends
 
@@ -520,6 +524,69 @@ def test_a_clean_end_is_not_logged() -> None:
     assert events == []
 
 
+# What the opening handshake agreed on
+
+
+def test_an_extension_that_was_agreed_on() -> None:
+    """No extension is offered so far; here the opening handshake hands one over."""
+    served = Served()
+    assert served.wire.extension is None
+    served.wire.openingMakesCore().attach(served.application)
+    served.wire.openingDone({}, extensions=[Extension("permessage-deflate")])
+    assert served.wire.extension == Extension("permessage-deflate")
+
+
+# Before it is open
+
+
+def test_closing_what_has_no_transport_yet_does_nothing() -> None:
+    wire = Served().factory.buildProtocol(None)
+    wire.loseConnection()
+    assert not wire.isOpen
+
+
+@pytest.mark.parametrize("make", [Served, Asked])
+def test_once_the_opening_handshake_was_aborted_closing_does_nothing(make: Any) -> None:
+    connection = make()
+    connection.wire.abortConnection()
+    connection.wire.loseConnection()
+    connection.factory.stop()
+    assert connection.transport.told == ["abort"]
+    connection.lose()
+
+
+# Waiting until it is open
+
+
+@pytest.mark.parametrize("make", [Served, Asked])
+def test_when_open(make: Any) -> None:
+    connection = make()
+    seen: list[Any] = []
+    for _ in range(2):
+        connection.wire.whenOpen().addCallback(seen.append)
+    assert seen == []
+    connection.open()
+    assert seen == [connection.wire] * 2
+    connection.wire.whenOpen().addCallback(seen.append)
+    connection.wire.loseConnection()
+    connection.wire.whenOpen().addCallback(seen.append)
+    assert seen == [connection.wire] * 4
+    connection.lose()
+    connection.wire.whenOpen().addErrback(lambda failure: seen.append(failure.type))
+    assert seen[4:] == [WebSocketDropped]
+
+
+@pytest.mark.parametrize("callback", ["started", "finished"])
+def test_one_that_is_aborted_as_it_opens_was_not_open(callback: str) -> None:
+    served = Served(Application(**{callback: lambda application: application.transport.abortConnection()}))
+    seen: list[Any] = []
+    served.wire.whenOpen().addCallbacks(seen.append, lambda failure: seen.append(failure.type))
+    served.feed(REQUEST)
+    assert seen == []
+    served.lose()
+    assert seen == [WebSocketDropped]
+
+
 # Aborting
 
 
@@ -548,6 +615,7 @@ def test_a_transport_that_can_not_abort_is_told_to_close_and_taken_for_lost(secu
         pipes.loseConnection = lambda: served.lose(clean=False)  # type: ignore[method-assign]
     served.wire.abortConnection()
     assert wrapper.producer is None
+    assert len(served.clock.getDelayedCalls()) == (ends != "at once")
     if ends == "later":
         assert pipes.told == ["lose"]
         served.lose()
@@ -627,6 +695,70 @@ def test_aborting_drops_what_a_callback_holds_up() -> None:
     assert len(cancelled) == 1
     assert served.application.messages == ["Hello"]
     assert served.application.told[-1] == "lost"
+
+
+def test_nothing_is_logged_of_a_connection_that_was_aborted() -> None:
+    with logged() as events:
+        served = opened()
+        served.wire.abortConnection()
+        served.lose()
+    assert events == []
+
+
+# The end of TLS
+
+
+class Secured:
+    """An open connection over TLS, and the peer's TLS."""
+
+    def __init__(self) -> None:
+        self.served = Served()
+        self.clock, self.application = self.served.clock, self.served.application
+        self.peer, self.below = anonymous(), Transport()
+        self.peer.set_connect_state()
+        self.tls = overTLS(self.below, self.clock, self.served.factory)
+        self.wire = self.tls.wrappedProtocol
+        for _ in range(3):
+            with suppress(SSL.WantReadError):
+                self.peer.do_handshake()
+            self.exchange()
+        self.peer.send(REQUEST)
+        self.exchange()
+        assert self.peer.recv(2**16) == ANSWER
+
+    def exchange(self) -> None:
+        with suppress(SSL.WantReadError):
+            self.tls.dataReceived(self.peer.bio_read(2**16))
+        self.clock.advance(0)
+        if data := self.below.taken():
+            self.peer.bio_write(data)
+
+
+def test_nothing_can_be_sent_once_tls_has_ended() -> None:
+    """TLS does not tell, and waits for its producer; the transport below it is lost later."""
+    secured = Secured()
+    wire = secured.wire
+    assert wire.canSend()
+    secured.peer.shutdown()
+    secured.exchange()
+    assert not wire.canSend()
+    assert secured.application.told == ["started", "finished"]
+    # No Close could be sent: it is open until the loss, which is under way.
+    wire.loseConnection()
+    assert (wire.isOpen, wire.closeSent) == (True, None)
+    secured.tls.connectionLost(Failure(ConnectionDone()))
+    assert secured.application.told == ["started", "finished", "lost"]
+
+
+def test_the_end_of_tls_behind_an_abort_starts_nothing() -> None:
+    secured = Secured()
+    secured.wire.abortConnection()
+    secured.peer.shutdown()
+    calls = len(secured.clock.getDelayedCalls())
+    secured.exchange()
+    assert len(secured.clock.getDelayedCalls()) == calls
+    secured.tls.connectionLost(Failure(ConnectionDone()))
+    assert secured.application.told == ["started", "finished", "lost"]
 
 
 # A fault of the peer
@@ -1041,6 +1173,16 @@ def test_a_producer_may_abort_a_connection_that_is_closed() -> None:
     served.wire.loseConnection()
     assert served.application.told == ["started", "finished", "lost"]
     assert served.clock.getDelayedCalls() == []
+
+
+def test_a_producer_that_aborts_a_connection_that_is_closed_may_wait_for_the_loss() -> None:
+    served = opened()
+    served.wire.attachProducer(Aborting(served.wire))
+    served.wire.loseConnection()
+    assert served.transport.told == ["abort"]
+    assert served.clock.getDelayedCalls() == []
+    served.lose()
+    assert served.application.told == ["started", "finished", "lost"]
 
 
 def test_a_producer_may_abort_a_client_that_was_refused() -> None:

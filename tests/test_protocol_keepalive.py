@@ -291,6 +291,18 @@ def test_one_that_takes_some_stays() -> None:
     assert "abort" not in served.transport.told
 
 
+def test_a_pause_is_no_excuse_from_when_the_peer_takes_nothing_on() -> None:
+    served = alive(transport=Slow())
+    served.wire.pauseProducing()
+    served.clock.advance(100)
+    # The look that came due meanwhile is made up for.
+    served.wire.sendBytesMessage(bytes(100_000))
+    served.clock.pump([0, 20, 9.9])
+    assert "abort" not in served.transport.told
+    served.clock.advance(0.1)
+    assert served.transport.told[-1] == "abort"
+
+
 def test_one_that_has_taken_all_since_it_was_asked_stays() -> None:
     served = alive(transport=Slow())
     served.wire.sendBytesMessage(bytes(100_000))

@@ -77,13 +77,41 @@ def test_each_waits_for_room_after_what_the_one_before_sent() -> None:
 def test_a_newcomer_waits_behind_those_who_wait() -> None:
     served = slow()
     served.wire.sendBytesMessage(bytes(70000))
-    late: list[Any] = []
+    order: list[str] = []
     first = served.wire.whenWritable()
     second = served.wire.whenWritable()
-    first.addCallback(lambda _: late.append(served.wire.whenWritable()))
+    first.addCallback(lambda _: served.wire.whenWritable().addCallback(lambda _: order.append("newcomer")))
+    second.addCallback(lambda _: order.append("second"))
     served.transport.take()
-    assert second.called
-    assert late[0].called
+    assert order == ["second", "newcomer"]
+
+
+def test_one_that_waits_again_is_not_forgotten() -> None:
+    """The first of those who wait has the transport take all, and the connection full again, before it returns."""
+    served = slow()
+    served.wire.sendBytesMessage(bytes(70000))
+    again: list[Deferred[None]] = []
+
+    def sends(_: None) -> None:
+        served.transport.producer.pauseProducing()
+        served.transport.take()
+        served.wire.sendBytesMessage(bytes(70000))
+        again.append(served.wire.whenWritable())
+
+    served.wire.whenWritable().addCallback(sends)
+    served.transport.take()
+    assert not again[0].called
+    served.transport.take()
+    assert again[0].called
+
+
+def test_behind_the_last_of_those_who_wait_nobody_waits() -> None:
+    served = slow()
+    served.wire.sendBytesMessage(bytes(70000))
+    late: list[bool] = []
+    served.wire.whenWritable().addCallback(lambda _: late.append(served.wire.whenWritable().called))
+    served.transport.take()
+    assert late == [True]
 
 
 @pytest.mark.parametrize("clean", [True, False])
@@ -118,6 +146,15 @@ def test_while_it_is_closing_nobody_begins_to_wait(how: str) -> None:
         served.wire.abortConnection()
     (failure,) = results(served.wire.whenWritable())
     assert isinstance(failure.value, WebSocketEnded)
+
+
+def test_after_the_loss_the_reason_is_told_while_the_application_is_busy() -> None:
+    served = opened(Application(message=lambda application: Deferred()))
+    served.feed(text("busy"))
+    served.lose(clean=False)
+    assert served.application.reasons == []
+    assert isinstance(results(served.wire.whenWritable())[0].value, WebSocketDropped)
+    served.clock.advance(10)
 
 
 def test_who_waits_when_it_begins_to_close_is_told_when_there_is_room() -> None:
@@ -195,6 +232,18 @@ def test_a_push_producer_attached_to_what_is_blocked() -> None:
     served = blocked()
     producer = Producer()
     served.wire.attachProducer(producer)
+    assert producer.told == ["pause"]
+
+
+@pytest.mark.parametrize(("send", "message"), [("sendBytesMessage", MUCH), ("sendTextMessage", MUCH.decode())])
+def test_a_push_producer_is_paused_by_a_message_while_the_transport_takes_no_more(send: str, message: Any) -> None:
+    served = slow(highWaterMark=250_000)
+    producer = Producer()
+    served.wire.attachProducer(producer)
+    getattr(served.wire, send)(message)
+    getattr(served.wire, send)(message)
+    assert producer.told == []
+    getattr(served.wire, send)(message)
     assert producer.told == ["pause"]
 
 
@@ -315,6 +364,17 @@ def test_before_it_is_open_a_client_attaches_a_producer() -> None:
     assert producer.told == ["pause", "resume", "stop"]
 
 
+def test_a_client_that_is_closed_before_it_is_open_stops_its_producer() -> None:
+    asked = Asked()
+    producer = Producer()
+    asked.wire.attachProducer(producer)
+    asked.wire.loseConnection()
+    assert producer.told[-1] == "stop"
+    asked.open()
+    asked.lose(clean=False)
+    assert producer.told.count("stop") == 1
+
+
 def test_two_connections_that_produce_for_each_other() -> None:
     """A relay: the pace of the one is that of the other, and its end too."""
     left, right = slow(), slow()
@@ -355,6 +415,7 @@ def test_an_exception_in_a_producer(name: str) -> None:
 
 
 def test_counters() -> None:
+    assert Served().wire.counters == (0, 0, 0)
     served = slow(sendLimit=200000)
     assert served.wire.counters == (0, 0, 0)
     for _ in range(5):

@@ -50,6 +50,10 @@ class Sudden(HalfCloseable):
         super().write(data)
         self._lose("write")
 
+    def loseConnection(self) -> None:
+        super().loseConnection()
+        self._lose("lose")
+
     def abortConnection(self) -> None:
         super().abortConnection()
         self._lose("abort")
@@ -57,6 +61,10 @@ class Sudden(HalfCloseable):
 
 class SuddenlyAborted(Sudden):
     suddenly = ("abort",)
+
+
+class SuddenlyClosed(Sudden):
+    suddenly = ("lose",)
 
 
 def outcomes(**waits: Deferred[Any]) -> list[tuple[str, Any]]:
@@ -135,6 +143,34 @@ def test_a_transport_may_be_lost_in_the_ping_of_a_measurement(timeout: float | N
     served.transport.connection = served.wire
     seen = outcomes(latency=served.wire.measureLatency())
     assert [type(error) for _, error in seen] == [served.application.reasons[0].__class__]
+    assert served.clock.getDelayedCalls() == []
+
+
+def test_a_transport_may_be_lost_in_the_middle_of_a_refusal() -> None:
+    served = Served(transport=Sudden())
+    served.transport.connection = served.wire
+    assert served.feed(b"GET / HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 426 ")
+    assert served.transport.told == []
+    assert served.clock.getDelayedCalls() == []
+
+
+def test_a_transport_may_be_lost_as_a_client_that_was_refused_closes_it() -> None:
+    asked = Asked(transport=SuddenlyClosed())
+    asked.transport.connection = asked.wire
+    asked.feed(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+    assert asked.transport.told == ["lose"]
+    assert asked.application.told == ["started", "lost"]
+    assert asked.clock.getDelayedCalls() == []
+
+
+def test_a_transport_may_be_lost_by_the_one_that_waited_to_write() -> None:
+    served = opened(transport=SuddenlyAborted())
+    served.transport.connection = served.wire
+    served.transport.producer.pauseProducing()
+    served.wire.sendBytesMessage(bytes(70000))
+    served.wire.whenWritable().addCallback(lambda _: served.wire.abortConnection())
+    served.transport.producer.resumeProducing()
+    assert served.application.told[-1] == "lost"
     assert served.clock.getDelayedCalls() == []
 
 

@@ -49,6 +49,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "stopProducing": (),
     "whenWritable": (),
     "whenClosed": (),
+    "whenOpen": (),
 }
 
 

@@ -456,18 +456,9 @@ def test_the_end_of_tls_that_was_before_is_told_now(secured: Callable[..., TLSLi
     assert told == ["ended"]
 
 
-def test_the_end_of_tls_can_be_forgotten(secured: Callable[..., TLSLink]) -> None:
-    it = secured()
-    SOCKET_TLS.forgetEnd(it.transport)
-    SOCKET_TLS.tellEnd(it.transport, lambda: pytest.fail("it was forgotten"))
-    SOCKET_TLS.forgetEnd(it.transport)
-    endTLS(it)
-
-
 def test_where_there_is_no_tls_there_is_nothing_to_tell(link: Callable[..., Link]) -> None:
     for driver, transport in ((PLAIN, StringTransport()), (STOCK, link().transport)):
         driver.tellEnd(transport, lambda: pytest.fail("there is no TLS"))
-        driver.forgetEnd(transport)
         assert not driver.canDrain(transport)
         assert driver.drain(transport) == 0
         driver.loseDrained(transport)

@@ -180,7 +180,6 @@ class WebSocketTransport:
         if self._closing is not None:
             self._closing.lost()
         self._stopCloseWatch()
-        self._outbox.driver.forgetEnd(self._transport)
         self._outbox.lost()
         self.factory.connectionForgotten(self)
         for group in list(self._groups or ()):
@@ -200,10 +199,9 @@ class WebSocketTransport:
         self._loseInbox(state == ABORTED)
         if opening is not None:
             opening.lost(reason)
-        if receiver is not None and receiver is not self._inbox and state in (HANDED_ON, ABORTED):
+        if receiver is not None and state in (HANDED_ON, ABORTED):
             self._loseHandedOn(receiver, reason)
-        note, self._note = self._note, None
-        self.factory.connectionLost(self, state == ABORTED, note)
+        self.factory.connectionLost(self, state == ABORTED, self._note)
         if self._closers is not None:
             self._closers.fire(None)
         self.factory.checkStopped()
@@ -220,8 +218,6 @@ class WebSocketTransport:
             inbox.abandon()
         else:
             inbox.proceed()
-        if self._state == OVER:
-            return
         seconds = self.factory.settings.closeTimeout
         if appliesBackpressure(inbox.application):
             inbox.holdWeakly()
@@ -554,7 +550,7 @@ class WebSocketTransport:
         attached = Producer(producer, streaming, self.factory.reactor, self._outbox, self.inboxFailed)
         if self._producer is not None:
             raise LocalProtocolError("another producer is attached: detachProducer() first")
-        if self._state >= LOST or not self._core.is_open:
+        if not self._core.is_open:
             attached.stop()
         else:
             self._producer = attached

@@ -156,17 +156,11 @@ class Driver:
     def tellEnd(self, transport: Any, ended: Callable[[], None]) -> None:
         """Calls ``ended`` once when nothing can be sent or received any more and the transport does not say so: TLS.
 
-        Perhaps now, in the middle of TLS's own work, or within its ``connectionLost``; see `forgetEnd`.
+        Perhaps now, in the middle of TLS's own work, or within its ``connectionLost``, or later.
         """
         tls = tlsBelow(transport)
         if tls is not None:
             tellTLSEnd(tls, ended)
-
-    def forgetEnd(self, transport: Any) -> None:
-        """Takes `tellEnd` back."""
-        tls = tlsBelow(transport)
-        if tls is not None:
-            tls.__dict__.pop("_wsockEnded", None)
 
     def canDrain(self, transport: Any) -> bool:
         """Whether `drain` and `loseDrained` can do something: TLS has ended, and the socket below it is there."""
