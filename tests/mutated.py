@@ -152,7 +152,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     },
     "wsock.wire.protocol:WebSocketTransport.openingDone": {
         "force: extensions -> True": "the core has none, either",
-        "force: self._settings.pingInterval is not None -> True": _SLOWER,
+        "force: self.factory.settings.pingInterval is not None -> True": _SLOWER,
     },
     "wsock.wire.protocol:WebSocketTransport.openingEnded": {
         "drop: self._opening = None -> pass": "only memory: an opening that has ended does nothing at the loss",
