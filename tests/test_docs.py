@@ -252,7 +252,19 @@ def test_all_pages_are_in_the_sidebar() -> None:
     "word",
     [
         *("reconnect", "self-signed", "routing", "heartbeat", "rate limit", "CORS", "timeout", "nginx", "haproxy"),
-        *("systemd", "Docker", "asyncio", "pytest", "flushLoggedErrors", "1006", "403", "JavaScript", "LimitNOFILE"),
+        *(
+            "permessage-deflate",
+            "CRIME",
+            "systemd",
+            "Docker",
+            "asyncio",
+            "pytest",
+            "flushLoggedErrors",
+            "1006",
+            "403",
+            "JavaScript",
+            "LimitNOFILE",
+        ),
     ],
 )
 def test_words_that_people_search_for(word: str) -> None:
@@ -278,6 +290,7 @@ def test_headings_of_frequent_searches() -> None:
         "reverse proxy",
         "asyncio",
         "nginx",
+        "compression",
     ):
         assert word in headings
 
