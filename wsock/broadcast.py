@@ -90,8 +90,7 @@ class Group:
 
         Args:
             text: any text without lone surrogates.
-            compress: whether to compress it for those with which compression was agreed on; None leaves that to
-                `Compression.threshold`.
+            compress: as in `WebSocketTransport.sendTextMessage`, for those with which compression was agreed on.
 
         Returns:
             what became of it. Connections that are closing are passed over.
@@ -109,7 +108,7 @@ class Group:
 
         Args:
             data: any bytes; changing them afterwards does not change what is sent.
-            compress: likewise.
+            compress: as in `sendTextMessage`.
 
         Raises:
             LocalProtocolError: of another type; nothing was sent.

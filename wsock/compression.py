@@ -17,23 +17,24 @@ _CONTEXT_WINDOW_BITS: Final = 12
 
 @dataclass(frozen=True, kw_only=True)
 class Compression:
-    """Compression by permessage-deflate (RFC 7692), as one side wants it; the other may want less.
+    """How one side compresses its messages (permessage-deflate, RFC 7692); the two sides agree on what both want.
 
-    By default each message is compressed by itself, and a connection holds nothing for it between messages. With
-    context takeover messages refer to earlier ones: those that are alike get smaller, and each connection holds up
-    to 60 KiB.
+    By default each message is compressed by itself, and a connection holds nothing for compression between messages.
+    With context takeover, a message may refer to earlier ones of the same sender: short messages that resemble each
+    other get much smaller, and a connection holds up to 60 KiB, or 300 KiB with windows of 15 bits and ``memLevel`` 8.
 
     Attributes:
-        level: 1 (fast) to 9 (small), as zlib's; None for the fastest sensible one. The library isal has three levels:
-            1, those from 2 on, and those from 6 on.
-        memLevel: 1 to 9, as zlib's; None for 8, and 5 with context takeover.
-        serverMaxWindowBits: how far back the server's messages may refer, as a power of two, 9 to 15; None for 15, and
-            12 with context takeover.
-        clientMaxWindowBits: the same of the client's messages.
-        serverContextTakeover: whether messages of the server may refer to earlier ones.
-        clientContextTakeover: whether messages of the client may.
-        threshold: the size from which on messages are compressed, in bytes, where they do not say so themselves. A
-            message that would not get smaller goes as it is.
+        level: 1 (fast) to 9 (small), as in zlib; None for the fastest sensible level. The library isal has three
+            levels: 1, 2 to 5, and 6 to 9.
+        memLevel: the memory of the compressor, 1 to 9 as in zlib; None for 8, or 5 with context takeover.
+        serverMaxWindowBits: the window of the server's messages, as a power of two, 9 to 15: how many bytes back a
+            message may refer. None for 15, or 12 with context takeover.
+        clientMaxWindowBits: the window of the client's messages.
+        serverContextTakeover: whether the server's messages may refer to earlier ones. Not used by a server with
+            ``slowConsumer="drop"``.
+        clientContextTakeover: whether the client's messages may. Not used by a client with ``slowConsumer="drop"``.
+        threshold: the size in bytes from which messages are compressed if ``compress`` is not given. A message that
+            would not get smaller is sent as it is; with context takeover, only one as long as the window.
 
     Raises:
         LocalProtocolError: a value of another type, or out of its range.

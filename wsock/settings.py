@@ -48,7 +48,7 @@ class Settings:
         slowConsumer: how a peer is treated that does not take its messages. ``"wait"``: while the connection is
             not writable it is not read either; past ``sendLimit`` it is closed with 1013. ``"close"``: it is read on;
             past ``sendLimit`` it is closed with 1013. ``"drop"``: it is read on; past ``sendLimit`` the oldest messages
-            that have not begun to leave are dropped.
+            that have not begun to leave are dropped, and none that is compressed refers to another.
         maxHeaderLine: the longest line of a request's or an answer's head, in bytes with its end. A longer one is
             answered with 414 or 431, and fails a client.
         maxHeaderSize: the largest head, in bytes with its empty line; likewise.

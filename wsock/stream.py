@@ -73,8 +73,7 @@ class WebSocketStream:
 
         Args:
             message: a str makes a text message, bytes a binary one.
-            compress: whether to compress it, where compression was agreed on; None leaves that to
-                `Compression.threshold`.
+            compress: as in `WebSocketTransport.sendTextMessage`.
 
         Returns:
             a Deferred that fires when no more than ``highWaterMark`` bytes are unsent, often at once. Wait for it, and

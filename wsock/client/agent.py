@@ -61,7 +61,7 @@ class Agent:
                 included.
             headers: more fields for each request, such as Origin, Cookie and Authorization.
             subprotocols: offered, the preferred first.
-            compression: offered, and how messages are compressed where the server takes it; None offers none.
+            compression: offered to the server, by default with all defaults; None offers nothing.
             trustRoot: the trust in place of the platform's roots: a certificate, or what
                 ``twisted.internet.ssl.trustRootFromCertificates`` returns.
             clientCertificate: who we are, a ``twisted.internet.ssl.PrivateCertificate``.
@@ -196,7 +196,7 @@ def connectProtocol(
         settings: limits and timers, as all that follows of an `Agent`.
         headers: more fields for the request, such as Origin, Cookie and Authorization.
         subprotocols: offered, the preferred first.
-        compression: offered, the default; None offers none.
+        compression: offered to the server, by default with all defaults; None offers nothing.
         trustRoot: the trust in place of the platform's roots.
         clientCertificate: who we are.
 
@@ -243,7 +243,7 @@ def connect(
         settings: limits and timers.
         headers: more fields for the request.
         subprotocols: offered, the preferred first.
-        compression: offered, the default; None offers none.
+        compression: offered to the server, by default with all defaults; None offers nothing.
         trustRoot: whom to trust.
         clientCertificate: who we are.
 

@@ -60,7 +60,7 @@ class WebSocketClientFactory(ConnectionFactory, ClientFactory):
             settings: limits and timers.
             headers: more fields for the request, such as Origin, Cookie and Authorization.
             subprotocols: offered, the preferred first.
-            compression: offered, and how messages are compressed where the server takes it; None offers none.
+            compression: offered to the server, by default with all defaults; None offers nothing.
 
         Raises:
             InvalidURL: not a URL of RFC 6455 section 3.

@@ -79,7 +79,7 @@ class WebSocketServerFactory(ConnectionFactory):
                 of the host that they ask for. ``"null"`` and ``"file://"`` let sandboxed frames and pages from disk in,
                 whoever made them. Clients other than browsers send no Origin, and pass.
             headers: more fields for each 101 answer, a ``Server`` in place of ours among them.
-            compression: how messages are compressed with clients that offer it; None for not at all.
+            compression: accept the offers of clients, and compress in this way; None declines all offers.
             fallback: a factory for the connections whose request is not for a WebSocket, HTTP/1.0 included, such as a
                 ``twisted.web.server.Site``; by default they are answered with 426, or 505 where it is HTTP/1.0.
             maxConnections: how many connections may be open; one more is answered with 503. None for no limit.

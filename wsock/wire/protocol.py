@@ -388,8 +388,9 @@ class WebSocketTransport:
 
         Args:
             text: any text without lone surrogates.
-            compress: whether to compress it, where compression was agreed on; None leaves that to
-                `Compression.threshold`. False is for secrets beside text that an attacker chooses.
+            compress: True compresses the message whatever its size, False sends it as it is; None compresses it from
+                `Compression.threshold` on. Has no effect where compression was not agreed on. Use False for a message
+                with a secret beside text that an attacker may choose (CRIME, BREACH).
 
         Raises:
             LocalProtocolError: not a str, or one that has no UTF-8; ``compress`` is of another type.
