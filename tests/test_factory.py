@@ -8,7 +8,7 @@ import pytest
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 from twisted.web.vhost import NameVirtualHost
-from wire import failures, logged
+from wire import REQUEST, Served, failures, logged
 
 import wsock
 from wsock import (
@@ -98,6 +98,19 @@ def test_a_factory_is_no_root(factory: Any) -> None:
     assert pair.client.answer().status == 500
     (told,) = failures(events)
     assert "is no resource of twisted.web" in told
+
+
+def test_each_connection_is_counted_once() -> None:
+    first = Served()
+    second = Served(factory=first.factory)
+    connections = first.factory._connections
+    assert (len(connections), len(connections.open)) == (2, 0)
+    first.feed(REQUEST)
+    assert (len(connections), len(connections.open)) == (2, 1)
+    second.lose(clean=False)
+    assert (len(connections), len(connections.open)) == (1, 1)
+    first.lose()
+    assert (len(connections), len(connections.open)) == (0, 0)
 
 
 def test_others_may_have_an_attribute_of_that_name() -> None:
