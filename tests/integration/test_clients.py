@@ -58,7 +58,7 @@ def test_node(serve: Serve, client: str, kind: str) -> None:
     # undici and browsers offer `http/1.1` by ALPN; Twisted ends the TLS handshake unless the factory names it too.
     result = node(client, serve(kind, choose, subprotocols=["unused"]), "echo")
     assert result["protocol"] == "other"
-    # permessage-deflate is offered by default, and is not there yet.
+    # Both offer permessage-deflate by default; a server takes it only where it is told to.
     assert result["extensions"] == ""
     assert result["close"] == {"code": 3000, "reason": "", "wasClean": True}
 

@@ -148,7 +148,7 @@ def test_bomb(bomb: bytes, pieces: int) -> None:
             peer.close()
         used = twistd.peak() - before
     print(f"{used / MIB:.2f} MiB for bombs in {pieces}")
-    assert used <= 2 * LIMIT + 3 * MIB
+    assert used <= 2 * LIMIT + MIB
 
 
 @pytest.mark.parametrize("context", [False, True])
