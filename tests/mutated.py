@@ -83,8 +83,10 @@ GUARDED: dict[str, list[str]] = {
     "wsock.request": ["request", "server"],
     "wsock.request:Request.__reduce__": ["copies"],
     "wsock.sansio.frames": ["frames", "messages", "copies"],
-    "wsock.sansio.messages": ["messages", "frames", "connection", "copies"],
-    "wsock.sansio.connection": ["connection", "protocol_receiving", "copies"],
+    "wsock.sansio.messages": ["messages", "frames", "connection", "compressed", "copies"],
+    "wsock.sansio.connection": ["connection", "compressed", "protocol_receiving", "copies"],
+    "wsock.sansio.deflate": ["deflate", "compressed", "copies"],
+    "wsock.sansio.shared": ["shared", "copies"],
     "wsock.sansio.handshake": ["handshake"],
     "wsock.sansio.http": ["http", "handshake"],
     "wsock.sansio.head": ["http", "handshake"],
@@ -301,7 +303,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "number: _POLL_SECONDS: Final = 1 -> _POLL_SECONDS: Final = 0": _SLOWER,
     },
     "wsock.sansio.frames:MaskedFrameWriter.encode": {
-        "force: length < 126 and final -> False": _SLOWER,
+        "force: length < 126 and final and (rsv1 == 0) -> False": _SLOWER,
     },
     "wsock.sansio.messages:MessageReader.read": {
         "force: self._data or self._head -> True": _SLOWER,

@@ -195,6 +195,27 @@ def test_text_that_ends_within_a_code_point(text):
     check(SERVER, frame(0x41, by_zlib(text)) + frame(0x80), [failed(1007)], extensions=ALONE)
 
 
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (b"\xff" + b"a" * 500, 1007),
+        (b"a" * 99 + b"\xff" + b"a" * 60_000, 1007),
+        (b"a" * 100 + b"\xff" + b"a" * 500, 1007),
+        (b"a" * 101 + b"\xff" + b"a" * 500, 1009),
+        (b"a" * 100 + b"\xc3\xa9" + b"a" * 60_000, 1009),
+        (b"\xe2\x82\xac" * 33 + b"\xe2\x82", 1009),
+    ],
+)
+def test_of_two_faults_the_first_is_told(text, code):
+    """That of text within its limit, or its size: the same for any split."""
+    for level in (0, 9):
+        payload = by_zlib(text, level=level)
+        check(SERVER, frame(0xC1, payload), [failed(code)], extensions=ALONE, max_message_size=100)
+        data = frame(0x41, payload[:5]) + frame(0x80, payload[5:])
+        check(SERVER, data, [failed(code)], extensions=ALONE, max_message_size=100)
+        check(SERVER, frame(0xC2, payload), [failed(1009)], extensions=ALONE, max_message_size=100)
+
+
 # How far it inflates
 
 #: 4096 zeros.

@@ -1,17 +1,24 @@
 """What reading costs: memory by what it is allowed, time by how it grows."""
 
+import subprocess
+import sys
 import tracemalloc
+import zlib
 from functools import partial
 from itertools import cycle, pairwise
+from pathlib import Path
 
 import pytest
-from feeding import frame
+from feeding import by_zlib, frame
 from growth import assertLinear, spent
 
+import wsock
 from wsock.sansio import _masking_python
 from wsock.sansio.connection import Connection
 from wsock.sansio.constants import Role
+from wsock.sansio.deflate import find_backends
 from wsock.sansio.events import BinaryReceived, TextReceived
+from wsock.sansio.extensions import Extension
 
 MIB = 2**20
 #: What all that is not payload may take: objects, events, and what is read at a time.
@@ -88,6 +95,161 @@ def test_memory_of_a_message(shape, chunk):
     used = peak(lambda: sizes.extend(take(Connection(Role.SERVER), chunks)))
     assert len(sizes) == 1
     assert used <= factor * MIB + FIXED
+
+
+#: What was agreed: each message by itself.
+ALONE = [Extension("permessage-deflate", [("server_no_context_takeover", None), ("client_no_context_takeover", None)])]
+#: A process that takes in the streams of a file, each after its size, and says how much its memory grows, at its
+#: highest, over what it was behind the first: zlib's own is not in what Python traces.
+TAKER = """
+import sys
+
+sys.path.insert(0, sys.argv[1])
+
+from wsock.sansio import deflate
+from wsock.sansio.connection import Connection
+from wsock.sansio.constants import Role
+from wsock.sansio.events import Failed
+from wsock.sansio.extensions import Extension
+
+BACKENDS = {one.name: one for one in deflate.find_backends()}
+deflate.backend = BACKENDS[sys.argv[3]]
+LIMIT, CHUNK = int(sys.argv[4]), int(sys.argv[5])
+AGREED = [Extension("permessage-deflate", [(side + "_no_context_takeover", None) for side in ("server", "client")])]
+
+
+def highest():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024
+
+
+def take(stream):
+    connection = Connection(Role.SERVER, max_message_size=LIMIT, extensions=AGREED, receive_queue=100)
+    sizes = []
+    for place in range(0, len(stream), CHUNK):
+        events = connection.receive_data(stream[place : place + CHUNK])
+        while events or connection.has_unread_data:
+            for event in events:
+                if isinstance(event, Failed):
+                    return sizes, event.error.code
+                sizes.append(len(event.data) if hasattr(event, "data") else len(event.text))
+            event = events = None
+            events = connection.receive_data(b"")
+    return sizes, None
+
+
+with open(sys.argv[2], "rb") as file:
+    streams = []
+    while size := file.read(8):
+        streams.append(file.read(int.from_bytes(size, "big")))
+take(streams[0])
+before = highest()
+results = [take(stream) for stream in streams[1:]]
+print(highest() - before, *(f"{len(sizes)}:{sum(sizes)}:{code}" for sizes, code in results))
+"""
+
+
+def grown(tmp_path, backend, limit, chunk, streams):
+    """How much the memory of a process grows, in bytes, and what it gets of the streams."""
+    small = frame(0xC2, by_zlib(bytes(1000)), ZEROS) + frame(0xC2, by_zlib(NOISE), ZEROS)
+    path = tmp_path / "streams"
+    path.write_bytes(b"".join(len(one).to_bytes(8, "big") + one for one in (small, *streams)))
+    program = tmp_path / "taker.py"
+    program.write_text(TAKER)
+    folder = str(Path(wsock.__file__).parent.parent)
+    command = [sys.executable, str(program), folder, str(path), backend, str(limit), str(chunk)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    most, *results = done.stdout.split()
+    return int(most), results
+
+
+#: More than a small compressed message, so that each library is loaded, and has made what it keeps.
+NOISE = bytes((index * index * 7919 >> 5) % 251 for index in range(6000))
+#: What a process may take besides: its allocator's own, and the state of an inflater.
+PROCESS = 2 * MIB
+needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+
+
+@pytest.fixture(scope="module")
+def bomb():
+    """256 MiB of zeros in 261 KB."""
+    stream = zlib.compressobj(9, zlib.DEFLATED, -15)
+    payload = b"".join(stream.compress(bytes(MIB)) for _ in range(256)) + stream.flush(zlib.Z_SYNC_FLUSH)
+    assert 250_000 < len(payload) < 270_000
+    return payload[:-4]
+
+
+@needs_proc
+@pytest.mark.parametrize("backend", [backend.name for backend in find_backends()])
+@pytest.mark.parametrize("chunk", [100, 65536, 10**9])
+@pytest.mark.parametrize("limit", [MIB, 16 * MIB])
+def test_memory_of_a_bomb(bomb, tmp_path, backend, chunk, limit):
+    # G06, G07.
+    for first in (0x42, 0x41):
+        streams = [
+            frame(0x80 | first, bomb, ZEROS),
+            fragments(first, bomb, 1000),
+            frame(0x80 | first, bomb[:16_000], ZEROS),
+            frame(0x80 | first, bomb[:4000], ZEROS),
+        ]
+        used, results = grown(tmp_path, backend, limit, chunk, streams)
+        assert results[:2] == ["0:0:1009"] * 2
+        assert used <= 2 * limit + PROCESS
+
+
+@needs_proc
+@pytest.mark.parametrize("backend", [backend.name for backend in find_backends()])
+def test_memory_of_63_messages_of_a_mebibyte(tmp_path, backend):
+    messages = [frame(0xC2, by_zlib(bytes([number]) * MIB), ZEROS) for number in range(63)]
+    halves = [by_zlib(bytes([number]) * MIB) for number in range(63)]
+    streams = [
+        b"".join(messages),
+        b"".join(frame(0x42, one[:500], ZEROS) + frame(0x80, one[500:], ZEROS) for one in halves),
+    ]
+    used, results = grown(tmp_path, backend, MIB, 10**9, streams)
+    assert results == [f"63:{63 * MIB}:None"] * 2
+    assert used <= 2 * MIB + PROCESS
+
+
+@pytest.mark.parametrize("chunk", [100, 65536, 2 * MIB])
+@pytest.mark.parametrize("kind", ["binary", "text", "emoji last"])
+def test_memory_of_a_compressed_message(kind, chunk):
+    """As that of a plain one; zlib's own is not traced."""
+    payload = b"x" * (MIB - 4) + (EMOJI if kind == "emoji last" else b"xxxx")
+    first, factor = (0x42, 2) if kind == "binary" else (0x41, 6)
+    for level in (0, 9):
+        compressed = by_zlib(payload, level=level)
+        for stream in (frame(0x80 | first, compressed, ZEROS), fragments(first, compressed, 1000)):
+            if level == 0 and chunk == 100:
+                continue
+            chunks = in_chunks(stream, chunk)
+            sizes = []
+            used = peak(
+                lambda chunks=chunks, sizes=sizes: sizes.extend(take(Connection(Role.SERVER, extensions=ALONE), chunks))
+            )
+            assert sizes in ([MIB], [MIB - 3])
+            assert used <= factor * MIB + FIXED
+
+
+def test_memory_between_compressed_messages():
+    """Nothing is held without context takeover, whatever came and went."""
+    connection = Connection(Role.SERVER, extensions=ALONE)
+    connections = [Connection(Role.SERVER, extensions=ALONE) for _ in range(100)]
+
+    def use(connection):
+        for payload in (NOISE, bytes(3000), bytes(MIB), b"Hello"):
+            take(connection, [frame(0xC2, by_zlib(payload), ZEROS)])
+            connection.send_binary(payload)
+
+    use(connection)
+    tracemalloc.start()
+    try:
+        for one in connections:
+            use(one)
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert held / 100 <= 512
 
 
 @pytest.mark.parametrize(("opcode", "factor"), [(2, 2), (1, 6)])
@@ -295,10 +457,72 @@ def a_huge_frame_in_one_read(size):
     return lambda: take(Connection(Role.SERVER, max_message_size=None), [stream])
 
 
+def compressed_in_one_byte_chunks(size):
+    chunks = in_chunks(frame(0xC2, by_zlib(b"x" * size, level=0), ZEROS), 1)
+    return lambda: take(Connection(Role.SERVER, extensions=ALONE), chunks)
+
+
+def compressed_text_in_one_byte_fragments(size):
+    content = by_zlib(b"x" * size, level=0)
+    stream = fragments(0x41, content, 1)
+    return lambda: take(Connection(Role.SERVER, extensions=ALONE), [stream])
+
+
+def a_bomb_in_one_byte_chunks(size):
+    chunks = in_chunks(frame(0xC2, by_zlib(bytes(size * 100)), ZEROS), 1)
+    return lambda: take(Connection(Role.SERVER, max_message_size=None, extensions=ALONE), chunks)
+
+
+def empty_final_blocks(size):
+    chunks = in_chunks(frame(0xC2, b"\x03\x00" * size, ZEROS))
+    return lambda: take(Connection(Role.SERVER, extensions=ALONE), chunks)
+
+
+def empty_final_blocks_in_one_read(size):
+    stream = frame(0xC2, b"\x03\x00" * size, ZEROS)
+    return lambda: take(Connection(Role.SERVER, extensions=ALONE), [stream])
+
+
+def final_blocks_of_a_byte(size):
+    stream = frame(0xC2, b"\x4b\x04\x00" * size, ZEROS)
+    return lambda: take(Connection(Role.SERVER, extensions=ALONE), [stream])
+
+
+def empty_stored_blocks(size):
+    stream = frame(0xC2, b"\x00\x00\x00\xff\xff" * size, ZEROS)
+    return lambda: take(Connection(Role.SERVER, extensions=ALONE), [stream])
+
+
+def many_compressed_messages_in_one_read(size):
+    stream = frame(0xC2, by_zlib(b"Hello"), ZEROS) * (size // 4)
+    return lambda: take(Connection(Role.SERVER, receive_queue=1, extensions=ALONE), [stream])
+
+
+def compressed_messages_that_wait(size):
+    message = frame(0xC2, by_zlib(b"Hello"), ZEROS)
+
+    def wait():
+        connection = Connection(Role.SERVER, receive_queue=1, extensions=ALONE)
+        for _ in range(size // 4):
+            connection.receive_data(message * 2)
+        take(connection, [b""])
+
+    return wait
+
+
 @pytest.mark.growth
 @pytest.mark.parametrize(
     "make",
     [
+        compressed_in_one_byte_chunks,
+        compressed_text_in_one_byte_fragments,
+        a_bomb_in_one_byte_chunks,
+        empty_final_blocks,
+        empty_final_blocks_in_one_read,
+        final_blocks_of_a_byte,
+        empty_stored_blocks,
+        many_compressed_messages_in_one_read,
+        compressed_messages_that_wait,
         one_byte_chunks,
         one_byte_chunks_of_text,
         one_byte_fragments,

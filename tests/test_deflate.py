@@ -27,16 +27,16 @@ HELLO = b"\xf2\x48\xcd\xc9\xc9\x07\x00"
 _drawn = random.Random(7692)
 NOISE = _drawn.randbytes(40_000)
 _words = [bytes(_drawn.choices(b"abcdefghijklmnop", k=_drawn.randrange(3, 9))) for _ in range(500)]
-TEXT = b" ".join(_drawn.choices(_words, k=8_000))
+TEXT = b" ".join(_drawn.choices(_words, k=2_500))
 PAYLOADS = {
     "a byte": b"a",
     "Hello": b"Hello",
     "a small text": TEXT[:511],
     "a larger one": TEXT[:512],
     "a text": TEXT,
-    "zeros": bytes(70_000),
-    "noise": NOISE,
-    "repeated at a distance": b"".join(NOISE[:size] * 2 for size in (250, 500, 1000, 2000, 4000, 8000, 16_000, 32_000)),
+    "zeros": bytes(2000),
+    "noise": NOISE[:9000],
+    "repeated at a distance": b"".join(NOISE[:size] * 2 for size in (250, 500, 1000, 2000, 4000)),
 }
 
 
@@ -81,7 +81,7 @@ def read(inflater, pieces, most=MOST, size=1):
 
 def all_ways(deflated, *, window_bits=15):
     """What a message inflates to: whole, in small reads, and by few bytes at a time; by both libraries."""
-    read_size, sizes = (1, (1, 2, 3, 64, MOST)) if len(deflated) < 100 else (50, (1000, MOST))
+    read_size, sizes = (1, (1, 2, 3, 64, MOST)) if len(deflated) < 100 else (100, (1000, MOST))
     results = []
     for most in sizes:
         for pieces in (
@@ -592,8 +592,8 @@ def test_broken_data(deflated, takes_over):
         pytest.param(b"\x00\x10\x00\xef\xffHel", id="within a stored block"),
         pytest.param(b"\x00\x10\x00\xef\xffHel" + TAIL, id="within a stored block, behind what looks like a flush"),
         pytest.param(by_zlib(TEXT)[:-9], id="near the end of a text"),
-        pytest.param(by_zlib(TEXT)[:2000], id="in the middle of a text"),
-        pytest.param(by_zlib(NOISE)[:20_000], id="in the middle of noise"),
+        pytest.param(by_zlib(TEXT)[:5000], id="in the middle of a text"),
+        pytest.param(by_zlib(NOISE)[:9000], id="in the middle of noise"),
     ],
 )
 def test_data_that_is_cut_off(deflated):

@@ -1,16 +1,26 @@
 """What holds for any input: drawn by Hypothesis, 1,000 examples each (the profile of conftest.py)."""
 
+import contextlib
 import tracemalloc
+import zlib
 from itertools import pairwise
 
+import websockets.extensions.permessage_deflate
+import websockets.frames
+import websockets.protocol
+import wsproto.connection
+import wsproto.events
+import wsproto.extensions
 from feeding import KEY, Fact, drain, fact, feed, frame
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsock.sansio import messages
+from wsock.sansio import deflate, extensions, messages
 from wsock.sansio.connection import Connection
 from wsock.sansio.constants import Role
+from wsock.sansio.deflate import DeflateOptions
 from wsock.sansio.errors import LocalProtocolError
+from wsock.sansio.extensions import Extension
 from wsock.sansio.frames import MaskedFrameWriter
 from wsock.sansio.messages import MessageReader
 
@@ -264,3 +274,281 @@ def test_memory_stays_within_its_bound(kind, fragment, chunk, empty, size):
     chunks = [stream[place : place + chunk] for place in range(0, len(stream), chunk)]
     peak = traced_peak(lambda: MessageReader(True, LIMIT, 1024), chunks, 1)
     assert peak <= (2 if kind == "binary" else 6) * LIMIT + FIXED
+
+
+# Compression
+
+backends = st.sampled_from(deflate.find_backends())
+TAIL = b"\x00\x00\xff\xff"
+
+
+@contextlib.contextmanager
+def using(backend):
+    """Has larger messages go by that library."""
+    before, deflate.backend = deflate.backend, backend
+    try:
+        yield
+    finally:
+        deflate.backend = before
+
+
+@st.composite
+def agreements(draw, least=8):
+    """What two sides may have agreed on: the extension; by side its window, and whether it takes over its context."""
+    parameters = []
+    sides = {}
+    for role in Role:
+        name = role.value
+        keeps = draw(st.booleans())
+        bits = draw(st.one_of(st.just(15), st.integers(least, 15)))
+        if not keeps:
+            parameters.append((f"{name}_no_context_takeover", None))
+        if bits < 15 or draw(st.booleans()):
+            parameters.append((f"{name}_max_window_bits", str(bits)))
+        sides[role] = bits, keeps
+    return Extension("permessage-deflate", draw(st.permutations(parameters))), sides
+
+
+#: Payloads that compress well, badly, and across each other.
+contents = st.one_of(
+    texts,
+    binaries,
+    st.randoms(use_true_random=False).map(lambda drawn: drawn.randbytes(drawn.choice([300, 5000, 20_000]))),
+    st.integers(2, 5000).map(lambda count: " ".join(str(number * number % 997) for number in range(count))),
+)
+
+
+class Peer:
+    """Compresses as any other side may: by any level and strategy, with flushes of any kind anywhere."""
+
+    def __init__(self, draw, bits, keeps):
+        self.draw = draw
+        self.bits = bits
+        self.keeps = keeps
+        self.stream = None
+
+    def compress(self, payload):
+        draw = self.draw
+        if self.stream is None or not self.keeps:
+            # zlib makes no window of 8 bits: then nothing is referred to.
+            strategy = draw(st.sampled_from([zlib.Z_DEFAULT_STRATEGY, zlib.Z_FIXED, zlib.Z_RLE, zlib.Z_HUFFMAN_ONLY]))
+            strategy = zlib.Z_HUFFMAN_ONLY if self.bits == 8 else strategy
+            level, memory = draw(st.integers(0, 9)), draw(st.integers(1, 9))
+            self.stream = zlib.compressobj(level, zlib.DEFLATED, -max(self.bits, 9), memory, strategy)
+            self.start = level, memory, strategy
+        stream = self.stream
+        size = len(payload)
+        places = sorted({0, size, *draw(st.lists(st.integers(0, size), max_size=4))})
+        made = b""
+        for start, end in pairwise(places):
+            made += stream.compress(payload[start:end])
+            for _ in range(draw(st.integers(0, 2))):
+                made += stream.flush(
+                    draw(st.sampled_from([zlib.Z_SYNC_FLUSH, zlib.Z_FULL_FLUSH, zlib.Z_PARTIAL_FLUSH]))
+                )
+        ending = draw(st.sampled_from(["as it should be", "not removed", "final", "final and a byte"]))
+        if ending.startswith("final"):
+            made += stream.flush(zlib.Z_FINISH) + (b"\x00" if ending == "final and a byte" else b"")
+            self.stream = None
+            return made
+        # Something has to be flushed, or zlib says nothing.
+        made += stream.compress(b"") + stream.flush(zlib.Z_SYNC_FLUSH)
+        assert made.endswith(TAIL)
+        return made if ending == "not removed" else made[:-4]
+
+
+@st.composite
+def in_fragments(draw, first, payload, key):
+    """A message in frames, some of them empty, with control frames between them; and what the latter are."""
+    size = len(payload)
+    places = [0, *sorted(draw(st.lists(st.integers(0, size), max_size=4))), size]
+    pieces = [payload[start:end] for start, end in pairwise(places)] + [b""] * draw(st.integers(0, 1))
+    stream = b""
+    facts = []
+    for index, piece in enumerate(pieces):
+        if index and draw(st.booleans()):
+            stream += frame(0x89, b"?", key)
+            facts.append(("ping", b"?"))
+        final = 0x80 if index == len(pieces) - 1 else 0
+        stream += frame(final | (0 if index else first), piece, key)
+    return stream, facts
+
+
+@given(data=st.data(), role=roles, agreed=agreements(), backend=backends, sent=st.lists(contents, max_size=4))
+def test_whatever_a_peer_flushes_is_read(data, role, agreed, backend, sent):
+    extension, sides = agreed
+    other = Role.SERVER if role is Role.CLIENT else Role.CLIENT
+    peer = Peer(data.draw, *sides[other])
+    key = KEY if role is Role.SERVER else None
+    stream = b""
+    expected: list[Fact] = []
+    for content in sent:
+        opcode, kind = (1, "text") if isinstance(content, str) else (2, "binary")
+        payload = content.encode() if isinstance(content, str) else content
+        bits = data.draw(st.sampled_from([0x40, 0x40, 0x40, 0]))
+        frames, between = data.draw(in_fragments(opcode | bits, peer.compress(payload) if bits else payload, key))
+        stream += frames
+        expected += [*between, (kind, content)]
+    cuts = sorted({0, len(stream), *data.draw(st.lists(st.integers(0, len(stream)), max_size=6))})
+    pieces = [stream[start:end] for start, end in pairwise(cuts)]
+    with using(backend):
+        assert feed(Connection(role, extensions=[extension]), pieces) == expected
+        if len(stream) < 2000:
+            chunks = [stream[place : place + 1] for place in range(len(stream))]
+            assert feed(Connection(role, extensions=[extension]), chunks) == expected
+
+
+@given(data=st.data(), role=roles, backend=backends, options=limits)
+def test_any_split_of_compressed_messages_gives_the_same_events(data, role, backend, options):
+    """Whole ones, those that are too large, broken data, and text that is none; whichever fault comes first."""
+    key = KEY if role is Role.SERVER else None
+    size_limit = options.get("max_message_size") or 300
+    alone, together = data.draw(st.booleans()), data.draw(st.booleans())
+    parameters = [(f"{side.value}_no_context_takeover", None) for side in Role] if alone else []
+    parts = []
+    for _ in range(data.draw(st.integers(1, 4))):
+        size = data.draw(st.one_of(st.integers(max(size_limit - 1, 0), size_limit + 1), st.integers(0, 20)))
+        content = data.draw(st.sampled_from([b"a", b"\xc3\xa9", b"\xf0\x9f\x98\x80"])) * size
+        content = content[: size + 1] + data.draw(st.one_of(st.just(b""), payloads))
+        stream = zlib.compressobj(data.draw(st.integers(0, 9)), zlib.DEFLATED, -15)
+        compressed = (stream.compress(content) + stream.flush(zlib.Z_SYNC_FLUSH))[
+            : data.draw(st.sampled_from([-4, -4, -5, -6]))
+        ]
+        if data.draw(st.booleans()):
+            place = data.draw(st.integers(0, len(compressed)))
+            compressed = compressed[:place] + data.draw(st.binary(max_size=3)) + compressed[place:]
+        cut = data.draw(st.integers(0, len(compressed)))
+        first = 0x40 | data.draw(st.sampled_from([1, 2]))
+        if data.draw(st.booleans()):
+            parts.append(frame(0x80 | first, compressed, key))
+        else:
+            parts.append(frame(first, compressed[:cut], key) + frame(0x80, compressed[cut:], key))
+    if together:
+        parts.append(data.draw(st.binary(max_size=30)))
+    stream = b"".join(parts)
+    agreed = [Extension("permessage-deflate", parameters)]
+    whole, split, waiting = (Connection(role, extensions=agreed, **options) for _ in range(3))
+    pieces = data.draw(splits(stream))
+    with using(backend):
+        expected = drain(whole, stream)
+        assert feed(split, pieces) == expected
+        facts = [fact(event) for piece in pieces for event in waiting.receive_data(piece)] + drain(waiting, b"")
+    assert facts == expected
+
+
+@given(role=roles, agreed=agreements(), backend=backends, data=st.data(), sent=st.lists(contents, max_size=4))
+def test_what_one_compresses_the_other_receives(role, agreed, backend, data, sent):
+    extension, _ = agreed
+    options = data.draw(options_of_deflate)
+    here = Connection(role, extensions=[extension], deflate=options)
+    there = peer_of(role, extensions=[extension])
+    with using(backend):
+        for content in sent:
+            kind, send = ("text", here.send_text) if isinstance(content, str) else ("binary", here.send_binary)
+            buffers = send(content, data.draw(choices))
+            assert drain(there, b"".join(buffers)) == [(kind, content)]
+
+
+options_of_deflate = st.builds(
+    DeflateOptions,
+    st.none() | st.integers(1, 9),
+    st.none() | st.integers(1, 9),
+    st.sampled_from([0, 256, 5000]),
+    st.integers(9, 15),
+    st.booleans(),
+)
+choices = st.sampled_from([None, None, True, False])
+
+
+class Websockets:
+    """A side that is spoken by `websockets`."""
+
+    def __init__(self, role, sides):
+        other = Role.SERVER if role is Role.CLIENT else Role.CLIENT
+        codec = websockets.extensions.permessage_deflate.PerMessageDeflate(
+            not sides[other][1], not sides[role][1], sides[other][0], sides[role][0]
+        )
+        side = websockets.protocol.Side.CLIENT if role is Role.CLIENT else websockets.protocol.Side.SERVER
+        self.protocol = websockets.protocol.Protocol(side)
+        self.protocol.extensions = [codec]
+        self.begun = None
+
+    def send(self, content, parts):
+        send = self.protocol.send_text if isinstance(content, str) else self.protocol.send_binary
+        for index, part in enumerate(parts):
+            (self.protocol.send_continuation if index else send)(part, fin=index == len(parts) - 1)
+        return b"".join(self.protocol.data_to_send())
+
+    def receive(self, data):
+        self.protocol.receive_data(data)
+        facts = []
+        for one in self.protocol.events_received():
+            if one.opcode is not websockets.frames.Opcode.CONT:
+                self.begun = one.opcode, b""
+            self.begun = self.begun[0], self.begun[1] + bytes(one.data)
+            if one.fin:
+                is_text = self.begun[0] is websockets.frames.Opcode.TEXT
+                facts.append(("text", self.begun[1].decode()) if is_text else ("binary", self.begun[1]))
+        return facts
+
+
+class Wsproto:
+    """A side that is spoken by `wsproto`."""
+
+    def __init__(self, role, sides):
+        codec = wsproto.extensions.PerMessageDeflate(
+            not sides[Role.CLIENT][1], sides[Role.CLIENT][0], not sides[Role.SERVER][1], sides[Role.SERVER][0]
+        )
+        codec._enabled = True
+        kind = wsproto.connection.ConnectionType
+        self.connection = wsproto.connection.Connection(
+            kind.CLIENT if role is Role.CLIENT else kind.SERVER, extensions=[codec]
+        )
+        self.begun = None
+
+    def send(self, content, parts):
+        event = wsproto.events.TextMessage if isinstance(content, str) else wsproto.events.BytesMessage
+        parts = [part.decode() for part in parts] if isinstance(content, str) else parts
+        last = len(parts) - 1
+        return b"".join(
+            self.connection.send(event(data=part, message_finished=index == last)) for index, part in enumerate(parts)
+        )
+
+    def receive(self, data):
+        self.connection.receive_data(data)
+        facts = []
+        for event in self.connection.events():
+            assert isinstance(event, (wsproto.events.TextMessage, wsproto.events.BytesMessage))
+            self.begun = event.data if self.begun is None else self.begun + event.data
+            if event.message_finished:
+                facts.append(("text", self.begun) if isinstance(self.begun, str) else ("binary", bytes(self.begun)))
+                self.begun = None
+        return facts
+
+
+@given(
+    kind=st.sampled_from([Websockets, Wsproto]),
+    role=roles,
+    agreed=agreements(least=9),
+    options=options_of_deflate,
+    backend=backends,
+    data=st.data(),
+    sent=st.lists(st.tuples(st.booleans(), contents), max_size=5),
+)
+def test_others_speak_the_same(kind, role, agreed, options, backend, data, sent):
+    extension, sides = agreed
+    assert extensions.agreed_deflate([extension]) is not None
+    here = Connection(role, extensions=[extension], deflate=options)
+    there = kind(Role.SERVER if role is Role.CLIENT else Role.CLIENT, sides)
+    with using(backend):
+        for is_ours, content in sent:
+            expected = [("text", content) if isinstance(content, str) else ("binary", content)]
+            if is_ours:
+                send = here.send_text if isinstance(content, str) else here.send_binary
+                assert there.receive(b"".join(send(content, data.draw(choices)))) == expected
+                continue
+            # Text is cut between code points, which wsproto needs.
+            cut = data.draw(st.integers(0, len(content)))
+            parts = [content[:cut], content[cut:]] if data.draw(st.booleans()) else [content]
+            parts = [part.encode() if isinstance(part, str) else part for part in parts]
+            assert drain(here, there.send(content, parts)) == expected

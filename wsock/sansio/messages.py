@@ -119,7 +119,7 @@ class Assembler:
             # In slices: text that is decoded only to be checked may take four times its bytes.
             stop = end if end - start <= _SLICE_BYTES else start + _SLICE_BYTES
             piece = unmask(data, start, stop, _turned(key, phase))
-            self._check(piece)
+            self.check(piece)
             self._payload.extend(piece, 0, len(piece), b"", 0, most)
             phase += stop - start
             start = stop
@@ -132,13 +132,19 @@ class Assembler:
 
     def _take(self, piece: bytes, most: i64) -> None:
         self.size += len(piece)
+        if self._is_text:
+            # Before its size: a piece ends one byte behind the limit at the most, so any split finds the same fault.
+            self.check(piece)
         if self.size > most:
             raise MessageTooBig(_TOO_BIG)
-        if self._is_text:
-            self._check(piece)
         self._payload.extend(piece, 0, len(piece), b"", 0, most)
 
-    def _check(self, piece: bytes) -> None:
+    def check(self, piece: bytes) -> None:
+        """Checks the next piece of a text.
+
+        Raises:
+            InvalidPayload: it can't be UTF-8, whatever follows.
+        """
         if self._code_point:
             piece = self._code_point + piece
         try:
@@ -492,6 +498,9 @@ class MessageReader:
                 pieces.append(piece)
                 size += len(piece)
         if size > most:
+            if self._frame.opcode == TEXT:
+                # Within the limit it may be no text, which is told of one that comes in pieces.
+                Assembler(TEXT).check(b"".join(pieces))
             raise MessageTooBig(_TOO_BIG)
         inflater.finish()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
