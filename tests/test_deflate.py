@@ -1,7 +1,6 @@
 """The codec of permessage-deflate by itself, on each library that is installed."""
 
 import copy
-import os
 import pickle
 import random
 import threading
@@ -104,11 +103,6 @@ def refused(deflated, takes_over=False):
 
 
 # The libraries
-
-
-@pytest.mark.skipif(os.environ.get("CI") != "true", reason="only where nothing may be missing")
-def test_the_fast_backend_is_there():
-    assert "isal" in BACKENDS
 
 
 def test_the_backends():
