@@ -426,7 +426,6 @@ def test_threads():
         {"threshold": None},
         {"max_window_bits": 8},
         {"max_window_bits": 16},
-        {"max_window_bits": None},
         *(
             {name: value}
             for name in ("level", "mem_level", "threshold", "max_window_bits")

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from .sansio.constants import Role
 from .sansio.deflate import DEFAULT_THRESHOLD, DeflateOptions
 from .sansio.errors import LocalProtocolError, wrong_type
 from .sansio.extensions import MAX_WINDOW_BITS, MIN_WINDOW_BITS, DeflateParameters
 from .settings import Settings
-
-#: The window with context takeover, where none is given: with ``memLevel`` 5 a connection takes less than 60 KiB.
-_CONTEXT_WINDOW_BITS: Final = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +84,8 @@ def asParameters(compression: Compression, role: Role, settings: Settings) -> De
     return DeflateParameters(
         not server,
         not client,
-        _windowBits(compression.serverMaxWindowBits, server),
-        _windowBits(compression.clientMaxWindowBits, client),
+        compression.serverMaxWindowBits,
+        compression.clientMaxWindowBits,
     )
 
 
@@ -101,7 +97,7 @@ def asOptions(compression: Compression | None, role: Role, settings: Settings) -
     ours, bits = (
         (server, compression.serverMaxWindowBits) if role is Role.SERVER else (client, compression.clientMaxWindowBits)
     )
-    return DeflateOptions(compression.level, compression.memLevel, compression.threshold, _windowBits(bits, ours), ours)
+    return DeflateOptions(compression.level, compression.memLevel, compression.threshold, bits, ours)
 
 
 def _contexts(compression: Compression, role: Role, settings: Settings) -> tuple[bool, bool]:
@@ -113,9 +109,3 @@ def _contexts(compression: Compression, role: Role, settings: Settings) -> tuple
     server = compression.serverContextTakeover and not (drops and role is Role.SERVER)
     client = compression.clientContextTakeover and not (drops and role is Role.CLIENT)
     return server, client
-
-
-def _windowBits(bits: int | None, context: bool) -> int:
-    if bits is not None:
-        return bits
-    return _CONTEXT_WINDOW_BITS if context else MAX_WINDOW_BITS

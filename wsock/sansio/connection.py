@@ -38,7 +38,7 @@ from .constants import (
 from .deflate import DeflateOptions, Deflater, Inflater
 from .errors import LocalProtocolError, RemoteProtocolError, wrong_type
 from .events import BinaryReceived, CloseReceived, Event, Failed, PingReceived, TextReceived
-from .extensions import MIN_WINDOW_BITS, Extension, agreed_deflate
+from .extensions import MIN_WINDOW_BITS, Extension, agreed_deflate, max_window_bits
 from .frames import NO_LIMIT, RSV1, MaskedFrameWriter, encode
 from .messages import MessageReader, binary_payload, control_payload, encode_text
 from .shared import SharedMessage, check_compress
@@ -190,8 +190,8 @@ class Connection:
         self.extensions = extensions
         if agreed is None:
             return
-        server = agreed.server_max_window_bits, not agreed.server_no_context_takeover
-        client = agreed.client_max_window_bits, not agreed.client_no_context_takeover
+        server = max_window_bits(agreed.server_max_window_bits, False), not agreed.server_no_context_takeover
+        client = max_window_bits(agreed.client_max_window_bits, False), not agreed.client_no_context_takeover
         ours, theirs = (server, client) if self._masks is None else (client, server)
         self._reader.use(Inflater(theirs[0], theirs[1]))
         if ours[0] >= MIN_WINDOW_BITS:

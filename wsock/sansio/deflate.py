@@ -19,7 +19,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from .errors import InvalidPayload, LocalProtocolError, wrong_type
-from .extensions import MAX_WINDOW_BITS, MIN_WINDOW_BITS
+from .extensions import MAX_WINDOW_BITS, MIN_WINDOW_BITS, max_window_bits
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
@@ -104,7 +104,8 @@ class DeflateOptions:
         level: zlib's 1 (fast) to 9 (small); None for the fastest sensible level of the library in use.
         mem_level: zlib's 1 to 9; None for 8, and 5 with context takeover.
         threshold: the size from which on a message is compressed, in bytes, where it does not say so itself.
-        max_window_bits: the largest window, 9 to 15; what was agreed may be less.
+        max_window_bits: the largest window, 9 to 15; None for 15, and 12 with context takeover. The agreed one may be
+            less.
         context_takeover: whether messages may refer to earlier ones, if that was agreed.
     """
 
@@ -126,7 +127,11 @@ class DeflateOptions:
         self.level: Final = None if level is None else _in_range("level", level, 1, 9)
         self.mem_level: Final = None if mem_level is None else _in_range("mem_level", mem_level, 1, 9)
         self.threshold: Final = _in_range("threshold", threshold, 0, None)
-        self.max_window_bits: Final = _in_range("max_window_bits", max_window_bits, MIN_WINDOW_BITS, MAX_WINDOW_BITS)
+        self.max_window_bits: Final = (
+            None
+            if max_window_bits is None
+            else _in_range("max_window_bits", max_window_bits, MIN_WINDOW_BITS, MAX_WINDOW_BITS)
+        )
         self.context_takeover: Final = context_takeover
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -161,7 +166,7 @@ class Deflater:
             context_takeover: whether it was agreed that messages may refer to earlier ones.
         """
         takes_over = context_takeover and options.context_takeover
-        self._window_bits: int = min(window_bits, options.max_window_bits)
+        self._window_bits: int = min(window_bits, max_window_bits(options.max_window_bits, takes_over))
         self._level: int | None = options.level
         mem_level = options.mem_level
         if mem_level is None:

@@ -35,6 +35,8 @@ _WINDOWS: Final = (_SERVER_MAX_WINDOW_BITS, _CLIENT_MAX_WINDOW_BITS)
 _WINDOW_BITS: Final = {str(bits): bits for bits in range(8, 16)}
 #: The largest window, of 32 KiB, which is meant where none is named (RFC 7692 section 7.1.2).
 MAX_WINDOW_BITS: Final = 15
+#: The largest window with context takeover where nobody says another: a connection takes less than 60 KiB then.
+CONTEXT_WINDOW_BITS: Final = 12
 #: The smallest window that an encoder makes; zlib and its like make none of 256 bytes, which any decoder reads.
 MIN_WINDOW_BITS: Final = 9
 
@@ -156,7 +158,8 @@ class DeflateParameters:
     Attributes:
         server_no_context_takeover: whether each message of the server is compressed by itself.
         client_no_context_takeover: whether each message of the client is.
-        server_max_window_bits: the base-2 logarithm of the largest window that the server compresses with.
+        server_max_window_bits: the base-2 logarithm of the largest window that the server compresses with; None, of
+            those that a side wants, for 15, or 12 with context takeover.
         client_max_window_bits: the same of the client.
     """
 
@@ -171,8 +174,8 @@ class DeflateParameters:
         self,
         server_no_context_takeover: bool = True,
         client_no_context_takeover: bool = True,
-        server_max_window_bits: int = MAX_WINDOW_BITS,
-        client_max_window_bits: int = MAX_WINDOW_BITS,
+        server_max_window_bits: int | None = MAX_WINDOW_BITS,
+        client_max_window_bits: int | None = MAX_WINDOW_BITS,
     ) -> None:
         self.server_no_context_takeover: Final = server_no_context_takeover
         self.client_no_context_takeover: Final = client_no_context_takeover
@@ -197,9 +200,11 @@ class DeflateParameters:
             parameters.append((_SERVER_NO_CONTEXT_TAKEOVER, None))
         if self.client_no_context_takeover:
             parameters.append((_CLIENT_NO_CONTEXT_TAKEOVER, None))
-        if self.server_max_window_bits < MAX_WINDOW_BITS:
-            parameters.append((_SERVER_MAX_WINDOW_BITS, str(self.server_max_window_bits)))
-        limit = str(self.client_max_window_bits) if self.client_max_window_bits < MAX_WINDOW_BITS else None
+        server_bits = max_window_bits(self.server_max_window_bits, not self.server_no_context_takeover)
+        if server_bits < MAX_WINDOW_BITS:
+            parameters.append((_SERVER_MAX_WINDOW_BITS, str(server_bits)))
+        client_bits = max_window_bits(self.client_max_window_bits, not self.client_no_context_takeover)
+        limit = str(client_bits) if client_bits < MAX_WINDOW_BITS else None
         parameters.append((_CLIENT_MAX_WINDOW_BITS, limit))
         return Extension(PERMESSAGE_DEFLATE, parameters)
 
@@ -220,20 +225,32 @@ class DeflateParameters:
         if asked.server_bits == 8:
             return None
         parameters: list[tuple[str, str | None]] = []
-        if asked.server_no_context_takeover or self.server_no_context_takeover:
+        server_context = not (asked.server_no_context_takeover or self.server_no_context_takeover)
+        if not server_context:
             parameters.append((_SERVER_NO_CONTEXT_TAKEOVER, None))
-        is_held = asked.may_limit_client or self.client_max_window_bits == MAX_WINDOW_BITS
-        if asked.client_no_context_takeover or self.client_no_context_takeover or not is_held:
+        client_context = not (asked.client_no_context_takeover or self.client_no_context_takeover)
+        if not asked.may_limit_client and max_window_bits(self.client_max_window_bits, True) < MAX_WINDOW_BITS:
+            client_context = False
+        if not client_context:
             parameters.append((_CLIENT_NO_CONTEXT_TAKEOVER, None))
-        server_bits = min(asked.server_bits or MAX_WINDOW_BITS, self.server_max_window_bits)
+        server_bits = max_window_bits(self.server_max_window_bits, server_context)
+        server_bits = min(asked.server_bits or MAX_WINDOW_BITS, server_bits)
         if asked.server_bits or server_bits < MAX_WINDOW_BITS:
             # RFC 7692 §7.1.2.1: an offer that has it is accepted by naming it, also the largest.
             parameters.append((_SERVER_MAX_WINDOW_BITS, str(server_bits)))
-        client_bits = min(asked.client_bits or MAX_WINDOW_BITS, self.client_max_window_bits)
+        client_bits = max_window_bits(self.client_max_window_bits, client_context)
+        client_bits = min(asked.client_bits or MAX_WINDOW_BITS, client_bits)
         if asked.may_limit_client and client_bits < MAX_WINDOW_BITS:
             # RFC 7692 §7.1.2.2: only where the offer has it.
             parameters.append((_CLIENT_MAX_WINDOW_BITS, str(client_bits)))
         return Extension(PERMESSAGE_DEFLATE, parameters)
+
+
+def max_window_bits(wanted: int | None, context_takeover: bool) -> int:
+    """The largest window that a side wants, where it may have left that open."""
+    if wanted is not None:
+        return wanted
+    return CONTEXT_WINDOW_BITS if context_takeover else MAX_WINDOW_BITS
 
 
 class _Asked:
