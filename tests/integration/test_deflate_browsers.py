@@ -24,7 +24,7 @@ from integration.deflating import (
 )
 from integration.firefox import firefox
 from integration.peer import within
-from integration.process import PATIENCE, browse
+from integration.process import browse
 from integration.servers import Serve, Server
 from integration.test_clients import Page
 from twisted.web.server import Site
@@ -33,6 +33,8 @@ from wsock import Compression
 
 pytestmark = [pytest.mark.slow, pytest.mark.peer]
 
+#: How long a page may take for all of its tasks, in seconds.
+PATIENCE = 200
 #: Does the tasks that it is given, one after the other, and posts what became of each.
 PAGE = """<!doctype html><title>Compression</title><script>%s</script><script>
 const say = (page, what) => fetch("/?page=" + page, {method: "POST", body: what});
