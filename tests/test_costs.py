@@ -192,8 +192,11 @@ def test_memory_of_a_bomb(bomb, tmp_path, backend, chunk, limit):
             frame(0x80 | first, bomb[:16_000], ZEROS),
             frame(0x80 | first, bomb[:4000], ZEROS),
         ]
+        if limit == MIB:
+            # As text it would take four bytes for each character.
+            streams.append(frame(0x80 | first, by_zlib(EMOJI + bytes(8 * MIB)), ZEROS))
         used, results = grown(tmp_path, backend, limit, chunk, streams)
-        assert results[:2] == ["0:0:1009"] * 2
+        assert {*results[:2], *results[4:]} == {"0:0:1009"}
         assert used <= 2 * limit + PROCESS
 
 

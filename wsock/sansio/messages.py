@@ -500,7 +500,10 @@ class MessageReader:
         if size > most:
             if self._frame.opcode == TEXT:
                 # Within the limit it may be no text, which is told of one that comes in pieces.
-                Assembler(TEXT).check(b"".join(pieces))
+                checker = Assembler(TEXT)
+                for piece in pieces:
+                    for start in range(0, len(piece), _SLICE_BYTES):
+                        checker.check(piece[start : start + _SLICE_BYTES])
             raise MessageTooBig(_TOO_BIG)
         inflater.finish()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
