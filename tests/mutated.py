@@ -91,7 +91,7 @@ GUARDED: dict[str, list[str]] = {
     "wsock.sansio.http": ["http", "handshake"],
     "wsock.sansio.head": ["http", "handshake"],
     "wsock.sansio.body": ["body"],
-    "wsock.sansio.extensions": ["extensions"],
+    "wsock.sansio.extensions": ["extensions", "copies"],
     "wsock.sansio.url": ["url"],
     "wsock.sansio._masking_python": ["masking"],
     "wsock.testing.transport": ["testing"],

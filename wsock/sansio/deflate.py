@@ -41,8 +41,8 @@ _SMALL_DEFLATED_BYTES: Final = 4095
 #: zlib's own ``memLevel``, and that with context takeover: with a window of 12 bits 32 KiB in place of 144.
 _MEM_LEVEL: Final = 8
 _MEM_LEVEL_OF_CONTEXT: Final = 5
-#: The level of isal for each of zlib's: it has 0 to 3.
-_ISAL_LEVELS: Final = (0, 1, 2, 2, 2, 2, 3, 3, 3, 3)
+#: The level of isal for each of zlib's 1 to 9: it has 0 to 3.
+_ISAL_LEVELS: Final = (1, 2, 2, 2, 2, 3, 3, 3, 3)
 _BROKEN: Final = "compressed data is broken"
 #: An inflater can't be copied.
 NO_COPY: Final = "a connection can't be copied or pickled within a compressed message, nor with context takeover"
@@ -70,7 +70,7 @@ class Backend:
         """Makes a compressor; ``level`` is one of zlib's, None the fastest sensible one."""
         number = self.level
         if level is not None:
-            number = _ISAL_LEVELS[level] if self.name == "isal" else level
+            number = _ISAL_LEVELS[level - 1] if self.name == "isal" else level
         return self.module.compressobj(number, zlib.DEFLATED, -window_bits, mem_level)
 
 
