@@ -181,6 +181,25 @@ def test_time_is_linear(before: str, unit: str, after: str) -> None:
     assertLinear(*(cost(before + unit * count + after) for count in (1750, 28_000)))
 
 
+@pytest.mark.growth
+@pytest.mark.parametrize(
+    ("before", "unit"),
+    [
+        pytest.param("permessage-deflate", '; a="' + r"\a" * 10 + '"', id="parameters that are none"),
+        pytest.param("", "permessage-deflate; server_max_window_bits=8, ", id="offers that are declined"),
+        pytest.param("", "permessage-deflate; x, ", id="offers that are invalid"),
+        pytest.param("permessage-deflate; server_max_window_bits=", "9", id="a long number"),
+    ],
+)
+def test_time_of_an_answer_is_linear(before: str, unit: str) -> None:
+    def answer(count: int) -> Measure:
+        value = before + unit * count
+        return lambda: spent(lambda: extensions.answer(extensions.decode(value), DeflateParameters()))
+
+    assert extensions.answer(extensions.decode(before + unit * 2), DeflateParameters()) == []
+    assertLinear(answer(500), answer(8000))
+
+
 # permessage-deflate
 
 #: What a server without wishes of its own agrees to, one with ours, and one that has a wish for each parameter.
