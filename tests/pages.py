@@ -22,7 +22,7 @@ _TYPES: Final = (
     *(ast.Name, ast.Attribute, ast.Subscript, ast.BinOp, ast.BitOr, ast.Tuple, ast.List, ast.Constant),
     *(ast.Expression, ast.Load),
 )
-#: What Sphinx makes of quotes and of three dots, and what they are in a type.
+#: The characters that Sphinx shows for quotes and three dots, and how a type has them.
 _PLAIN: Final = {0x2018: "'", 0x2019: "'", 0x2026: "..."}
 #: Directives, roles and fields that a reader sees as such.
 _MARKUP: Final = re.compile(r"\{eval-rst\}|literalinclude|```|\.\. \w+::|:\w+:`|:(param|rtype|raises)\b")
