@@ -528,7 +528,7 @@ def test_a_clean_end_is_not_logged() -> None:
 
 
 def test_an_extension_that_was_agreed_on() -> None:
-    """No extension is offered so far; here the opening handshake hands one over."""
+    """A client's is known only when its opening handshake ends, which hands it over."""
     served = Served()
     assert served.wire.extension is None
     served.wire.openingMakesCore().attach(served.application)

@@ -755,7 +755,7 @@ class WebSocketTransport:
 
     @property
     def extension(self) -> Extension | None:
-        """The extension that was agreed on, or None."""
+        """The extension that was agreed on, with a ``name``, ``"permessage-deflate"``, and ``parameters``, or None."""
         return next(iter(self._core.extensions), None)
 
     @property
