@@ -166,6 +166,22 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.wire.protocol:WebSocketTransport.abortConnection": {
         "force: not canAbort -> True": "a transport that is aborted has no use for a producer",
     },
+    "wsock.wire.protocol:WebSocketTransport.factoryStops": {
+        "operand: self._opening is not None and self._state == OPENING -> True and self._state == OPENING": "the factory knows none before its opening",
+    },
+    "wsock.wire.protocol:WebSocketTransport.inboxFailed": {
+        "operand: self._opening is not None and self._state == OPENING -> True and self._state == OPENING": "it has one from its transport on",
+    },
+    "wsock.wire.protocol:WebSocketTransport.inboxExempt": {
+        "operand: self._keepalive is not None and self._inbox is not None -> self._keepalive is not None and True": "it is the inbox that tells",
+    },
+    "wsock.wire.protocol:WebSocketTransport.inboxDelivers": {
+        "force: self._closing is not None -> True": "the inbox tells only once our Close is queued",
+    },
+    "wsock.wire.protocol:WebSocketTransport.checkLiveness": {
+        "operand: self._state != OPEN or keepalive is None or inbox is None -> self._state != OPEN or False or inbox is None": "it is the keepalive that is watched",
+        "operand: self._state != OPEN or keepalive is None or inbox is None -> self._state != OPEN or keepalive is None or False": "an open connection has one",
+    },
     "wsock.wire.protocol:WebSocketTransport.openingHandedOn": {
         "drop: self._opening = None -> pass": "only memory: an opening that has ended does nothing at the loss",
         "drop: self._stopCloseWatch() -> pass": "only one look more, at a connection that is not ours",

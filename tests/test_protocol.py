@@ -44,6 +44,7 @@ from zope.interface.verify import verifyObject
 
 from wsock import Close, LocalProtocolError, WebSocketClosed, WebSocketDropped, WebSocketProtocol
 from wsock.sansio.extensions import Extension
+from wsock.wire import closing
 
 # What an application sends
 
@@ -602,6 +603,14 @@ class Tls(Transport):
     """It says that it is TCP, since `ISSLTransport` does."""
 
 
+def test_the_certificate_of_the_peer() -> None:
+    class Certified(Tls):
+        def getPeerCertificate(self) -> Any:
+            return "the certificate"
+
+    assert Served(transport=Certified()).open().wire.getPeerCertificate() == "the certificate"
+
+
 def test_tls_over_what_is_no_tcp() -> None:
     served = Served(transport=Tls()).open()
     assert served.feed(HELLO) == b""
@@ -702,6 +711,9 @@ def test_nothing_can_be_sent_once_tls_has_ended() -> None:
     # No Close could be sent: it is open until the loss, which is under way.
     wire.loseConnection()
     assert (wire.isOpen, wire.closeSent) == (True, None)
+    assert "abort" not in secured.below.told
+    secured.clock.advance(10)
+    assert secured.below.told[-1] == "abort"
     secured.tls.connectionLost(Failure(ConnectionDone()))
     assert secured.application.told == ["started", "finished", "lost"]
 
@@ -835,6 +847,21 @@ def test_messages_that_are_delivered_behind_our_close_are_no_flood(first: int) -
         served.wire.dataReceived(messages)
     assert "abort" not in served.transport.told
     assert len(served.application.messages) == 2 * (2**24 // len(messages) + 2)
+
+
+def test_a_message_that_is_delivered_between_is_no_part_of_a_flood(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(closing, "MAX_DISCARDED_BYTES", 100)
+    served = opened(settings={"maxMessageSize": 50})
+    served.wire.loseConnection()
+    for _ in range(3):
+        # 80 bytes that nobody gets.
+        served.feed(PING * 7)
+        served.feed(HELLO)
+    assert served.application.messages == ["Hello"] * 3
+    assert "abort" not in served.transport.told
+    served.feed(PING * 7)
+    served.feed(PING * 7)
+    assert served.transport.told[-1] == "abort"
 
 
 def test_a_flood_to_a_client_behind_a_fault() -> None:

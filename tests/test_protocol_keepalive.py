@@ -68,6 +68,16 @@ def test_a_forged_answer_to_a_ping_of_ours_answers_none(number: bytes) -> None:
     assert served.application.messages == []
 
 
+def test_a_forged_answer_where_nothing_was_asked_is_not_heard_of() -> None:
+    """A peer may have seen the mark on another connection."""
+    mark = alive().advance(20)[2:18]
+    served = alive(pingInterval=None)
+    assert served.feed(pong(b"\x89\x11" + mark + b"1")) == b""
+    assert served.application.messages == []
+    assert served.feed(HELLO) == b""
+    assert served.application.messages == ["Hello"]
+
+
 @pytest.mark.parametrize("life", [HELLO, PONG, HELLO[:3], text("x") * 3])
 def test_any_byte_is_life(life: bytes) -> None:
     served = alive()

@@ -262,6 +262,37 @@ def test_a_send_that_failed_while_it_waited_may_have_been_sent() -> None:
     assert isinstance(failed(waiting), WebSocketDropped)
 
 
+def test_a_stream_that_is_gone_is_told_nothing() -> None:
+    streams = [WebSocketStream()]
+    asked = Asked(buildApplication=lambda request: streams[0]).open()
+    asked.feed(SERVER_HELLO)
+    asked.lose(clean=False)
+    with logged() as events:
+        streams.clear()
+        asked.clock.advance(0)
+    assert events == []
+
+
+def test_a_stream_may_be_gone_as_soon_as_it_was_told_of_the_loss() -> None:
+    streams = [WebSocketStream()]
+    asked = Asked(buildApplication=lambda request: streams[0]).open()
+    asked.wire.pauseProducing()
+    asked.feed(SERVER_HELLO)
+    asked.lose(clean=False)
+    seen: list[str | bytes] = []
+
+    def again(message: str | bytes) -> None:
+        seen.append(message)
+        streams[0].receive().addErrback(lambda failure: streams.clear())
+
+    streams[0].receive().addCallback(again)
+    asked.wire.resumeProducing()
+    with logged() as events:
+        asked.clock.advance(0)
+    assert events == []
+    assert (seen, streams) == (["Hello"], [])
+
+
 def test_closing_discards_what_finds_no_room() -> None:
     asked = streaming(receiveQueue=2)
     asked.application.close()
