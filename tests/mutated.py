@@ -182,6 +182,13 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "operand: self._state != OPEN or keepalive is None or inbox is None -> self._state != OPEN or False or inbox is None": "it is the keepalive that is watched",
         "operand: self._state != OPEN or keepalive is None or inbox is None -> self._state != OPEN or keepalive is None or False": "an open connection has one",
     },
+    "wsock.wire.protocol:WebSocketTransport._stopCloseWatch": {
+        "drop: closeWatch, self._closeWatch = (self._closeWatch, None) -> closeWatch, _ = (self._closeWatch, None)": "only memory: stopping it again does nothing",
+    },
+    "wsock.wire.protocol:WebSocketTransport.groupLeft": {
+        "force: self._groups is not None -> True": "a group tells only those that were in it",
+        "drop: self._groups = self._groups or None -> pass": "only memory: an empty list does as much as None",
+    },
     "wsock.wire.protocol:WebSocketTransport.openingHandedOn": {
         "drop: self._opening = None -> pass": "only memory: an opening that has ended does nothing at the loss",
         "drop: self._stopCloseWatch() -> pass": "only one look more, at a connection that is not ours",

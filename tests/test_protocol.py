@@ -512,6 +512,14 @@ def test_once_the_opening_handshake_was_aborted_closing_does_nothing(make: Any) 
     connection.lose()
 
 
+def test_an_abort_is_not_taken_for_that_of_another_hand() -> None:
+    asked = Asked(transport=Tls(), url="wss://server.example.com/")
+    asked.wire.abortConnection()
+    asked.clock.pump([1, 1])
+    asked.lose()
+    assert str(asked.wire.lossReason()).startswith("the connection was lost before the server answered")
+
+
 # Waiting until it is open
 
 
