@@ -65,14 +65,19 @@ GUARDED: dict[str, list[str]] = {
     "wsock.client.attempt": ["attempt", "client", "garbage"],
     "wsock.client.agent": ["client", "stream"],
     "wsock.client.agent:Agent.__reduce__": ["copies"],
-    "wsock.wire.factory": ["factory", "server", "client", "protocol"],
+    "wsock.wire.factory": ["factory", "server", "client", "stream", "threads", "protocol"],
+    "wsock.wire.factory:Connections.use": ["testing"],
+    "wsock.wire.factory:ConnectionFactory.useReactor": ["testing"],
+    "wsock.wire.factory:ConnectionFactory.ensureReactor": ["serve"],
     "wsock.wire.factory:ConnectionFactory.__reduce__": ["copies"],
+    "wsock.wire.factory:Connections.__init__": ["arguments", "factory", "threads", "server", "client"],
     "wsock.client.lookup": ["lookup"],
     "wsock.client.verification": ["verification"],
     "wsock.arguments": ["arguments", "settings"],
     "wsock.wire.threads": ["threads"],
     "wsock.wire.threads:sendFromThread": ["threads", "integration/test_threads"],
     "wsock.wire.threads:_sendForThread": ["threads", "integration/test_threads"],
+    "wsock.wire.threads:_sendWhenWritable": ["threads", "integration/test_threads"],
     "wsock.wire.threads:_sendNow": ["threads", "integration/test_threads"],
     "wsock.wire.unopened": ["unopened"],
     "wsock.wire.tlsfailures": ["tlsfailures"],
@@ -147,6 +152,18 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     },
     "wsock.wire.state:describe": {
         "number: zip(NAMES, NEXT, strict=True) -> zip(NAMES, NEXT, strict=False)": "both have as many, as the test of all pairs sees",
+    },
+    "wsock.wire.factory:<module>": {
+        "number: _raisedToBytes = 0 -> _raisedToBytes = 1": "less than any message",
+    },
+    "wsock.wire.factory:raiseTrimThreshold": {
+        "compare: size > _raisedToBytes -> size >= _raisedToBytes": _SLOWER,
+    },
+    "wsock.wire.factory:Connections.stop": {
+        "force#2: self._all -> True": "without any connection the timer ends at once",
+    },
+    "wsock.wire.factory:Connections._abortIn": {
+        "compare: self._graceEnd.getTime() <= clock.seconds() + seconds -> self._graceEnd.getTime() < clock.seconds() + seconds": "a new timer for the same time",
     },
     "wsock.wire.protocol:WebSocketTransport.openingDone": {
         "force: extensions -> True": "the core has none, either",

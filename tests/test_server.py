@@ -1130,6 +1130,19 @@ def test_those_that_come_after_stop_are_refused_and_not_waited_for(fallback: Any
     check_refused(late, answer, 503)
 
 
+def test_refusals_after_stop_are_summed_up_until_the_last_connection_is_lost() -> None:
+    served = opened()
+    served.factory.stop()
+    with logged() as events:
+        for _ in range(7):
+            late = Served(factory=served.factory)
+            late.feed(REQUEST)
+            late.lose(clean=False)
+        assert len(events) == 5
+        served.lose()
+    assert "refused 2 more in 1 s" in formatEvent(events[5])
+
+
 # Those who do not want a WebSocket
 
 

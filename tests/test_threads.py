@@ -127,6 +127,10 @@ def test_a_group_and_a_factory() -> None:
     assert served.wire.closeSent is None
     assert group.sendTextMessage("x").sent == 1
     group.discard(served.wire)
+    # A connection that does not look may be anybody's.
+    free = connected("server", checkThreads=False)
+    assert elsewhere(lambda: group.add(free.wire)) is None
+    assert list(group) == [free.wire]
 
 
 @pytest.mark.parametrize("role", ["server", "client"])
