@@ -339,6 +339,11 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.wire.threads:<module>": {
         "number: _POLL_SECONDS: Final = 1 -> _POLL_SECONDS: Final = 0": _SLOWER,
     },
+    "wsock.wire.threads:sendFromThread": {
+        "element: not isinstance(message, (str, bytes, bytearray, memoryview)) -> not isinstance(message, (str, bytearray, memoryview))": "then `binary_payload` lets it pass",
+        "element: not isinstance(message, (str, bytes, bytearray, memoryview)) -> not isinstance(message, (str, bytes, memoryview))": "then `binary_payload` lets it pass",
+        "element: not isinstance(message, (str, bytes, bytearray, memoryview)) -> not isinstance(message, (str, bytes, bytearray))": "then `binary_payload` lets it pass",
+    },
     "wsock.sansio.frames:MaskedFrameWriter.encode": {
         "force: length < 126 and final -> False": _SLOWER,
     },

@@ -483,6 +483,29 @@ def test_a_loss_does_not_cancel_it_but_stopping_does() -> None:
     assert failures(events) == []
 
 
+def test_stopping_cancels_it_once() -> None:
+    """It may still be cleaning up when one that came too late is lost."""
+    told: list[str] = []
+    cleaned: Deferred[None] = Deferred()
+
+    async def work(stream: Any) -> None:
+        try:
+            await Deferred()
+        finally:
+            await cleaned
+            told.append("cleaned")
+
+    served = handled(work)
+    served.lose()
+    served.factory.stop()
+    late = Served(factory=served.factory)
+    late.feed(REQUEST)
+    late.lose(clean=False)
+    assert told == []
+    cleaned.callback(None)
+    assert told == ["cleaned"]
+
+
 def test_stopping_waits_for_the_connection_before_it_cancels() -> None:
     told: list[Any] = []
 

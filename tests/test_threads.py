@@ -101,6 +101,14 @@ def test_all_that_an_application_calls_is_looked_at() -> None:
     }
 
 
+@pytest.mark.parametrize("message", [5, None, ["x"]])
+def test_what_can_not_be_sent_raises_before_the_reactor_is_asked(message: Any) -> None:
+    wire = connected("server").wire
+    error = elsewhere(lambda: wire.sendFromThread(message))
+    assert type(error) is LocalProtocolError
+    assert str(error).startswith("a message is a str for text, or bytes")
+
+
 def test_a_stream() -> None:
     stream = WebSocketStream()
     connected("server", stream)
