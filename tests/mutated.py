@@ -304,6 +304,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "drop: inbox.application = inbox._pending = None -> inbox.application = _ = None": "only memory",
     },
     "wsock.wire.inbox:Inbox._receiveLater": {
+        "operand: not self._reading and self._unread is not None and (len(self._unread) >= _MAX_BYTES_AFTER_PAUSE) -> not self._reading and True and (len(self._unread) >= _MAX_BYTES_AFTER_PAUSE)": "`_keep` has just set it",
         "force: transport is not None -> True": "without one nothing is received",
     },
     "wsock.wire.inbox:Inbox._received": {
