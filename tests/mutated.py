@@ -31,6 +31,7 @@ GUARDED: dict[str, list[str]] = {
         "access",
         "server",
     ],
+    "wsock.wire.inbox:Inbox.countDiscarded": ["stream"],
     "wsock.wire.protocol": [
         "reentrancy",
         "protocol_sending",
@@ -47,6 +48,7 @@ GUARDED: dict[str, list[str]] = {
         "garbage",
     ],
     "wsock.wire.protocol:WebSocketTransport.__reduce__": ["copies"],
+    "wsock.wire.protocol:WebSocketTransport.streamDiscards": ["stream"],
     "wsock.wire.protocol:WebSocketTransport.sendFromThread": ["integration/test_threads"],
     "wsock.reasons": ["reasons", "garbage"],
     "wsock.results": ["results"],

@@ -418,8 +418,24 @@ def test_what_comes_when_it_has_returned_is_let_go() -> None:
     go.callback(None)
     assert served.transport.taken() == CLOSE_SENT
     assert served.transport.told[:2] == ["pause", "resume"]
+    assert served.wire.counters.receivedDiscarded == 100
     served.feed(CLOSE)
     served.lose()
+
+
+def test_what_it_had_not_received_of_an_aborted_connection_is_counted_when_it_returns() -> None:
+    go: Deferred[None] = Deferred()
+
+    async def wait(stream: Any) -> None:
+        await go
+
+    served = handled(wait)
+    served.feed(HELLO)
+    served.wire.abortConnection()
+    served.lose()
+    assert served.wire.counters.receivedDiscarded == 0
+    go.callback(None)
+    assert served.wire.counters.receivedDiscarded == 1
 
 
 def test_its_exception_closes_with_1011_and_is_logged_once() -> None:
