@@ -252,6 +252,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "operand: return _watches.get(id(reactor)) or _watches.setdefault(id(reactor), Watch(reactor)) -> return False or _watches.setdefault(id(reactor), Watch(reactor))": _SLOWER,
     },
     "wsock.wire.transports:<module>": {
+        "caught: ImportError -> ()": "where the tests run systems have fcntl",
         "number: JOIN_UP_TO_BYTES: Final = 2 ** 15 -> JOIN_UP_TO_BYTES: Final = 2 ** 15 + 1": _SLOWER,
         "number: _JOIN_AVERAGE_BYTES: Final = 512 -> _JOIN_AVERAGE_BYTES: Final = 512 + 1": _SLOWER,
     },
@@ -264,6 +265,12 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "compare: given <= JOIN_UP_TO_BYTES or given < _JOIN_AVERAGE_BYTES * len(buffers) -> given <= JOIN_UP_TO_BYTES or given <= _JOIN_AVERAGE_BYTES * len(buffers)": _SLOWER,
         "force: buffers = buffers[:MAX_BUFFERS if _SENDMSG else 1] -> buffers = buffers[:MAX_BUFFERS if True else 1]": _SLOWER,
         "force: return (stream.sendmsg(buffers) if _SENDMSG else stream.send(buffers[0]), given) -> return (stream.sendmsg(buffers) if True else stream.send(buffers[0]), given)": "where the tests run sockets have it",
+    },
+    "wsock.wire.transports:mayTrySocket": {
+        "operand: may: bool = transport.connected and (not transport.TLS) and (not transport.disconnecting) and (not transport._writeDisconnecting) and (not transport.dataBuffer) and (not transport._tempDataBuffer) and (transport.producer is None or transport.streamingProducer) -> may: bool = transport.connected and (not transport.TLS) and (not transport.disconnecting) and (not transport._writeDisconnecting) and (not transport.dataBuffer) and (not transport._tempDataBuffer) and (False or transport.streamingProducer)": _SLOWER,
+    },
+    "wsock.wire.transports:queuedBySystem": {
+        "number: queued: bytes = fcntl.ioctl(transport.fileno(), _OUTQ, bytes(4)) -> queued: bytes = fcntl.ioctl(transport.fileno(), _OUTQ, bytes(4 + 1))": "where the tests run a fifth byte is the greatest, and stays 0",
     },
     "wsock.wire.transports:_addTLS": {
         "drop: Telling.__name__ = Telling.__qualname__ = base.__name__ -> _ = Telling.__qualname__ = base.__name__": "only a name for people",

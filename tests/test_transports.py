@@ -1,6 +1,8 @@
 """The drivers of transports, alone: each on transports of its kind, over real sockets where it knows these."""
 
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,9 @@ from twisted.protocols import tls
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from wire import FAULT, HalfCloseable, Served, Transport
-from zope.interface import directlyProvides
+from zope.interface import directlyProvides, implementer
 
+import wsock
 from wsock.wire import transports
 from wsock.wire.transports import DRIVERS, PLAIN, SOCKET_TLS, STOCK, TLS, Driver, driverOf
 
@@ -52,6 +55,17 @@ def wrapped(transport: Any) -> Any:
 
 
 # The table
+
+
+def test_plain_transports_need_no_package_for_tls() -> None:
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); sys.modules['OpenSSL'] = None\n"
+        "from wsock.wire.transports import PLAIN, driverOf\n"
+        "print(driverOf(object()) is PLAIN)"
+    )
+    command = [sys.executable, "-c", program, str(Path(wsock.__file__).parents[1])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "True"
 
 
 @pytest.mark.parametrize("kind", [tcp.Server, unix.Server])
@@ -244,6 +258,37 @@ class Producer:
     def stopProducing(self) -> None: ...
 
 
+def test_pushing_does_nothing_where_nothing_is_held(link: Callable[..., Link]) -> None:
+    it, producer = link(), Producer()
+    it.transport.registerProducer(producer, True)
+    it.transport.producerPaused = True
+    assert transports.push(it.transport) == 0
+    assert producer.resumed == 0
+
+
+def test_a_lost_transport_is_not_pushed(link: Callable[..., Link]) -> None:
+    it = link()
+    it.transport.write(b"unsent")
+    it.transport.connectionLost(Failure(main.CONNECTION_DONE))
+    assert transports.held(it.transport) == 6
+    assert transports.push(it.transport) == 0
+
+
+def test_a_transport_may_be_lost_as_it_is_pushed(link: Callable[..., Link]) -> None:
+    class Losing(Producer):
+        def resumeProducing(self) -> None:
+            it.transport.write(b"unsent")
+            it.transport.connectionLost(Failure(main.CONNECTION_DONE))
+
+    it = link()
+    it.transport.registerProducer(Losing(), True)
+    it.transport.write(b"sent")
+    it.transport.producerPaused = True
+    assert transports.push(it.transport) == 0
+    assert transports.held(it.transport) == 6
+    assert it.arrived() == b"sent"
+
+
 def test_a_stock_transport_resumes_its_producer_when_the_smallest_rest_has_left(link: Callable[..., Link]) -> None:
     it, producer = link(), Producer()
     it.transport.registerProducer(producer, True)
@@ -364,6 +409,14 @@ def test_tls_that_somebody_else_closed_is_seen() -> None:
         transport.loseConnection()
         assert PLAIN.isClosedByOthers(transport) is closed
     assert not PLAIN.isClosedByOthers(Speaking(ISSLTransport))
+
+
+def test_tls_that_does_not_say_that_it_closes_has_not_closed() -> None:
+    @implementer(ISSLTransport)
+    class Silent:
+        pass
+
+    assert not PLAIN.isClosedByOthers(Silent())
 
 
 def test_only_a_sockets_half_can_be_closed(link: Callable[..., Link], secured: Callable[..., TLSLink]) -> None:
