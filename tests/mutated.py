@@ -273,7 +273,9 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "number: queued: bytes = fcntl.ioctl(transport.fileno(), _OUTQ, bytes(4)) -> queued: bytes = fcntl.ioctl(transport.fileno(), _OUTQ, bytes(4 + 1))": "where the tests run a fifth byte is the greatest, and stays 0",
     },
     "wsock.wire.transports:_addTLS": {
+        "force: ended is not None -> True": "Twisted says it once",
         "drop: Telling.__name__ = Telling.__qualname__ = base.__name__ -> _ = Telling.__qualname__ = base.__name__": "only a name for people",
+        "drop: Telling.__name__ = Telling.__qualname__ = base.__name__ -> Telling.__name__ = _ = base.__name__": "only a name for people",
     },
     "wsock.client.opening:ClientOpening._built": {
         "drop#2: return -> pass": "the failure has ended the opening handshake",

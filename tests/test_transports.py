@@ -118,6 +118,13 @@ def test_twisteds_tls_has_a_driver_by_what_it_stands_on(secured: Callable[..., T
     assert driverOf(it.transport) is SOCKET_TLS
 
 
+def test_what_tls_stands_on_is_no_tls_itself(secured: Callable[..., TLSLink]) -> None:
+    it = secured()
+    assert transports.tlsBelow(it.transport) is it.transport
+    assert transports.tlsBelow(it.below) is None
+    assert not transports.isStartedTLS(it.below)
+
+
 def test_another_kind_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     class NoHalves(Driver):
         """The driver of a transport that can't close one half, although it says so."""
