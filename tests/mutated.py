@@ -272,6 +272,9 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.wire.transports:queuedBySystem": {
         "number: queued: bytes = fcntl.ioctl(transport.fileno(), _OUTQ, bytes(4)) -> queued: bytes = fcntl.ioctl(transport.fileno(), _OUTQ, bytes(4 + 1))": "where the tests run a fifth byte is the greatest, and stays 0",
     },
+    "wsock.wire.transports:stockBelowTLS": {
+        "force: below = getattr(below, '_connection', below) if type(below) is _bypassTLS() else below -> below = getattr(below, '_connection', below) if True else below": "nothing else that TLS stands on has one",
+    },
     "wsock.wire.transports:_addTLS": {
         "force: ended is not None -> True": "Twisted says it once",
         "drop: Telling.__name__ = Telling.__qualname__ = base.__name__ -> _ = Telling.__qualname__ = base.__name__": "only a name for people",

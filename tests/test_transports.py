@@ -5,7 +5,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from weakref import ref
 
 import pytest
 from links import Creator, Link, Owner, Reactor, TLSLink, Wrapper, links, makeClient, overTLS, tlsLinks
@@ -123,6 +125,21 @@ def test_what_tls_stands_on_is_no_tls_itself(secured: Callable[..., TLSLink]) ->
     assert transports.tlsBelow(it.transport) is it.transport
     assert transports.tlsBelow(it.below) is None
     assert not transports.isStartedTLS(it.below)
+    around = SimpleNamespace(transport=it.transport)
+    assert transports.tlsBelow(around) is it.transport
+
+
+def test_a_socket_on_which_tls_was_started_may_have_forgotten_it(link: Callable[..., Link]) -> None:
+    it = link()
+    it.transport.TLS = True
+    assert transports.tlsBelow(it.transport) is None
+
+
+def test_tls_over_what_is_no_socket_has_no_socket_to_push(reactor: Reactor) -> None:
+    above = overTLS(StringTransport(), reactor)
+    PLAIN.write(wrapped(above), b"data")
+    assert not PLAIN.canDrain(above)
+    assert not PLAIN.canDrain(SimpleNamespace())
 
 
 def test_another_kind_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -512,8 +529,16 @@ def test_the_end_of_tls_is_told_once(secured: Callable[..., TLSLink], around: bo
 def test_the_end_of_tls_that_was_before_is_told_now(secured: Callable[..., TLSLink]) -> None:
     it, told = secured(), list[str]()
     endTLS(it)
-    SOCKET_TLS.tellEnd(it.transport, lambda: told.append("ended"))
+
+    def ended() -> None:
+        told.append("ended")
+
+    SOCKET_TLS.tellEnd(it.transport, ended)
     assert told == ["ended"]
+    # It is not held for an end that has been.
+    held = ref(ended)
+    del ended
+    assert held() is None
 
 
 def test_where_there_is_no_tls_there_is_nothing_to_tell(link: Callable[..., Link]) -> None:
