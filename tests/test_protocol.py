@@ -872,6 +872,16 @@ def test_a_message_that_is_delivered_between_is_no_part_of_a_flood(monkeypatch: 
     assert served.transport.told[-1] == "abort"
 
 
+def test_a_flood_behind_the_peers_close_while_the_application_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(closing, "MAX_DISCARDED_BYTES", 100)
+    served = opened(Application(message=lambda application: Deferred()), settings={"maxMessageSize": 50})
+    served.feed(HELLO + CLOSE)
+    served.feed(bytes(100))
+    assert "abort" not in served.transport.told
+    served.feed(b"x")
+    assert served.transport.told[-1] == "abort"
+
+
 def test_a_flood_to_a_client_behind_a_fault() -> None:
     asked = Asked(transport=HalfCloseable()).open()
     asked.feed(bytes.fromhex("c100"))
