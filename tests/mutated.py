@@ -302,6 +302,12 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.wire.threads:<module>": {
         "number: _POLL_SECONDS: Final = 1 -> _POLL_SECONDS: Final = 0": _SLOWER,
     },
+    "wsock.sansio.deflate:find_backends": {
+        "drop: continue -> pass": "the loop has nothing behind it",
+    },
+    "wsock.sansio.extensions:_Asked.__init__": {
+        "number: given[name] = 1 -> given[name] = 0": "only whether it is there is asked",
+    },
     "wsock.sansio.frames:MaskedFrameWriter.encode": {
         "force: length < 126 and final and (rsv1 == 0) -> False": _SLOWER,
     },

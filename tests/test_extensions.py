@@ -341,6 +341,21 @@ def test_an_invalid_answer(parameters: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("parameters", "fault"),
+    [
+        ("server_max_window_bits=99", "an invalid server_max_window_bits"),
+        ("client_max_window_bits", "an invalid client_max_window_bits"),
+        ("server_no_context_takeover=1", "an invalid server_no_context_takeover"),
+        ("client_no_context_takeover; client_no_context_takeover", "a second client_no_context_takeover"),
+        ("__class__", "an unknown parameter"),
+    ],
+)
+def test_a_fault_is_named(parameters: str, fault: str) -> None:
+    with pytest.raises(ValueError, match=f"^permessage-deflate with {fault}$"):
+        extensions.check_answer(extensions.decode(f"permessage-deflate; {parameters}")[0], [])
+
+
+@pytest.mark.parametrize(
     ("answer", "offers"),
     [
         ("", ["", "client_max_window_bits", "client_no_context_takeover", "client_max_window_bits=9"]),
