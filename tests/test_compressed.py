@@ -147,7 +147,16 @@ def test_faults(role, parts):
 @each_role
 @pytest.mark.parametrize(
     "broken",
-    [b"\xff" * 10, b"\x07", b"Hello", b"\xf2\x00\x11\x00\x00", HELLO[:5], b"\x00\x10\x00\xef\xffHe", HELLO + b"\xff"],
+    [
+        b"\xff" * 10,
+        b"\x07",
+        b"Hello",
+        b"\xf2\x00\x11\x00\x00",
+        HELLO[:5],
+        b"\x00\x10\x00\xef\xffHe",
+        HELLO + b"\xff",
+        b"\x01\x02\x00\xfd\xff",
+    ],
 )
 def test_broken_data(role, broken):
     # F22.
