@@ -368,6 +368,12 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "element: not isinstance(message, (str, bytes, bytearray, memoryview)) -> not isinstance(message, (str, bytes, memoryview))": "then `binary_payload` lets it pass",
         "element: not isinstance(message, (str, bytes, bytearray, memoryview)) -> not isinstance(message, (str, bytes, bytearray))": "then `binary_payload` lets it pass",
     },
+    "wsock.sansio.deflate:find_backends": {
+        "drop: continue -> pass": "the loop has nothing behind it",
+    },
+    "wsock.sansio.extensions:_Asked.__init__": {
+        "number: given[name] = 1 -> given[name] = 0": "only whether it is there is asked",
+    },
     "wsock.sansio.frames:MaskedFrameWriter.encode": {
         "force: length < 126 and final and (rsv1 == 0) -> False": _SLOWER,
     },
