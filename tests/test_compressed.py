@@ -147,7 +147,17 @@ def test_faults(role, parts):
 @each_role
 @pytest.mark.parametrize(
     "broken",
-    [b"\xff" * 10, b"\x07", b"Hello", b"\xf2\x00\x11\x00\x00", HELLO[:5], b"\x00\x10\x00\xef\xffHe", HELLO + b"\xff"],
+    [
+        b"\xff" * 10,
+        b"\x07",
+        b"Hello",
+        b"\xf2\x00\x11\x00\x00",
+        HELLO[:5],
+        b"\x00\x10\x00\xef\xffHe",
+        HELLO + b"\xff",
+        # A final block without its only byte: the four bytes that do not travel begin with one, and end as no block.
+        b"\x01\x01\x00\xfe\xff",
+    ],
 )
 def test_broken_data(role, broken):
     # F22.
