@@ -172,7 +172,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "compare: size > _raisedToBytes -> size >= _raisedToBytes": _SLOWER,
     },
     "wsock.wire.factory:Connections.stop": {
-        "force#2: self._all -> True": "without any connection the timer ends at once",
+        "force: len(self) -> True": "without any connection the timer ends at once",
     },
     "wsock.wire.factory:Connections._abortIn": {
         "compare: self._graceEnd.getTime() <= clock.seconds() + seconds -> self._graceEnd.getTime() < clock.seconds() + seconds": "a new timer for the same time",

@@ -156,6 +156,8 @@ def test_faults(role, parts):
         b"\x00\x10\x00\xef\xffHe",
         HELLO + b"\xff",
         b"\x01\x02\x00\xfd\xff",
+        # A final block without its only byte: the four bytes that do not travel begin with one, and end as no block.
+        b"\x01\x01\x00\xfe\xff",
     ],
 )
 def test_broken_data(role, broken):
