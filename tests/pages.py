@@ -22,6 +22,8 @@ _TYPES: Final = (
     *(ast.Name, ast.Attribute, ast.Subscript, ast.BinOp, ast.BitOr, ast.Tuple, ast.List, ast.Constant),
     *(ast.Expression, ast.Load),
 )
+#: The characters that Sphinx shows for quotes and three dots, and how a type has them.
+_PLAIN: Final = {0x2018: "'", 0x2019: "'", 0x2026: "..."}
 #: Directives, roles and fields that a reader sees as such.
 _MARKUP: Final = re.compile(r"\{eval-rst\}|literalinclude|```|\.\. \w+::|:\w+:`|:(param|rtype|raises)\b")
 #: Elements that have no end tag.
@@ -45,7 +47,7 @@ def names_of_sources() -> set[str]:
 def is_type(text: str, names: set[str]) -> bool:
     """Whether a text is a type, and not words about one."""
     try:
-        nodes = list(ast.walk(ast.parse(text.strip().translate({0x2018: "'", 0x2019: "'"}), mode="eval")))
+        nodes = list(ast.walk(ast.parse(text.strip().translate(_PLAIN), mode="eval")))
     except SyntaxError:
         return False
     return all(isinstance(node, _TYPES) and (not isinstance(node, ast.Name) or node.id in names) for node in nodes)

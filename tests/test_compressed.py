@@ -34,7 +34,7 @@ def failed(code):
 
 
 def plain_of(buffers):
-    """What a side has sent: the first byte of its frame, and the payload without a mask."""
+    """Reads the frame that a side has sent: its first byte, and the payload without a mask."""
     data = b"".join(buffers)
     is_masked, length, head = data[1] >> 7, data[1] & 0x7F, 2
     if length > 125:
@@ -397,7 +397,7 @@ def test_messages_behind_the_end_of_the_largest(is_compressed, end):
 
 
 def test_nothing_within_the_largest_message_waits():
-    """What adds nothing is read on: control frames, and blocks without data."""
+    """Control frames and blocks without data, which add nothing, are read."""
     connection = Connection(SERVER, extensions=ALONE, max_message_size=1000)
     empty = b"\x00\x00\x00\xff\xff"
     assert drain(connection, frame(0x42, by_zlib(NOISE[:1000]) + b"\x00\x00\xff\xff")) == []

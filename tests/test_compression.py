@@ -134,7 +134,15 @@ def test_values_at_their_ends(values: dict[str, int]) -> None:
     assert vars(Compression(**values)).items() >= values.items()  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("value", "advice"), [(True, r"write Compression\(\)"), (False, "write None"), (1, "")])
+@pytest.mark.parametrize(
+    ("value", "advice"),
+    [
+        (True, r"bool: write Compression\(\)"),
+        (Compression, r"type: write Compression\(\)"),
+        (False, "bool: write None"),
+        (1, "int"),
+    ],
+)
 @pytest.mark.parametrize(
     "make",
     [
@@ -145,7 +153,7 @@ def test_values_at_their_ends(values: dict[str, int]) -> None:
     ids=["server", "client", "agent"],
 )
 def test_an_argument_that_is_no_compression(make: Any, value: object, advice: str) -> None:
-    with pytest.raises(LocalProtocolError, match=f"compression is a Compression or None.*{advice}"):
+    with pytest.raises(LocalProtocolError, match=f"^compression is a Compression or None, not {advice}$"):
         make(value)
 
 

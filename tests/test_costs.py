@@ -97,10 +97,10 @@ def test_memory_of_a_message(shape, chunk):
     assert used <= factor * MIB + FIXED
 
 
-#: What was agreed: each message by itself.
+#: The agreement: each message by itself.
 ALONE = [Extension("permessage-deflate", [("server_no_context_takeover", None), ("client_no_context_takeover", None)])]
 #: A process that takes in the streams of a file, each after its size, and says how much its memory grows, at its
-#: highest, over what it was behind the first: zlib's own is not in what Python traces.
+#: highest, over what it was behind the first: all of it, and not what Python traces alone.
 TAKER = """
 import sys
 
@@ -165,7 +165,7 @@ def grown(tmp_path, backend, limit, chunk, streams):
 
 #: More than a small compressed message, so that each library is loaded, and has made what it keeps.
 NOISE = bytes((index * index * 7919 >> 5) % 251 for index in range(6000))
-#: What a process may take besides: its allocator's own, and the state of an inflater.
+#: The bytes that a process may take besides: its allocator's own, and the state of an inflater.
 PROCESS = 2 * MIB
 needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 
@@ -217,7 +217,7 @@ def test_memory_of_63_messages_of_a_mebibyte(tmp_path, backend):
 @pytest.mark.parametrize("chunk", [100, 65536, 2 * MIB])
 @pytest.mark.parametrize("kind", ["binary", "text", "emoji last"])
 def test_memory_of_a_compressed_message(kind, chunk):
-    """As that of a plain one; zlib's own is not traced."""
+    """As that of a plain one."""
     payload = b"x" * (MIB - 4) + (EMOJI if kind == "emoji last" else b"xxxx")
     first, factor = (0x42, 2) if kind == "binary" else (0x41, 6)
     for level in (0, 9):

@@ -16,7 +16,7 @@ from wsock.sansio.errors import InvalidPayload, LocalProtocolError
 
 #: By name, the standard zlib always among them.
 BACKENDS = {backend.name: backend for backend in find_backends()}
-#: What stands behind each compressed message, and does not travel (RFC 7692 section 7.2.1).
+#: The end of each compressed message, which does not travel (RFC 7692 section 7.2.1).
 TAIL = b"\x00\x00\xff\xff"
 MOST = 2**20
 #: RFC 7692 section 7.2.3.1.
@@ -79,7 +79,7 @@ def read(inflater, pieces, most=MOST, size=1):
 
 
 def all_ways(deflated, *, window_bits=15):
-    """What a message inflates to: whole, in small reads, and by few bytes at a time; by both libraries."""
+    """Inflates a message whole, in small reads, and by few bytes at a time; by both libraries."""
     read_size, sizes = (1, (1, 2, 3, 64, MOST)) if len(deflated) < 100 else (100, (1000, MOST))
     results = []
     for most in sizes:
@@ -484,7 +484,7 @@ def test_options():
         (b"\xf3\x48\xcd\xc9\xc9\x07\x00\x00", b"Hello"),
         (b"\xf2\x48\x05\x00\x00\x00\xff\xff\xca\xc9\xc9\x07\x00", b"Hello"),
         (b"\x00", b""),
-        # What those with another way to end a block send.
+        # Messages of peers that end a block in another way.
         pytest.param(b"\xf3\x48\xcd\xc9\xc9\x07\x00", b"Hello", id="a final block and no byte behind it"),
         pytest.param(b"\x01\x05\x00\xfa\xffHello\x00", b"Hello", id="a final block that is stored"),
         pytest.param(b"\xf3\x48\xcd\xc9\xc9\x07\x00" + HELLO, b"HelloHello", id="a final block and more"),

@@ -202,7 +202,7 @@ def test_time_of_an_answer_is_linear(before: str, unit: str) -> None:
 
 # permessage-deflate
 
-#: What a server without wishes of its own agrees to, one with ours, and one that has a wish for each parameter.
+#: The wishes of a server that has none, of one with ours, and of one that has a wish for each parameter.
 FREE = DeflateParameters(False, False)
 DEFAULT = DeflateParameters()
 LIMITED = DeflateParameters(False, False, 12, 11)
@@ -510,7 +510,7 @@ def test_any_offer(offered: list[list[tuple[str, str | None]]], wishes: DeflateP
 
 @given(st.lists(PARAMETERS, max_size=4), WISHES)
 def test_any_answer(answered: list[tuple[str, str | None]], wishes: DeflateParameters) -> None:
-    """What a client takes is within what it offered."""
+    """An answer that a client takes is within its offer."""
     offers = [wishes.offer()]
     extension = Extension("permessage-deflate", answered)
     try:

@@ -611,7 +611,7 @@ def test_a_future_that_is_cancelled() -> None:
 
 # Compression
 
-#: What a browser offers.
+#: The offer of a browser.
 OFFER = b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
 
 

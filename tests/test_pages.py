@@ -24,6 +24,7 @@ def field(name: str, content: str) -> str:
         'list[<a class="reference internal" href="#Extension">wsock.sansio.extensions.Extension</a>]',
         "Literal[‘wait’, ‘close’, ‘drop’]",
         "Callable[..., AnyApplication]",
+        "Final[tuple[tuple[str, str | None], …]]",
         "i64",
     ],
 )

@@ -294,7 +294,7 @@ def using(backend):
 
 @st.composite
 def agreements(draw, least=8):
-    """What two sides may have agreed on: the extension; by side its window, and whether it takes over its context."""
+    """Draws an agreement: the extension; by side its window, and whether it takes over its context."""
     parameters = []
     sides = {}
     for role in Role:

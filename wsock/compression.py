@@ -74,7 +74,9 @@ def checkCompression(compression: object) -> None:
         LocalProtocolError: neither a `Compression` nor None.
     """
     if compression is not None and not isinstance(compression, Compression):
-        advice = "write Compression()" if compression is True else "write None" if compression is False else ""
+        advice = "write None" if compression is False else ""
+        if compression is True or compression is Compression:
+            advice = "write Compression()"
         raise wrong_type("compression", "a Compression or None", compression, advice)
 
 

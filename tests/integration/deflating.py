@@ -1,4 +1,4 @@
-"""What the tests of compression share: messages that show what was agreed on, and programs to exchange them with."""
+"""Shared by the tests of compression: messages that show what was agreed on, and programs to exchange them with."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ Message = str | bytes
 
 
 class Agreed(NamedTuple):
-    """What the parameters of permessage-deflate say, whether they are named or not."""
+    """The meaning of permessage-deflate's parameters, whether they are named or not."""
 
     serverContextTakeover: bool
     clientContextTakeover: bool

@@ -1,4 +1,4 @@
-// What a client sends to an echo: a page and node run the same. Each task returns what was agreed on.
+// The messages that a client sends to an echo: a page and node run the same. Each task returns what was agreed on.
 "use strict";
 
 const SIZES = [0, 1, 125, 126, 127, 255, 256, 257, 511, 512, 513, 4096, 65535, 65536, 65537, 1 << 20];

@@ -198,4 +198,8 @@ def browse(url: str, profile: Path) -> Iterator[Inspector]:
         finally:
             os.killpg(browser.pid, signal.SIGKILL)
             browser.wait()
+            # It has a folder for its socket beside that, which it removes only where it ends by itself.
+            link = profile / "SingletonSocket"
+            if link.is_symlink():
+                shutil.rmtree(link.readlink().parent, ignore_errors=True)
             shutil.rmtree(profile, ignore_errors=True)

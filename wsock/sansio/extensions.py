@@ -35,7 +35,7 @@ _WINDOWS: Final = (_SERVER_MAX_WINDOW_BITS, _CLIENT_MAX_WINDOW_BITS)
 _WINDOW_BITS: Final = {str(bits): bits for bits in range(8, 16)}
 #: The largest window, of 32 KiB, which is meant where none is named (RFC 7692 section 7.1.2).
 MAX_WINDOW_BITS: Final = 15
-#: The largest window with context takeover where nobody says another: a connection takes less than 60 KiB then.
+#: The largest window with context takeover where nobody says another, with which a connection takes less than 60 KiB.
 CONTEXT_WINDOW_BITS: Final = 12
 #: The smallest window that an encoder makes; zlib and its like make none of 256 bytes, which any decoder reads.
 MIN_WINDOW_BITS: Final = 9
