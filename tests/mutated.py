@@ -368,6 +368,16 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "element: not isinstance(message, (str, bytes, bytearray, memoryview)) -> not isinstance(message, (str, bytes, memoryview))": "then `binary_payload` lets it pass",
         "element: not isinstance(message, (str, bytes, bytearray, memoryview)) -> not isinstance(message, (str, bytes, bytearray))": "then `binary_payload` lets it pass",
     },
+    "wsock.sansio.deflate:Deflater.deflate": {
+        "force: not payload -> False": _SLOWER,
+    },
+    "wsock.sansio.deflate:Inflater.__init__": {
+        "number: self.has_more: bool = False -> self.has_more: bool = True": "asked only after data has set it",
+    },
+    "wsock.sansio.deflate:Inflater.inflate": {
+        "force: self._last = data if len(data) > 3 else self._last[-3:] + data -> self._last = data if False else self._last[-3:] + data": _SLOWER,
+        "number: self._last = data if len(data) > 3 else self._last[-3:] + data -> self._last = data if len(data) > 3 + 1 else self._last[-3:] + data": _SLOWER,
+    },
     "wsock.sansio.deflate:find_backends": {
         "drop: continue -> pass": "the loop has nothing behind it",
     },
