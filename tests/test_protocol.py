@@ -725,6 +725,10 @@ def test_nothing_is_logged_of_a_connection_that_was_aborted() -> None:
 # The end of TLS
 
 
+#: Older versions of Twisted choose the protocols of TLS when the connection is made.
+old_tls = pytest.mark.filterwarnings("ignore:Attempting to mutate a Context:DeprecationWarning")
+
+
 class Secured:
     """An open connection over TLS, and the peer's TLS."""
 
@@ -751,6 +755,7 @@ class Secured:
             self.peer.bio_write(data)
 
 
+@old_tls
 def test_nothing_can_be_sent_once_tls_has_ended() -> None:
     """TLS does not tell, and waits for its producer; the transport below it is lost later."""
     secured = Secured()
@@ -770,6 +775,7 @@ def test_nothing_can_be_sent_once_tls_has_ended() -> None:
     assert secured.application.told == ["started", "finished", "lost"]
 
 
+@old_tls
 def test_the_end_of_tls_behind_an_abort_starts_nothing() -> None:
     secured = Secured()
     secured.wire.abortConnection()
