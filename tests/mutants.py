@@ -3,16 +3,21 @@
 The faults ("mutants") are made by rules from the syntax tree of each function that `tests/mutated.py` names: a moved or
 reformatted line changes nothing, and a name that is gone is a failure that tells the names near to it.
 
-    python tests/mutants.py                         all of them: some hours
+    python tests/mutants.py                         all of them: up to an hour on 2 cores
     python tests/mutants.py Outbox.write            those whose "module:function rule" has one of these words
     python tests/mutants.py --list outbox           prints them, and runs nothing
     python tests/mutants.py --sample 500 --seed 7   500 of them, the same ones each time
 
-Run it in a source tree with an interpreted wsock; it works in copies. First the tests run as they are. Then each mutant
-is put into a copy, and the tests of its module run up to the first failure. A mutant is killed if a test fails or takes
-too long. One that survives is printed as a diff of its statement. Either a test is missing: write it. Or the mutant
-does the same as the code, perhaps more slowly: name it in `EQUIVALENT` in `tests/mutated.py`, with the reason; the last
-line printed is the entry. An entry there that fits no mutant is a failure; take it out.
+Run it on Linux or another system with fork, in a source tree with an interpreted wsock; it works in copies. First the
+tests of the modules run as they are, and the calls of each test are noted. Then each mutant is put into a copy. Those
+tests of its module run that call its function, the quickest first, up to the first failure; `mutant_runs.py` runs them.
+A mutant is killed if a test fails or takes too long. One that survives is printed as a diff of its statement. Either a
+test is missing: write it. Or the mutant does the same as the code, perhaps more slowly: name it in `EQUIVALENT` in
+`tests/mutated.py`, with the reason; the last line printed is the entry. An entry there that fits no mutant is a
+failure; take it out.
+
+A test that does not call a function may still fail by a mutant of it, where an earlier test has left something behind.
+That test does not count: the others of its module must see the mutant themselves.
 
 Left alone are docstrings, annotations, defaults of arguments, what is logged, strings, `__repr__`, `assert`, imports,
 and what stands in a class outside of its methods. A module's own statements have the function name `<module>`.
@@ -22,31 +27,29 @@ from __future__ import annotations
 
 import argparse
 import ast
+import compileall
 import difflib
 import os
 import queue
 import random
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from py_compile import PycInvalidationMode
 from typing import Any
 
+from mutant_runs import Place, Record, Runs
 from mutated import EQUIVALENT, GUARDED
 
 ROOT = Path(__file__).resolve().parent.parent
-#: How long one test may take, and all that guard a mutant.
-_TEST_SECONDS, _TESTS_SECONDS = 20, 300
-#: The memory that a run of tests may have, in KiB: a loop that never ends may fill a list.
-_MEMORY_KIB = 4 * 2**20
-
 #: The change of a rule: from which byte, to which byte, and the text instead.
 Change = tuple[int, int, str]
 _FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -109,6 +112,8 @@ class Source:
         self._lines = [0]
         for line in text.splitlines(keepends=True):
             self._lines.append(self._lines[-1] + len(line))
+        #: The first and the last line of each function, and its name.
+        self._spans: list[tuple[int, int, str]] = []
         #: Of the function that is looked into.
         self._returns, self._initialises = "", False
 
@@ -127,6 +132,16 @@ class Source:
 
         look(ast.parse(self.text).body, "")
         return found
+
+    def functionAt(self, line: int) -> str:
+        """The name of the function that begins at a line, or around it; `<module>` where there is no function."""
+        if not self._spans:
+            for name, nodes in self.functions().items():
+                for node in nodes if name != "<module>" else []:
+                    assert isinstance(node, _FUNCTION)
+                    first = min(one.lineno for one in [node, *node.decorator_list])
+                    self._spans += [(first, node.end_lineno or first, name)]
+        return next((name for first, last, name in self._spans if first <= line <= last), "<module>")
 
     def mutants(self, name: str, nodes: list[ast.stmt]) -> Iterator[Mutant]:
         """All mutants of one function."""
@@ -328,42 +343,76 @@ def _path(root: Path, module: str) -> Path:
 
 
 def copy(folder: Path) -> Path:
-    """A copy of what the tests need."""
+    """A copy of what the tests need, compiled."""
     for name in ("wsock", "twisted", "tests", "examples", "docs"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, folder)
+    # By its hash a replacement is seen that has the same length, in the same second.
+    compileall.compile_dir(folder, quiet=2, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
     return folder
 
 
-def run(tree: Path, tests: list[str]) -> tuple[str, str]:
-    """Runs tests in a tree, up to the first that fails: "survived", "killed" or "timed out", and what they said."""
-    # How time grows is measured for long, and shows no fault that others miss.
-    # No bytecode: a replacement of the same length in the same second would not be seen.
-    environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", "WSOCK_EXPECT": "python"}
-    # How time grows is measured for long, and shows no fault that other tests miss.
-    options = ["-q", "-x", "-p", "no:cacheprovider", "--assert=plain", f"--timeout={_TEST_SECONDS}"]
-    options += ["-m", "not growth and not clock"]
-    pytest = [sys.executable, "-m", "pytest", *options, "--hypothesis-profile=mutants", "--hypothesis-seed=0", *tests]
-    command = ["sh", "-c", f'ulimit -v {_MEMORY_KIB}; exec "$@"', "sh", *pytest]
-    try:
-        done = subprocess.run(
-            command, cwd=tree, env=environment, capture_output=True, text=True, errors="replace",
-            timeout=_TESTS_SECONDS, check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return "timed out", ""
-    said = done.stdout + done.stderr
-    return ("survived" if not done.returncode else "timed out" if "Failed: Timeout" in said else "killed"), said
+class Guards:
+    """The tests that run each function of the package.
+
+    Args:
+        root: the folder that holds the package.
+        records: what ran with the tests of each file.
+    """
+
+    def __init__(self, root: Path, records: dict[str, Record]) -> None:
+        sources: dict[str, Source] = {}
+        self._seconds: dict[str, float] = {}
+        #: By file of tests, then by "module:function".
+        self._tests: dict[str, dict[str, set[str]]] = {}
+        self._starters: dict[str, set[str]] = {}
+
+        def name(place: Place) -> str:
+            path, line = place
+            if path not in sources:
+                sources[path] = Source(path.removesuffix(".py").replace("/", "."), (root / path).read_bytes())
+            return f"{sources[path].module}:{sources[path].functionAt(line)}"
+
+        for file, record in records.items():
+            tests: defaultdict[str, set[str]] = defaultdict(set)
+            for test, places in record.calls.items():
+                for place in places:
+                    tests[name(place)].add(test)
+            for place in record.shared:
+                tests[name(place)] = set(record.seconds)
+            self._starters[file] = record.starters
+            self._tests[file] = tests
+            self._seconds |= record.seconds
+
+    def of(self, function: str, files: Sequence[str]) -> list[str]:
+        """The node ids of the tests in some files that run a function, the quickest first.
+
+        A module's own statements run for all of them; and a test that starts a process may run any function there.
+        """
+        if function.endswith(":<module>"):
+            return self.all(files)
+        return self._sorted(
+            set().union(*(self._tests[one].get(function, set()) | self._starters[one] for one in files))
+        )
+
+    def all(self, files: Sequence[str]) -> list[str]:
+        """The node ids of all tests in some files, the quickest first."""
+        return self._sorted({test for test in self._seconds if test.partition("::")[0] in files})
+
+    def _sorted(self, tests: set[str]) -> list[str]:
+        return sorted(tests, key=lambda test: (self._seconds[test], test))
 
 
-def judge(tree: Path, mutant: Mutant, tests: list[str]) -> str:
+def judge(runs: Runs, mutant: Mutant, tests: list[str]) -> str:
     """Puts a mutant into a tree, and tells what became of it."""
-    path = _path(tree, mutant.function.partition(":")[0])
+    if not tests:
+        return "survived"
+    path = _path(runs.folder, mutant.function.partition(":")[0])
     text = path.read_bytes()
     path.write_bytes(mutant.source)
     try:
-        return run(tree, tests)[0]
+        return runs.run(tests)[0]
     finally:
         path.write_bytes(text)
 
@@ -384,10 +433,63 @@ def chosen(options: argparse.Namespace) -> list[tuple[Mutant, list[str]]]:
     found = findMutants(ROOT, GUARDED, EQUIVALENT)
     words = options.words
     found = [one for one in found if not words or any(word in f"{one[0].function} {one[0].rule}" for word in words)]
-    places = range(len(found))
+    places: Sequence[int] = range(len(found))
     if options.sample is not None:
         places = random.Random(options.seed).sample(places, min(options.sample, len(found)))
     return [found[place] for place in sorted(places)]
+
+
+class Trees:
+    """Copies of what the tests need, in each of which one thread at a time is at work; a context manager.
+
+    Args:
+        jobs: how many.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        self._jobs = jobs
+        self._stack = ExitStack()
+        self._idle: queue.Queue[Runs] = queue.Queue()
+        self._executor = ThreadPoolExecutor(jobs)
+
+    def __enter__(self) -> Trees:
+        folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="wsock-mutants-"))
+        for number in range(self._jobs):
+            self._idle.put(self._stack.enter_context(Runs(copy(Path(folder, str(number))))))
+        self._stack.callback(self._executor.shutdown, cancel_futures=True)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def map(self, function: Callable[[Runs, Any], Any], values: Iterable[Any]) -> Iterator[Any]:
+        """Calls the function with a tree and each of the values; yields the results in the order of the values."""
+
+        def call(value: Any) -> Any:
+            runs = self._idle.get()
+            try:
+                return function(runs, value)
+            finally:
+                self._idle.put(runs)
+
+        return self._executor.map(call, values)
+
+
+def findTests(trees: Trees, mutants: list[tuple[Mutant, list[str]]]) -> list[list[str]]:
+    """Runs the tests as they are; returns for each mutant those that run its function, the quickest first."""
+    files = list(dict.fromkeys(file for _, files in mutants for file in files))
+    records: dict[str, Record] = {}
+    for file, (record, said) in zip(files, trees.map(Runs.record, files), strict=True):
+        if record is None:
+            sys.exit(f"FAILED: tests fail without a mutant\n{said}")
+        records[file] = record
+    guards = Guards(ROOT, records)
+    # They pass in this order, too, so that one that fails later does so by the mutant.
+    orders = [guards.all(files) for files in {tuple(files): None for _, files in mutants}]
+    for result, said in trees.map(Runs.run, orders):
+        if result != "survived":
+            sys.exit(f"FAILED: tests fail without a mutant\n{said}")
+    return [guards.of(mutant.function, files) for mutant, files in mutants]
 
 
 def main() -> int:
@@ -400,26 +502,16 @@ def main() -> int:
     if options.list or not mutants:
         print(*(f"{mutant.function}  {mutant.key}" for mutant, _ in mutants), f"{len(mutants)} mutants", sep="\n")
         return 0 if mutants else 1
-    with tempfile.TemporaryDirectory(prefix="wsock-mutants-") as folder, ThreadPoolExecutor(options.jobs) as executor:
-        trees: queue.Queue[Path] = queue.Queue()
-        for number in range(options.jobs):
-            trees.put(copy(Path(folder, str(number))))
-
-        def inTree(function: Any, *arguments: Any) -> Any:
-            tree = trees.get()
-            try:
-                return function(tree, *arguments)
-            finally:
-                trees.put(tree)
-
-        for result, said in executor.map(lambda tests: inTree(run, tests), {tuple(tests) for _, tests in mutants}):
-            if result != "survived":
-                sys.exit(f"FAILED: tests fail without a mutant\n{said}")
+    count: Counter[str] = Counter()
+    with Trees(options.jobs) as trees:
+        tests = findTests(trees, mutants)
         began = time.monotonic()
-        count: Counter[str] = Counter()
-        for (mutant, _), result in zip(mutants, executor.map(lambda one: inTree(judge, *one), mutants), strict=True):
+        judged = trees.map(lambda runs, number: judge(runs, mutants[number][0], tests[number]), range(len(mutants)))
+        for (mutant, _), guards, result in zip(mutants, tests, judged, strict=True):
             count[result] += 1
             print(f"{result:9}  {mutant.function}  {mutant.rule}", flush=True)
+            if not guards:
+                print("  no test runs it")
             if result == "survived":
                 print(f"  - {mutant.before}\n  + {mutant.after}\n  {mutant.key!r}: ", flush=True)
     print(", ".join(f"{count[result]} {result}" for result in ("killed", "timed out", "survived")), end=" ")

@@ -32,6 +32,7 @@ GUARDED: dict[str, list[str]] = {
         "access",
         "server",
     ],
+    "wsock.wire.inbox:Inbox.countDiscarded": ["stream"],
     "wsock.wire.protocol": [
         "reentrancy",
         "protocol_sending",
@@ -48,32 +49,40 @@ GUARDED: dict[str, list[str]] = {
         "garbage",
     ],
     "wsock.wire.protocol:WebSocketTransport.__reduce__": ["copies"],
+    "wsock.wire.protocol:WebSocketTransport.streamDiscards": ["stream"],
     "wsock.wire.protocol:WebSocketTransport.sendFromThread": ["integration/test_threads"],
     "wsock.reasons": ["reasons", "garbage"],
     "wsock.results": ["results"],
     "wsock.server.factory": ["server", "factory"],
+    "wsock.server.factory:WebSocketServerFactory.__init__": ["arguments", "access", "server", "factory"],
+    "wsock.server.factory:WebSocketServerFactory.connectionLost": ["access", "server"],
     "wsock.server.admission": ["admission"],
-    "wsock.server.opening": ["server_opening", "server", "protocol", "access", "failures"],
+    "wsock.server.opening": ["server_opening", "server", "protocol", "access", "failures", "reentrancy"],
     "wsock.server.refusal": ["server", "access"],
     "wsock.server.accessrecord": ["access"],
     "wsock.logsummary": ["logsummary"],
     "wsock.log": ["log", "garbage"],
     "wsock.client.factory": ["client", "factory"],
-    "wsock.client.opening": ["client_opening", "client", "protocol_sending", "protocol"],
+    "wsock.client.opening": ["client_opening", "client", "protocol_sending", "protocol", "reentrancy"],
     "wsock.stream": ["stream", "garbage"],
     "wsock.stream:WebSocketStream.__reduce__": ["copies"],
     "wsock.stream:StreamHandler.__reduce__": ["copies"],
     "wsock.client.attempt": ["attempt", "client", "garbage"],
     "wsock.client.agent": ["client", "stream"],
     "wsock.client.agent:Agent.__reduce__": ["copies"],
-    "wsock.wire.factory": ["factory", "server", "client", "protocol"],
+    "wsock.wire.factory": ["factory", "server", "client", "stream", "threads", "protocol"],
+    "wsock.wire.factory:Connections.use": ["testing"],
+    "wsock.wire.factory:ConnectionFactory.useReactor": ["testing"],
+    "wsock.wire.factory:ConnectionFactory.ensureReactor": ["serve"],
     "wsock.wire.factory:ConnectionFactory.__reduce__": ["copies"],
+    "wsock.wire.factory:Connections.__init__": ["arguments", "factory", "threads", "server", "client"],
     "wsock.client.lookup": ["lookup"],
     "wsock.client.verification": ["verification"],
     "wsock.arguments": ["arguments", "settings"],
     "wsock.wire.threads": ["threads"],
     "wsock.wire.threads:sendFromThread": ["threads", "integration/test_threads"],
     "wsock.wire.threads:_sendForThread": ["threads", "integration/test_threads"],
+    "wsock.wire.threads:_sendWhenWritable": ["threads", "integration/test_threads"],
     "wsock.wire.threads:_sendNow": ["threads", "integration/test_threads"],
     "wsock.wire.unopened": ["unopened"],
     "wsock.wire.tlsfailures": ["tlsfailures"],
@@ -152,6 +161,22 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.wire.state:describe": {
         "number: zip(NAMES, NEXT, strict=True) -> zip(NAMES, NEXT, strict=False)": "both have as many, as the test of all pairs sees",
     },
+    "wsock.server.factory:WebSocketServerFactory.connectionLost": {
+        "operand: note is None or accessLog is None or (not transport.traffic.bytesReceived) -> note is None or False or (not transport.traffic.bytesReceived)": "there is a note only where there is an access log",
+        "force: pending = None if result is None else asDeferred(result) -> pending = None if False else asDeferred(result)": _SLOWER,
+    },
+    "wsock.wire.factory:<module>": {
+        "number: _raisedToBytes = 0 -> _raisedToBytes = 1": "less than any message",
+    },
+    "wsock.wire.factory:raiseTrimThreshold": {
+        "compare: size > _raisedToBytes -> size >= _raisedToBytes": _SLOWER,
+    },
+    "wsock.wire.factory:Connections.stop": {
+        "force: len(self) -> True": "without any connection the timer ends at once",
+    },
+    "wsock.wire.factory:Connections._abortIn": {
+        "compare: self._graceEnd.getTime() <= clock.seconds() + seconds -> self._graceEnd.getTime() < clock.seconds() + seconds": "a new timer for the same time",
+    },
     "wsock.wire.protocol:WebSocketTransport.openingDone": {
         "force: extensions -> True": "the core has none, either",
         "force: self.factory.settings.pingInterval is not None -> True": _SLOWER,
@@ -169,6 +194,29 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     },
     "wsock.wire.protocol:WebSocketTransport.abortConnection": {
         "force: not canAbort -> True": "a transport that is aborted has no use for a producer",
+    },
+    "wsock.wire.protocol:WebSocketTransport.factoryStops": {
+        "operand: self._opening is not None and self._state == OPENING -> True and self._state == OPENING": "the factory knows none before its opening",
+    },
+    "wsock.wire.protocol:WebSocketTransport.inboxFailed": {
+        "operand: self._opening is not None and self._state == OPENING -> True and self._state == OPENING": "it has one from its transport on",
+    },
+    "wsock.wire.protocol:WebSocketTransport.inboxExempt": {
+        "operand: self._keepalive is not None and self._inbox is not None -> self._keepalive is not None and True": "it is the inbox that tells",
+    },
+    "wsock.wire.protocol:WebSocketTransport.inboxDelivers": {
+        "force: self._closing is not None -> True": "the inbox tells only once our Close is queued",
+    },
+    "wsock.wire.protocol:WebSocketTransport.checkLiveness": {
+        "operand: self._state != OPEN or keepalive is None or inbox is None -> self._state != OPEN or False or inbox is None": "it is the keepalive that is watched",
+        "operand: self._state != OPEN or keepalive is None or inbox is None -> self._state != OPEN or keepalive is None or False": "an open connection has one",
+    },
+    "wsock.wire.protocol:WebSocketTransport._stopCloseWatch": {
+        "drop: closeWatch, self._closeWatch = (self._closeWatch, None) -> closeWatch, _ = (self._closeWatch, None)": "only memory: stopping it again does nothing",
+    },
+    "wsock.wire.protocol:WebSocketTransport.groupLeft": {
+        "force: self._groups is not None -> True": "a group tells only those that were in it",
+        "drop: self._groups = self._groups or None -> pass": "only memory: an empty list does as much as None",
     },
     "wsock.wire.protocol:WebSocketTransport.openingHandedOn": {
         "drop: self._opening = None -> pass": "only memory: an opening that has ended does nothing at the loss",
@@ -208,6 +256,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "operand: return _watches.get(id(reactor)) or _watches.setdefault(id(reactor), Watch(reactor)) -> return False or _watches.setdefault(id(reactor), Watch(reactor))": _SLOWER,
     },
     "wsock.wire.transports:<module>": {
+        "caught: ImportError -> ()": "where the tests run systems have fcntl",
         "number: JOIN_UP_TO_BYTES: Final = 2 ** 15 -> JOIN_UP_TO_BYTES: Final = 2 ** 15 + 1": _SLOWER,
         "number: _JOIN_AVERAGE_BYTES: Final = 512 -> _JOIN_AVERAGE_BYTES: Final = 512 + 1": _SLOWER,
     },
@@ -221,8 +270,19 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "force: buffers = buffers[:MAX_BUFFERS if _SENDMSG else 1] -> buffers = buffers[:MAX_BUFFERS if True else 1]": _SLOWER,
         "force: return (stream.sendmsg(buffers) if _SENDMSG else stream.send(buffers[0]), given) -> return (stream.sendmsg(buffers) if True else stream.send(buffers[0]), given)": "where the tests run sockets have it",
     },
+    "wsock.wire.transports:mayTrySocket": {
+        "operand: may: bool = transport.connected and (not transport.TLS) and (not transport.disconnecting) and (not transport._writeDisconnecting) and (not transport.dataBuffer) and (not transport._tempDataBuffer) and (transport.producer is None or transport.streamingProducer) -> may: bool = transport.connected and (not transport.TLS) and (not transport.disconnecting) and (not transport._writeDisconnecting) and (not transport.dataBuffer) and (not transport._tempDataBuffer) and (False or transport.streamingProducer)": _SLOWER,
+    },
+    "wsock.wire.transports:queuedBySystem": {
+        "number: queued: bytes = fcntl.ioctl(transport.fileno(), _OUTQ, bytes(4)) -> queued: bytes = fcntl.ioctl(transport.fileno(), _OUTQ, bytes(4 + 1))": "where the tests run a fifth byte is the greatest, and stays 0",
+    },
+    "wsock.wire.transports:stockBelowTLS": {
+        "force: below = getattr(below, '_connection', below) if type(below) is _bypassTLS() else below -> below = getattr(below, '_connection', below) if True else below": "nothing else that TLS stands on has one",
+    },
     "wsock.wire.transports:_addTLS": {
+        "force: ended is not None -> True": "Twisted says it once",
         "drop: Telling.__name__ = Telling.__qualname__ = base.__name__ -> _ = Telling.__qualname__ = base.__name__": "only a name for people",
+        "drop: Telling.__name__ = Telling.__qualname__ = base.__name__ -> Telling.__name__ = _ = base.__name__": "only a name for people",
     },
     "wsock.client.opening:ClientOpening._built": {
         "drop#2: return -> pass": "the failure has ended the opening handshake",
@@ -261,6 +321,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "drop: self.application = self._pending = None -> self.application = _ = None": "only memory",
     },
     "wsock.wire.inbox:Inbox._receiveLater": {
+        "operand: not self._reading and self._unread is not None and (len(self._unread) >= _MAX_BYTES_AFTER_PAUSE) -> not self._reading and True and (len(self._unread) >= _MAX_BYTES_AFTER_PAUSE)": "`_keep` has just set it",
         "force: transport is not None -> True": "without one nothing is received",
     },
     "wsock.wire.inbox:Inbox._received": {
@@ -301,6 +362,27 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     },
     "wsock.wire.threads:<module>": {
         "number: _POLL_SECONDS: Final = 1 -> _POLL_SECONDS: Final = 0": _SLOWER,
+    },
+    "wsock.wire.threads:sendFromThread": {
+        "element: not isinstance(message, (str, bytes, bytearray, memoryview)) -> not isinstance(message, (str, bytearray, memoryview))": "then `binary_payload` lets it pass",
+        "element: not isinstance(message, (str, bytes, bytearray, memoryview)) -> not isinstance(message, (str, bytes, memoryview))": "then `binary_payload` lets it pass",
+        "element: not isinstance(message, (str, bytes, bytearray, memoryview)) -> not isinstance(message, (str, bytes, bytearray))": "then `binary_payload` lets it pass",
+    },
+    "wsock.sansio.deflate:Deflater.deflate": {
+        "force: not payload -> False": _SLOWER,
+    },
+    "wsock.sansio.deflate:Inflater.__init__": {
+        "number: self.has_more: bool = False -> self.has_more: bool = True": "asked only after data has set it",
+    },
+    "wsock.sansio.deflate:Inflater.inflate": {
+        "force: self._last = data if len(data) > 3 else self._last[-3:] + data -> self._last = data if False else self._last[-3:] + data": _SLOWER,
+        "number: self._last = data if len(data) > 3 else self._last[-3:] + data -> self._last = data if len(data) > 3 + 1 else self._last[-3:] + data": _SLOWER,
+    },
+    "wsock.sansio.deflate:find_backends": {
+        "drop: continue -> pass": "the loop has nothing behind it",
+    },
+    "wsock.sansio.extensions:_Asked.__init__": {
+        "number: given[name] = 1 -> given[name] = 0": "only whether it is there is asked",
     },
     "wsock.sansio.frames:MaskedFrameWriter.encode": {
         "force: length < 126 and final and (rsv1 == 0) -> False": _SLOWER,

@@ -400,8 +400,10 @@ class NoProtocol(Factory):
 def test_connections_of_others(fallback: Factory) -> None:
     served = Recorded(fallback=fallback)
     served.feed(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-    served.lose()
+    with logged() as events:
+        served.lose()
     assert served.records == []
+    assert events == []
 
 
 # When, and by whom

@@ -145,6 +145,7 @@ FACTORIES: list[tuple[dict[str, Any], str]] = [
 ]
 FACTORY: list[tuple[Callable[[], object], str]] = [
     (lambda: server(allowedOrigins="*"), r"not str: write \['\*'\]"),
+    (lambda: server(allowedOrigins=b"*"), "a sequence of origins, or None, not bytes"),
     (lambda: server(allowedOrigins=True), "not bool"),
     (lambda: server(allowedOrigins=[b"http://localhost"]), "an origin is a str .* not bytes"),
     (lambda: server(allowedOrigins=iter(["http://localhost", "localhost"])), "not an origin"),

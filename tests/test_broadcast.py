@@ -2,8 +2,10 @@
 
 import tracemalloc
 from typing import Any
+from weakref import ref
 
 import pytest
+from twisted.internet.defer import Deferred
 from wire import CLOSE, HELLO_SENT, Application, Asked, Producer, Served, Slow, failures, logged, opened, slow, text
 
 from wsock import Group, LocalProtocolError
@@ -34,6 +36,35 @@ def test_each_has_sent_it() -> None:
     served[0].wire.loseConnection()
     group.sendBytesMessage(b"x")
     assert [one.wire._core.messages_sent for one in served] == [1, 2]
+
+
+class Own(Group):
+    """A group that can be referred to weakly."""
+
+
+def test_a_connection_holds_no_group_that_it_has_left() -> None:
+    served = opened()
+    group, other = Own(), Group()
+    other.add(served.wire)
+    for _ in range(2):
+        group.add(served.wire)
+    group.discard(served.wire)
+    left = ref(group)
+    del group
+    assert left() is None
+    served.lose()
+    assert list(other) == []
+
+
+def test_one_that_is_lost_while_its_application_is_busy_is_not_added() -> None:
+    served = opened(Application(message=lambda application: Deferred()))
+    served.feed(text("busy"))
+    served.lose(clean=False)
+    group = Group()
+    group.add(served.wire)
+    assert served.application.reasons == []
+    assert list(group) == []
+    served.clock.advance(10)
 
 
 def test_the_sender_too() -> None:

@@ -147,7 +147,18 @@ def test_faults(role, parts):
 @each_role
 @pytest.mark.parametrize(
     "broken",
-    [b"\xff" * 10, b"\x07", b"Hello", b"\xf2\x00\x11\x00\x00", HELLO[:5], b"\x00\x10\x00\xef\xffHe", HELLO + b"\xff"],
+    [
+        b"\xff" * 10,
+        b"\x07",
+        b"Hello",
+        b"\xf2\x00\x11\x00\x00",
+        HELLO[:5],
+        b"\x00\x10\x00\xef\xffHe",
+        HELLO + b"\xff",
+        b"\x01\x02\x00\xfd\xff",
+        # A final block without its only byte: the four bytes that do not travel begin with one, and end as no block.
+        b"\x01\x01\x00\xfe\xff",
+    ],
 )
 def test_broken_data(role, broken):
     # F22.
@@ -214,6 +225,13 @@ def test_of_two_faults_the_first_is_told(text, code):
         data = frame(0x41, payload[:5]) + frame(0x80, payload[5:])
         check(SERVER, data, [failed(code)], extensions=ALONE, max_message_size=100)
         check(SERVER, frame(0xC2, payload), [failed(1009)], extensions=ALONE, max_message_size=100)
+    # In the middle of the text; and where it takes several steps to inflate it.
+    payload = by_zlib(text, level=0)
+    data = frame(0x41, payload[:55]) + frame(0x80, payload[55:])
+    check(SERVER, data, [failed(code)], extensions=ALONE, max_message_size=100)
+    payload = by_zlib(b"x" * 69_900 + text)
+    data = frame(0x41, payload) + frame(0x80)
+    assert drain(Connection(SERVER, extensions=ALONE, max_message_size=70_000), data) == [failed(code)]
 
 
 # How far it inflates

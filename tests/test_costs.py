@@ -346,7 +346,7 @@ def test_memory_of_an_idle_connection(role):
         held = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
-    assert held / 100 <= 430
+    assert held / 100 <= (430 if role is Role.SERVER else 480)  # a client has what masks its frames
 
 
 def test_memory_of_the_plain_buffer():

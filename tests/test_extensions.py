@@ -206,6 +206,8 @@ def test_time_of_an_answer_is_linear(before: str, unit: str) -> None:
 FREE = DeflateParameters(False, False)
 DEFAULT = DeflateParameters()
 LIMITED = DeflateParameters(False, False, 12, 11)
+#: One that takes over contexts, and leaves their size to what is sensible: 4 KiB.
+OPEN = DeflateParameters(False, False, None, None)
 
 
 @pytest.mark.parametrize(
@@ -264,6 +266,18 @@ LIMITED = DeflateParameters(False, False, 12, 11)
          "permessage-deflate; server_max_window_bits=10; client_max_window_bits=9"),
         (LIMITED, "permessage-deflate; client_max_window_bits=15; server_max_window_bits=15",
          "permessage-deflate; server_max_window_bits=12; client_max_window_bits=11"),
+        (OPEN, "permessage-deflate", "permessage-deflate; client_no_context_takeover; server_max_window_bits=12"),
+        (OPEN, "permessage-deflate; client_max_window_bits",
+         "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12"),
+        (OPEN, "permessage-deflate; client_max_window_bits=10; server_max_window_bits=11",
+         "permessage-deflate; server_max_window_bits=11; client_max_window_bits=10"),
+        # Messages that stand alone may use all of the window.
+        (OPEN, "permessage-deflate; server_no_context_takeover; client_max_window_bits",
+         "permessage-deflate; server_no_context_takeover; client_max_window_bits=12"),
+        (OPEN, "permessage-deflate; client_no_context_takeover; client_max_window_bits",
+         "permessage-deflate; client_no_context_takeover; server_max_window_bits=12"),
+        (DeflateParameters(True, True, None, None), "permessage-deflate; client_max_window_bits",
+         "permessage-deflate; server_no_context_takeover; client_no_context_takeover"),
         (DeflateParameters(True, False), "permessage-deflate", "permessage-deflate; server_no_context_takeover"),
         (DeflateParameters(False, True), "permessage-deflate", "permessage-deflate; client_no_context_takeover"),
         (DeflateParameters(False, False, 14), "permessage-deflate", "permessage-deflate; server_max_window_bits=14"),
@@ -341,6 +355,21 @@ def test_an_invalid_answer(parameters: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("parameters", "fault"),
+    [
+        ("server_max_window_bits=99", "an invalid server_max_window_bits"),
+        ("client_max_window_bits", "an invalid client_max_window_bits"),
+        ("server_no_context_takeover=1", "an invalid server_no_context_takeover"),
+        ("client_no_context_takeover; client_no_context_takeover", "a second client_no_context_takeover"),
+        ("__class__", "an unknown parameter"),
+    ],
+)
+def test_a_fault_is_named(parameters: str, fault: str) -> None:
+    with pytest.raises(ValueError, match=f"^permessage-deflate with {fault}$"):
+        extensions.check_answer(extensions.decode(f"permessage-deflate; {parameters}")[0], [])
+
+
+@pytest.mark.parametrize(
     ("answer", "offers"),
     [
         ("", ["", "client_max_window_bits", "client_no_context_takeover", "client_max_window_bits=9"]),
@@ -402,6 +431,9 @@ def test_an_answer_of_an_extension_that_is_not_known() -> None:
             "permessage-deflate; server_no_context_takeover; client_no_context_takeover; client_max_window_bits",
         ),
         (LIMITED, "permessage-deflate; server_max_window_bits=12; client_max_window_bits=11"),
+        (OPEN, "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12"),
+        (DeflateParameters(True, True, None, None),
+         "permessage-deflate; server_no_context_takeover; client_no_context_takeover; client_max_window_bits"),
         (DeflateParameters(True, False, 9), "permessage-deflate; server_no_context_takeover; "
          "server_max_window_bits=9; client_max_window_bits"),
         (DeflateParameters(False, True, 15, 14), "permessage-deflate; client_no_context_takeover; "

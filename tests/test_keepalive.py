@@ -458,6 +458,17 @@ def test_without_a_timeout_an_answer_has_any_time() -> None:
     assert seen == [1000]
 
 
+def test_a_connection_may_be_lost_in_the_ping_of_a_measurement() -> None:
+    class Sudden(Connection):
+        def ping(self, payload: bytes) -> None:
+            self.keepalive.stop(lambda: ValueError("lost"))
+
+    connection = Sudden()
+    seen = outcome(connection.keepalive.measure())
+    assert [str(error) for error in seen] == ["lost"]
+    assert connection.clock.getDelayedCalls() == []
+
+
 def test_a_measurement_that_is_cancelled() -> None:
     connection = Connection()
     measuring = connection.keepalive.measure()

@@ -1,10 +1,13 @@
 """The rules that make mutants, on small sources; and that the lists fit the package as it is."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import mutants
 import pytest
-from mutants import Mutant, Source, Wrong, findMutants, normalised
+from mutant_runs import Record, Runs
+from mutants import Guards, Mutant, Source, Wrong, findMutants, normalised
 from mutated import EQUIVALENT, GUARDED
 
 import wsock
@@ -157,6 +160,134 @@ def test_only_the_place_itself_differs() -> None:
     sources = [one.source.decode() for one in source.mutants("f", source.functions()["f"])]
     assert text.replace("x < 1:", "x <= 1:") in sources
     assert text.replace("g(\n        x,\n    )", "pass") in sources
+
+
+# The tests of a function
+
+SOURCE = """import x
+LIMIT = 8
+class A:
+    y = 1
+    @property
+    def value(self):
+        return [one for one in self.all]
+
+    @value.setter
+    def value(self, value):
+        def inner():
+            return 1
+    def other(self): pass
+def f():
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        (1, "<module>"),
+        (3, "<module>"),
+        (4, "<module>"),
+        (5, "A.value"),
+        (7, "A.value"),
+        (9, "A.value"),
+        (11, "A.value"),
+        (13, "A.other"),
+        (14, "f"),
+        (16, "<module>"),
+    ],
+)
+def test_the_function_at_a_line(line: int, name: str) -> None:
+    """A function that stands in another one is a part of it, and a decorator is a part of what it decorates."""
+    assert Source("m", SOURCE.encode()).functionAt(line) == name
+
+
+@pytest.fixture
+def guards(tmp_path: Path) -> Guards:
+    Path(tmp_path, "p").mkdir()
+    Path(tmp_path, "p", "m.py").write_text(SOURCE)
+    first = Record({"a::slow": 3.0, "a::quick": 1.0}, {"a::slow": {("p/m.py", 7)}, "a::quick": set()}, set(), set())
+    calls = {"b::one": {("p/m.py", 9)}, "b::two": {("p/m.py", 13)}}
+    second = Record({"b::one": 2.0, "b::two": 0.5}, calls, {("p/m.py", 14), ("p/m.py", 3)}, set())
+    third = Record({"c::start": 9.0, "c::other": 1.0}, {"c::start": set(), "c::other": set()}, set(), {"c::start"})
+    return Guards(tmp_path, {"a": first, "b": second, "c": third})
+
+
+@pytest.mark.parametrize(
+    ("function", "files", "tests"),
+    [
+        ("p.m:A.value", ["a", "b"], ["b::one", "a::slow"]),
+        ("p.m:A.value", ["a"], ["a::slow"]),
+        ("p.m:A.other", ["a", "b"], ["b::two"]),
+        ("p.m:A.other", ["a"], []),
+        ("p.m:f", ["a", "b"], ["b::two", "b::one"]),
+        ("p.m:<module>", ["a", "b"], ["b::two", "a::quick", "b::one", "a::slow"]),
+        ("p.m:<module>", ["a"], ["a::quick", "a::slow"]),
+        ("p.other:f", ["a", "b"], []),
+        ("p.m:A.other", ["a", "b", "c"], ["b::two", "c::start"]),
+    ],
+)
+def test_the_tests_that_run_a_function(guards: Guards, function: str, files: list[str], tests: list[str]) -> None:
+    """The quickest first; all of a file where they share the call, and for a module's own statements."""
+    assert guards.of(function, files) == tests
+
+
+# Mutants in a tree
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    """In a copy of a small package with one test."""
+    root, folder = (tmp_path_factory.mktemp(name) for name in ("root", "copy"))
+    for name in ("wsock", "twisted", "tests", "examples", "docs"):
+        Path(root, name).mkdir()
+    for name in ("pyproject.toml", "README.md", "wsock/__init__.py"):
+        Path(root, name).touch()
+    Path(root, "wsock", "m.py").write_text("def f():\n    return 1\n\ndef g():\n    return 2\n")
+    Path(root, "tests", "conftest.py").write_text(
+        "import hypothesis\nhypothesis.settings.register_profile('mutants')\n"
+    )
+    Path(root, "tests", "test_m.py").write_text("from wsock import m\n\ndef test_f():\n    assert m.f() == 1\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mutants, "ROOT", root)
+        mutants.copy(folder)
+    with Runs(folder) as runs:
+        yield runs
+
+
+def change(runs: Runs, old: str, new: str) -> Mutant:
+    text = Path(runs.folder, "wsock", "m.py").read_text()
+    return Mutant("wsock.m:f", "a rule", old, new, text.replace(old, new).encode(), 1)
+
+
+def test_a_mutant_is_killed_and_leaves_the_tree_as_it_was(runs: Runs) -> None:
+    path = Path(runs.folder, "wsock", "m.py")
+    text = path.read_bytes()
+    assert mutants.judge(runs, change(runs, "return 1", "raise E"), ["tests/test_m.py::test_f"]) == "killed"
+    assert path.read_bytes() == text
+    assert mutants.judge(runs, change(runs, "return 2", "return 3"), ["tests/test_m.py::test_f"]) == "survived"
+
+
+def test_a_mutant_that_no_test_runs_has_survived(runs: Runs) -> None:
+    assert mutants.judge(runs, change(runs, "return 1", "return 3"), []) == "survived"
+
+
+def test_a_mutant_is_seen_though_its_size_and_its_time_are_those_of_the_original(runs: Runs) -> None:
+    """The copy is compiled, and its bytecode knows each source by its hash."""
+    path = Path(runs.folder, "wsock", "m.py")
+    (compiled,) = Path(runs.folder, "wsock", "__pycache__").glob("m.*.pyc")
+    assert compiled.read_bytes()[4:8] == b"\x03\0\0\0"
+    before, times = compiled.read_bytes(), path.stat()
+    text = path.read_text()
+    try:
+        path.write_text(text.replace("return 1", "return 3"))
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        assert path.stat().st_size == times.st_size
+        assert runs.run(["tests/test_m.py::test_f"])[0] == "killed"
+    finally:
+        path.write_text(text)
+    assert runs.run(["tests/test_m.py::test_f"])[0] == "survived"
+    assert compiled.read_bytes() == before
 
 
 # The lists

@@ -46,6 +46,7 @@ from zope.interface.verify import verifyObject
 
 from wsock import Close, LocalProtocolError, WebSocketClosed, WebSocketDropped, WebSocketProtocol
 from wsock.sansio.extensions import Extension
+from wsock.wire import closing
 
 # What an application sends
 
@@ -555,6 +556,14 @@ def test_once_the_opening_handshake_was_aborted_closing_does_nothing(make: Any) 
     connection.lose()
 
 
+def test_an_abort_is_not_taken_for_that_of_another_hand() -> None:
+    asked = Asked(transport=Tls(), url="wss://server.example.com/")
+    asked.wire.abortConnection()
+    asked.clock.pump([1, 1])
+    asked.lose()
+    assert str(asked.wire.lossReason()).startswith("the connection was lost before the server answered")
+
+
 # Waiting until it is open
 
 
@@ -646,6 +655,14 @@ class Tls(Transport):
     """It says that it is TCP, since `ISSLTransport` does."""
 
 
+def test_the_certificate_of_the_peer() -> None:
+    class Certified(Tls):
+        def getPeerCertificate(self) -> Any:
+            return "the certificate"
+
+    assert Served(transport=Certified()).open().wire.getPeerCertificate() == "the certificate"
+
+
 def test_tls_over_what_is_no_tcp() -> None:
     served = Served(transport=Tls()).open()
     assert served.feed(HELLO) == b""
@@ -708,6 +725,10 @@ def test_nothing_is_logged_of_a_connection_that_was_aborted() -> None:
 # The end of TLS
 
 
+#: Older versions of Twisted choose the protocols of TLS when the connection is made.
+old_tls = pytest.mark.filterwarnings("ignore:Attempting to mutate a Context:DeprecationWarning")
+
+
 class Secured:
     """An open connection over TLS, and the peer's TLS."""
 
@@ -734,6 +755,7 @@ class Secured:
             self.peer.bio_write(data)
 
 
+@old_tls
 def test_nothing_can_be_sent_once_tls_has_ended() -> None:
     """TLS does not tell, and waits for its producer; the transport below it is lost later."""
     secured = Secured()
@@ -746,10 +768,14 @@ def test_nothing_can_be_sent_once_tls_has_ended() -> None:
     # No Close could be sent: it is open until the loss, which is under way.
     wire.loseConnection()
     assert (wire.isOpen, wire.closeSent) == (True, None)
+    assert "abort" not in secured.below.told
+    secured.clock.advance(10)
+    assert secured.below.told[-1] == "abort"
     secured.tls.connectionLost(Failure(ConnectionDone()))
     assert secured.application.told == ["started", "finished", "lost"]
 
 
+@old_tls
 def test_the_end_of_tls_behind_an_abort_starts_nothing() -> None:
     secured = Secured()
     secured.wire.abortConnection()
@@ -879,6 +905,31 @@ def test_messages_that_are_delivered_behind_our_close_are_no_flood(first: int) -
         served.wire.dataReceived(messages)
     assert "abort" not in served.transport.told
     assert len(served.application.messages) == 2 * (2**24 // len(messages) + 2)
+
+
+def test_a_message_that_is_delivered_between_is_no_part_of_a_flood(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(closing, "MAX_DISCARDED_BYTES", 100)
+    served = opened(settings={"maxMessageSize": 50})
+    served.wire.loseConnection()
+    for _ in range(3):
+        # 80 bytes that nobody gets.
+        served.feed(PING * 7)
+        served.feed(HELLO)
+    assert served.application.messages == ["Hello"] * 3
+    assert "abort" not in served.transport.told
+    served.feed(PING * 7)
+    served.feed(PING * 7)
+    assert served.transport.told[-1] == "abort"
+
+
+def test_a_flood_behind_the_peers_close_while_the_application_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(closing, "MAX_DISCARDED_BYTES", 100)
+    served = opened(Application(message=lambda application: Deferred()), settings={"maxMessageSize": 50})
+    served.feed(HELLO + CLOSE)
+    served.feed(bytes(100))
+    assert "abort" not in served.transport.told
+    served.feed(b"x")
+    assert served.transport.told[-1] == "abort"
 
 
 def test_a_flood_to_a_client_behind_a_fault() -> None:

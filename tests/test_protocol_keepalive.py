@@ -68,6 +68,16 @@ def test_a_forged_answer_to_a_ping_of_ours_answers_none(number: bytes) -> None:
     assert served.application.messages == []
 
 
+def test_a_forged_answer_where_nothing_was_asked_is_not_heard_of() -> None:
+    """A peer may have seen the mark on another connection."""
+    mark = alive().advance(20)[2:18]
+    served = alive(pingInterval=None)
+    assert served.feed(pong(b"\x89\x11" + mark + b"1")) == b""
+    assert served.application.messages == []
+    assert served.feed(HELLO) == b""
+    assert served.application.messages == ["Hello"]
+
+
 @pytest.mark.parametrize("life", [HELLO, PONG, HELLO[:3], text("x") * 3])
 def test_any_byte_is_life(life: bytes) -> None:
     served = alive()
@@ -199,6 +209,21 @@ def test_the_time_in_which_the_application_paused_is_exempt() -> None:
     served.advance(20)
     served.advance(10)
     assert served.transport.told[-1] == "abort"
+
+
+def test_a_pause_that_begins_while_the_transport_takes_no_more_is_exempt_when_it_does() -> None:
+    """All within one callback, so that no event of its own tells that the time is exempt."""
+
+    def pauses(application: Application) -> None:
+        served.transport.producer.pauseProducing()
+        application.transport.pauseProducing()
+        served.transport.producer.resumeProducing()
+
+    served = alive(Application(message=pauses))
+    served.feed(text("x"))
+    for _ in range(10):
+        served.advance(10)
+    assert "abort" not in served.transport.told
 
 
 def test_a_pause_that_begins_after_the_ping_is_exempt() -> None:
@@ -666,6 +691,8 @@ def test_a_policy_that_closes_is_heard_of_over_tls(secure: bool) -> None:
     assert sent[:1] == (b"\x88" if secure else b"\x89")
     if secure:
         assert served.wire.closeSent == (1001, "")
+        # It is not asked any more.
+        assert served.wire.counters.sendsIgnored == 0
         served.advance(3)
         assert transport.told[-1] == "abort"
     served.lose()

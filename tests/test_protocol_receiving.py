@@ -309,6 +309,13 @@ def test_one_limit_of_bytes_is_taken_in(message: str) -> None:
     assert served.application.messages == [message] * 6
 
 
+def test_a_message_that_fills_the_queue_stops_reading_at_once() -> None:
+    """It came behind another one, and no byte is left behind it; as a str it takes more than a message may."""
+    served = opened(Application(message=Pending()), settings={"maxMessageSize": 50})
+    served.feed(text("x") + text("\xe9"))
+    assert served.transport.told == ["pause"]
+
+
 def test_one_mebibyte_is_taken_in_where_messages_have_no_limit() -> None:
     served = opened(Application(message=Pending()), settings={"maxMessageSize": None})
     served.feed(HELLO)

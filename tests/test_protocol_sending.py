@@ -153,7 +153,8 @@ def test_after_the_loss_the_reason_is_told_while_the_application_is_busy() -> No
     served.feed(text("busy"))
     served.lose(clean=False)
     assert served.application.reasons == []
-    assert isinstance(results(served.wire.whenWritable())[0].value, WebSocketDropped)
+    for waiting in (served.wire.whenWritable(), served.wire.whenOpen()):
+        assert isinstance(results(waiting)[0].value, WebSocketDropped)
     served.clock.advance(10)
 
 
@@ -390,6 +391,41 @@ def test_two_connections_that_produce_for_each_other() -> None:
     assert left.transport.told == ["pause", "resume"]
     left.feed(CLOSE)
     assert right.wire.closeSent == (1000, "")
+
+
+def raising() -> None:
+    raise ValueError("too early")
+
+
+def test_an_exception_in_a_producer_that_a_server_was_given_too_early() -> None:
+    served = Served()
+    with logged() as events:
+        served.wire.attachProducer(Producer(stop=raising))
+    assert failures(events) == ["too early"]
+    # It has no part in the opening handshake.
+    served.open()
+    assert served.wire.isOpen
+
+
+def test_an_exception_in_a_producer_before_a_client_is_open() -> None:
+    asked = Asked(settings={"highWaterMark": 1})
+    asked.wire.sendTextMessage("Hello")
+    with logged() as events:
+        asked.wire.attachProducer(Producer(pause=raising))
+    assert failures(events) == ["too early"]
+    assert asked.transport.told == ["abort"]
+    asked.lose()
+    assert [str(reason) for reason in asked.application.reasons] == ["the application failed"]
+
+
+def test_an_exception_in_a_producer_is_not_why_a_client_that_was_aborted_was_not_open() -> None:
+    asked = Asked()
+    asked.wire.attachProducer(Producer(stop=raising))
+    with logged() as events:
+        asked.wire.abortConnection()
+    assert failures(events) == ["too early"]
+    asked.lose()
+    assert str(asked.application.reasons[0]).startswith("the connection was lost before the server answered")
 
 
 @pytest.mark.parametrize("name", ["pause", "resume", "stop"])

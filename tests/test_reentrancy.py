@@ -233,6 +233,26 @@ def test_writers_that_waited_for_the_answer_are_told_before_a_message_is_deliver
     assert application.told == ["started", "finished", "writable", "Hi"]
 
 
+def test_build_application_is_cancelled_once() -> None:
+    """It may still be cleaning up when the transport is lost."""
+    told: list[str] = []
+    cleaned: Deferred[None] = Deferred()
+
+    async def build(request: Any) -> Any:
+        try:
+            await Deferred()
+        finally:
+            await cleaned
+            told.append("cleaned")
+
+    asked = Asked(buildApplication=build)
+    asked.factory.stop()
+    asked.lose()
+    assert told == []
+    cleaned.callback(None)
+    assert told == ["cleaned"]
+
+
 def test_the_first_failure_of_an_opening_handshake_stays_the_reason() -> None:
     def speaks(application: Application) -> None:
         asked.wire.dataReceived(b"HTTP/1.1 101 Too Early\r\n\r\n")

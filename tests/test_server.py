@@ -593,6 +593,18 @@ def test_no_delayed_call_is_left_of_a_flood(ends: str) -> None:
     assert first.clock.getDelayedCalls() == []
 
 
+@pytest.mark.parametrize("ends", ["doStop", "stop"])
+def test_of_many_failures_of_tls_few_are_logged(ends: str) -> None:
+    factory = Served().factory
+    with logged() as events:
+        for _ in range(7):
+            factory.logTLSFailure("the peer", "no shared cipher")
+        getattr(factory, ends)()
+    assert [formatEvent(event) for event in events] == ["TLS with the peer failed: no shared cipher"] * 5 + [
+        "TLS failed 2 times more in 1 s, the last time with the peer: no shared cipher"
+    ] * (ends == "doStop")
+
+
 def test_a_flood_that_begins_when_all_is_over() -> None:
     first = Served()
     first.factory.stop()
@@ -1115,6 +1127,28 @@ def test_stopping_within_a_callback(callback: str) -> None:
     assert served.application.told == ["started", "finished", "Hello", "lost"]
 
 
+def test_a_decision_in_the_middle_of_stop_is_too_late() -> None:
+    """Each of two that are cancelled has the other decided."""
+    deciding: list[Deferred[Any]] = []
+
+    def decide(cancelled: Deferred[Any]) -> None:
+        for other in deciding:
+            if other is not cancelled and not other.called:
+                other.callback(Application())
+
+    def build(request: Any) -> Any:
+        deciding.append(Deferred(decide))
+        return deciding[-1]
+
+    first = Served(buildApplication=build)
+    second = Served(factory=first.factory)
+    for served in (first, second):
+        assert served.feed(REQUEST) == b""
+    first.factory.stop()
+    for served in (first, second):
+        assert served.transport.taken().startswith(b"HTTP/1.1 503 ")
+
+
 @pytest.mark.parametrize("fallback", [None, Factory.forProtocol(Protocol)])
 def test_those_that_come_after_stop_are_refused_and_not_waited_for(fallback: Any) -> None:
     served = Served(fallback=fallback)
@@ -1128,6 +1162,19 @@ def test_those_that_come_after_stop_are_refused_and_not_waited_for(fallback: Any
     answer = late.feed(request)
     assert b"\r\nRetry-After: 5\r\n" in answer
     check_refused(late, answer, 503)
+
+
+def test_refusals_after_stop_are_summed_up_until_the_last_connection_is_lost() -> None:
+    served = opened()
+    served.factory.stop()
+    with logged() as events:
+        for _ in range(7):
+            late = Served(factory=served.factory)
+            late.feed(REQUEST)
+            late.lose(clean=False)
+        assert len(events) == 5
+        served.lose()
+    assert "refused 2 more in 1 s" in formatEvent(events[5])
 
 
 # Those who do not want a WebSocket

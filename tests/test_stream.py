@@ -262,6 +262,37 @@ def test_a_send_that_failed_while_it_waited_may_have_been_sent() -> None:
     assert isinstance(failed(waiting), WebSocketDropped)
 
 
+def test_a_stream_that_is_gone_is_told_nothing() -> None:
+    streams = [WebSocketStream()]
+    asked = Asked(buildApplication=lambda request: streams[0]).open()
+    asked.feed(SERVER_HELLO)
+    asked.lose(clean=False)
+    with logged() as events:
+        streams.clear()
+        asked.clock.advance(0)
+    assert events == []
+
+
+def test_a_stream_may_be_gone_as_soon_as_it_was_told_of_the_loss() -> None:
+    streams = [WebSocketStream()]
+    asked = Asked(buildApplication=lambda request: streams[0]).open()
+    asked.wire.pauseProducing()
+    asked.feed(SERVER_HELLO)
+    asked.lose(clean=False)
+    seen: list[str | bytes] = []
+
+    def again(message: str | bytes) -> None:
+        seen.append(message)
+        streams[0].receive().addErrback(lambda failure: streams.clear())
+
+    streams[0].receive().addCallback(again)
+    asked.wire.resumeProducing()
+    with logged() as events:
+        asked.clock.advance(0)
+    assert events == []
+    assert (seen, streams) == (["Hello"], [])
+
+
 def test_closing_discards_what_finds_no_room() -> None:
     asked = streaming(receiveQueue=2)
     asked.application.close()
@@ -387,8 +418,24 @@ def test_what_comes_when_it_has_returned_is_let_go() -> None:
     go.callback(None)
     assert served.transport.taken() == CLOSE_SENT
     assert served.transport.told[:2] == ["pause", "resume"]
+    assert served.wire.counters.receivedDiscarded == 100
     served.feed(CLOSE)
     served.lose()
+
+
+def test_what_it_had_not_received_of_an_aborted_connection_is_counted_when_it_returns() -> None:
+    go: Deferred[None] = Deferred()
+
+    async def wait(stream: Any) -> None:
+        await go
+
+    served = handled(wait)
+    served.feed(HELLO)
+    served.wire.abortConnection()
+    served.lose()
+    assert served.wire.counters.receivedDiscarded == 0
+    go.callback(None)
+    assert served.wire.counters.receivedDiscarded == 1
 
 
 def test_its_exception_closes_with_1011_and_is_logged_once() -> None:
@@ -450,6 +497,29 @@ def test_a_loss_does_not_cancel_it_but_stopping_does() -> None:
         assert results(served.factory.stop()) == [None]
     assert told == ["cancelled"]
     assert failures(events) == []
+
+
+def test_stopping_cancels_it_once() -> None:
+    """It may still be cleaning up when one that came too late is lost."""
+    told: list[str] = []
+    cleaned: Deferred[None] = Deferred()
+
+    async def work(stream: Any) -> None:
+        try:
+            await Deferred()
+        finally:
+            await cleaned
+            told.append("cleaned")
+
+    served = handled(work)
+    served.lose()
+    served.factory.stop()
+    late = Served(factory=served.factory)
+    late.feed(REQUEST)
+    late.lose(clean=False)
+    assert told == []
+    cleaned.callback(None)
+    assert told == ["cleaned"]
 
 
 def test_stopping_waits_for_the_connection_before_it_cancels() -> None:

@@ -101,6 +101,14 @@ def test_all_that_an_application_calls_is_looked_at() -> None:
     }
 
 
+@pytest.mark.parametrize("message", [5, None, ["x"]])
+def test_what_can_not_be_sent_raises_before_the_reactor_is_asked(message: Any) -> None:
+    wire = connected("server").wire
+    error = elsewhere(lambda: wire.sendFromThread(message))
+    assert type(error) is LocalProtocolError
+    assert str(error).startswith("a message is a str for text, or bytes")
+
+
 def test_a_stream() -> None:
     stream = WebSocketStream()
     connected("server", stream)
@@ -127,6 +135,10 @@ def test_a_group_and_a_factory() -> None:
     assert served.wire.closeSent is None
     assert group.sendTextMessage("x").sent == 1
     group.discard(served.wire)
+    # A connection that does not look may be anybody's.
+    free = connected("server", checkThreads=False)
+    assert elsewhere(lambda: group.add(free.wire)) is None
+    assert list(group) == [free.wire]
 
 
 @pytest.mark.parametrize("role", ["server", "client"])

@@ -1,9 +1,13 @@
 """The drivers of transports, alone: each on transports of its kind, over real sockets where it knows these."""
 
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from weakref import ref
 
 import pytest
 from links import Creator, Link, Owner, Reactor, TLSLink, Wrapper, links, makeClient, overTLS, tlsLinks
@@ -21,8 +25,9 @@ from twisted.protocols import tls
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from wire import FAULT, HalfCloseable, Served, Transport
-from zope.interface import directlyProvides
+from zope.interface import directlyProvides, implementer
 
+import wsock
 from wsock.wire import transports
 from wsock.wire.transports import DRIVERS, PLAIN, SOCKET_TLS, STOCK, TLS, Driver, driverOf
 
@@ -52,6 +57,17 @@ def wrapped(transport: Any) -> Any:
 
 
 # The table
+
+
+def test_plain_transports_need_no_package_for_tls() -> None:
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); sys.modules['OpenSSL'] = None\n"
+        "from wsock.wire.transports import PLAIN, driverOf\n"
+        "print(driverOf(object()) is PLAIN)"
+    )
+    command = [sys.executable, "-c", program, str(Path(wsock.__file__).parents[1])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "True"
 
 
 @pytest.mark.parametrize("kind", [tcp.Server, unix.Server])
@@ -102,6 +118,28 @@ def test_twisteds_tls_has_a_driver_by_what_it_stands_on(secured: Callable[..., T
     SOCKET_TLS.tellEnd(it.transport, lambda: None)
     assert type(it.transport) is not tls.BufferingTLSTransport
     assert driverOf(it.transport) is SOCKET_TLS
+
+
+def test_what_tls_stands_on_is_no_tls_itself(secured: Callable[..., TLSLink]) -> None:
+    it = secured()
+    assert transports.tlsBelow(it.transport) is it.transport
+    assert transports.tlsBelow(it.below) is None
+    assert not transports.isStartedTLS(it.below)
+    around = SimpleNamespace(transport=it.transport)
+    assert transports.tlsBelow(around) is it.transport
+
+
+def test_a_socket_on_which_tls_was_started_may_have_forgotten_it(link: Callable[..., Link]) -> None:
+    it = link()
+    it.transport.TLS = True
+    assert transports.tlsBelow(it.transport) is None
+
+
+def test_tls_over_what_is_no_socket_has_no_socket_to_push(reactor: Reactor) -> None:
+    above = overTLS(StringTransport(), reactor)
+    PLAIN.write(wrapped(above), b"data")
+    assert not PLAIN.canDrain(above)
+    assert not PLAIN.canDrain(SimpleNamespace())
 
 
 def test_another_kind_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,6 +282,37 @@ class Producer:
     def stopProducing(self) -> None: ...
 
 
+def test_pushing_does_nothing_where_nothing_is_held(link: Callable[..., Link]) -> None:
+    it, producer = link(), Producer()
+    it.transport.registerProducer(producer, True)
+    it.transport.producerPaused = True
+    assert transports.push(it.transport) == 0
+    assert producer.resumed == 0
+
+
+def test_a_lost_transport_is_not_pushed(link: Callable[..., Link]) -> None:
+    it = link()
+    it.transport.write(b"unsent")
+    it.transport.connectionLost(Failure(main.CONNECTION_DONE))
+    assert transports.held(it.transport) == 6
+    assert transports.push(it.transport) == 0
+
+
+def test_a_transport_may_be_lost_as_it_is_pushed(link: Callable[..., Link]) -> None:
+    class Losing(Producer):
+        def resumeProducing(self) -> None:
+            it.transport.write(b"unsent")
+            it.transport.connectionLost(Failure(main.CONNECTION_DONE))
+
+    it = link()
+    it.transport.registerProducer(Losing(), True)
+    it.transport.write(b"sent")
+    it.transport.producerPaused = True
+    assert transports.push(it.transport) == 0
+    assert transports.held(it.transport) == 6
+    assert it.arrived() == b"sent"
+
+
 def test_a_stock_transport_resumes_its_producer_when_the_smallest_rest_has_left(link: Callable[..., Link]) -> None:
     it, producer = link(), Producer()
     it.transport.registerProducer(producer, True)
@@ -366,6 +435,14 @@ def test_tls_that_somebody_else_closed_is_seen() -> None:
     assert not PLAIN.isClosedByOthers(Speaking(ISSLTransport))
 
 
+def test_tls_that_does_not_say_that_it_closes_has_not_closed() -> None:
+    @implementer(ISSLTransport)
+    class Silent:
+        pass
+
+    assert not PLAIN.isClosedByOthers(Silent())
+
+
 def test_only_a_sockets_half_can_be_closed(link: Callable[..., Link], secured: Callable[..., TLSLink]) -> None:
     it = link()
     assert STOCK.canHalfClose(it.transport)
@@ -452,8 +529,16 @@ def test_the_end_of_tls_is_told_once(secured: Callable[..., TLSLink], around: bo
 def test_the_end_of_tls_that_was_before_is_told_now(secured: Callable[..., TLSLink]) -> None:
     it, told = secured(), list[str]()
     endTLS(it)
-    SOCKET_TLS.tellEnd(it.transport, lambda: told.append("ended"))
+
+    def ended() -> None:
+        told.append("ended")
+
+    SOCKET_TLS.tellEnd(it.transport, ended)
     assert told == ["ended"]
+    # It is not held for an end that has been.
+    held = ref(ended)
+    del ended
+    assert held() is None
 
 
 def test_where_there_is_no_tls_there_is_nothing_to_tell(link: Callable[..., Link]) -> None:

@@ -455,8 +455,6 @@ def _bypassTLS() -> type:
 def stockBelowTLS(transport: Any) -> Any:
     """The stock transport right below Twisted's TLS, while it is connected; None of anything else."""
     below: Any = getattr(transport, "transport", None)
-    if below is None:
-        return None
     # After ``startTLS`` something stands between, by which TLS writes past itself.
     below = getattr(below, "_connection", below) if type(below) is _bypassTLS() else below
     return below if DRIVERS.get(type(below)) is STOCK and below.connected else None
