@@ -120,7 +120,7 @@ def test_a_backend_that_is_missing(monkeypatch, missing):
     def load(path):
         if path in missing:
             raise ImportError(path)
-        return SimpleNamespace(error=ValueError, path=path)
+        return SimpleNamespace(error=ValueError, path=path, decompressobj=zlib.decompressobj)
 
     monkeypatch.setattr(deflate, "import_module", load)
     found = find_backends()
@@ -130,6 +130,25 @@ def test_a_backend_that_is_missing(monkeypatch, missing):
     levels = {"isal": 1, "zlib-ng": 2, "zlib": 1}
     assert [one.level for one in found] == [levels[one.name] for one in found]
     assert found[-1] is ZLIB
+
+
+class Losing:
+    """A decompressor that keeps less of the bytes behind a final block than it should, as isal's did before 1.9."""
+
+    def __init__(self, window_bits):
+        self._stream = zlib.decompressobj(window_bits)
+        self.decompress = self._stream.decompress
+
+    @property
+    def unused_data(self):
+        return self._stream.unused_data[6:]
+
+
+def test_a_backend_that_loses_data(monkeypatch):
+    """A message that goes on behind a final block would be delivered without its end."""
+    module = SimpleNamespace(error=ValueError, decompressobj=Losing)
+    monkeypatch.setattr(deflate, "import_module", lambda path: module)
+    assert find_backends() == [ZLIB]
 
 
 @pytest.mark.parametrize(
