@@ -157,10 +157,6 @@ def test_an_argument_that_is_no_compression(make: Any, value: object, advice: st
         make(value)
 
 
-def test_the_library_is_told() -> None:
-    assert wsock.deflateImplementation in ("isal", "zlib-ng", "zlib")
-
-
 # What is agreed on
 
 
