@@ -368,6 +368,9 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "element: not isinstance(message, (str, bytes, bytearray, memoryview)) -> not isinstance(message, (str, bytes, memoryview))": "then `binary_payload` lets it pass",
         "element: not isinstance(message, (str, bytes, bytearray, memoryview)) -> not isinstance(message, (str, bytes, bytearray))": "then `binary_payload` lets it pass",
     },
+    "wsock.sansio.deflate:Deflater.__reduce__": {
+        "number: options = DeflateOptions(self._level, self._mem_level, 0, self._window_bits) -> options = DeflateOptions(self._level, self._mem_level, 1, self._window_bits)": "a deflater has no threshold",
+    },
     "wsock.sansio.deflate:Deflater.deflate": {
         "force: not payload -> False": _SLOWER,
     },
@@ -375,6 +378,8 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "number: self.has_more: bool = False -> self.has_more: bool = True": "asked only after data has set it",
     },
     "wsock.sansio.deflate:Inflater.inflate": {
+        "force: self._rest -> True": _SLOWER,
+        "number: self._last = data if len(data) > 3 else self._last[-3:] + data -> self._last = data if len(data) > 3 else self._last[-(3 + 1):] + data": "only longer than it need be",
         "force: self._last = data if len(data) > 3 else self._last[-3:] + data -> self._last = data if False else self._last[-3:] + data": _SLOWER,
         "number: self._last = data if len(data) > 3 else self._last[-3:] + data -> self._last = data if len(data) > 3 + 1 else self._last[-3:] + data": _SLOWER,
     },

@@ -483,6 +483,13 @@ def test_options():
         assert DeflateOptions(level, level).level == DeflateOptions(level, level).mem_level == level
     for threshold in (0, 2**80):
         assert DeflateOptions(threshold=threshold).threshold == threshold
+
+
+def test_the_range_of_an_option_is_told():
+    with pytest.raises(LocalProtocolError, match="^threshold is at least 0$"):
+        DeflateOptions(threshold=-1)
+    with pytest.raises(LocalProtocolError, match="^max_window_bits is 9 to 15$"):
+        DeflateOptions(max_window_bits=16)
     for bits in (9, 15):
         assert DeflateOptions(max_window_bits=bits).max_window_bits == bits
     with pytest.raises(LocalProtocolError, match="^level is 1 to 9$"):
