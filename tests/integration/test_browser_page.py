@@ -15,6 +15,8 @@ from tools import free_port
 
 #: Has the page wait no longer than it must, and note how long it meant to.
 HURRY = "waits = []; later = setTimeout; window.setTimeout = (call, wait) => later(call, waits.push(wait) && 0)"
+#: Has the page note each status that it shows: one that it soon leaves may never be seen from outside.
+WATCH = "shown = []; new MutationObserver(() => shown.push(state.value)).observe(state, {childList: true})"
 
 pytestmark = pytest.mark.peer
 
@@ -63,9 +65,11 @@ def test_it_sends_and_receives(page: Inspector) -> None:
 def test_it_reconnects(server: Server, page: Inspector, number: int) -> None:
     """To a server that was restarted on the same port, whether it said farewell or not."""
     port = int(re.findall(r":(\d+)/", server.url)[0])
+    page(WATCH)
     server.process.send_signal(number)
     server.process.wait(PATIENCE)
-    shows(page, "closed with 1001 " if number == signal.SIGTERM else "closed with 1006 ")
+    code = 1001 if number == signal.SIGTERM else 1006
+    within(PATIENCE, lambda: page("shown[0]") == f"closed with {code} ", f"it was closed with {code}")
     again = Server([EXAMPLES / "page_server.py", port], port)
     try:
         again.wait()

@@ -63,8 +63,25 @@ BAD = [
     Bad("C04 Connection: close", lambda asked: asked.welcome(connection="close"), "Connection: Upgrade"),
     Bad(
         "C05 an extension",
-        lambda asked: asked.welcome(sec_websocket_extensions="permessage-deflate"),
+        lambda asked: asked.welcome(sec_websocket_extensions="permessage-bzip2"),
         "Sec-WebSocket-Extensions",
+    ),
+    Bad(
+        "C07 a window that is none",
+        lambda asked: asked.welcome(sec_websocket_extensions="permessage-deflate; server_max_window_bits=99"),
+        "permessage-deflate with an invalid server_max_window_bits",
+    ),
+    Bad(
+        "C08 an extension twice",
+        lambda asked: asked.welcome(
+            sec_websocket_extensions=", ".join(2 * ["permessage-deflate; server_no_context_takeover"])
+        ),
+        "Sec-WebSocket-Extensions",
+    ),
+    Bad(
+        "less than was offered",
+        lambda asked: asked.welcome(sec_websocket_extensions="permessage-deflate"),
+        "permessage-deflate with parameters that do not answer the offer",
     ),
     Bad("C06 a subprotocol", lambda asked: asked.welcome(sec_websocket_protocol="mqtt"), "Sec-WebSocket-Protocol"),
     Bad("C06 two", lambda asked: asked.welcome(sec_websocket_protocol="chat, other"), "Sec-WebSocket-Protocol"),
