@@ -257,7 +257,8 @@ def autobahn(session: nox.Session, core: str, runs: list[tuple[str, ...]]) -> No
     install(session, core)
     results = ["--record", str(ROOT / "tests/autobahn/results.json")] if "--record" in session.posargs else []
     for tier, *options in runs:
-        command = ["tests/autobahn/both_roles.py", "--wstest", str(wstest), "--tier", tier, *options, *results]
+        limit = ["--limit", "5400" if tier == "3" else "1200"]
+        command = ["tests/autobahn/both_roles.py", "--wstest", str(wstest), "--tier", tier, *limit, *options, *results]
         session.run("python", *command)
     if results:
         session.run("python", str(ROOT / "tests/autobahn/figures.py"))

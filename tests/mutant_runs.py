@@ -246,7 +246,7 @@ def _wait(pid: int, seconds: float) -> int | None:
         os.waitpid(pid, 0)
         return None
     finally:
-        # What a test has started, and left behind. An exception here is a signal from the keyboard.
+        # The processes that a test has started, and left behind. An exception here is a signal from the keyboard.
         with suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
 
@@ -259,7 +259,7 @@ def _main() -> int:
         with suppress(ImportError):
             importlib.import_module(name)
     assert not {"wsock", "twisted.internet.reactor"} & sys.modules.keys()
-    # What is here now is never garbage: a run need not look at it.
+    # The objects that are here now are never garbage: a run need not look at it.
     gc.collect()
     gc.freeze()
     while line := sys.stdin.readline():

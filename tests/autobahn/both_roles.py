@@ -4,7 +4,7 @@
     both_roles.py [--tls] [--context-takeover] [--out DIR] [--record FILE] --wstest DIR/wstest [--tier N] ...
 
 All other options go to `run.py`, once for each role. The wsock that is tested is that of the Python that runs this.
-`--record` keeps the results of both in a file, for figures.py.
+`--record` keeps the results of both in a file, for figures.py, where all is well.
 """
 
 import argparse
@@ -56,7 +56,8 @@ def main():
     context = ["--context-takeover"] if arguments.context_takeover else []
     commands = find_commands(context, [*(["--tls"] if arguments.tls else []), *rest], out)
     good = run(commands, out)
-    if arguments.record:
+    # A bad run is looked into, and not recorded.
+    if good and arguments.record:
         for role in commands:
             described = figures.describe(role, "wss" if arguments.tls else "ws", arguments.context_takeover, wsock)
             figures.record(arguments.record, described, out / role / "report" / "index.json")
