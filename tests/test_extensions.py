@@ -474,6 +474,18 @@ def test_nothing_is_agreed() -> None:
     assert extensions.agreed_deflate([Extension("foo", [("server_max_window_bits", "99")])]) is None
 
 
+@pytest.mark.parametrize("name", ["server_max_window_bits", "client_max_window_bits"])
+def test_windows_that_no_handshake_can_name(name: str) -> None:
+    for bits in (7, 16, 0, -1):
+        with pytest.raises(LocalProtocolError, match=f"^{name} is 8 to 15, or None$"):
+            DeflateParameters(**{name: bits})
+    for wrong, kind in (("9", "str"), (True, "bool"), (9.0, "float")):
+        with pytest.raises(LocalProtocolError, match=f"^{name} is a whole number from 8 to 15, or None, not {kind}$"):
+            DeflateParameters(**{name: wrong})
+    for bits in (8, 15):
+        assert getattr(DeflateParameters(**{name: bits}), name) == bits
+
+
 PARAMETERS = st.tuples(
     st.sampled_from(
         [

@@ -209,9 +209,10 @@ class Connection:
     def receive_data(self, data: bytes | bytearray | memoryview, max_messages: int | None = None) -> list[Event]:
         """Takes bytes from the peer and decodes them, and those that waited.
 
-        One call decodes at most ``receive_queue`` messages and one ``max_message_size`` of payload (1 MiB where there
-        is no limit), of compressed messages less than two, and sometimes less: go on while `has_unread_data` says so.
-        After the peer's Close, or a fault, all input is ignored (RFC 6455 section 5.5.1).
+        One call decodes at most ``receive_queue`` messages and one ``max_message_size`` of payload, of compressed
+        messages less than two; where there is no limit 1 MiB, of compressed messages some 16 MiB more. It may be less:
+        go on while `has_unread_data` says so. After the peer's Close, or a fault, all input is ignored (RFC 6455
+        section 5.5.1).
 
         Args:
             data: any number of bytes; none to go on with those that wait. Changing it afterwards changes nothing.

@@ -174,13 +174,18 @@ class DeflateParameters:
         self,
         server_no_context_takeover: bool = True,
         client_no_context_takeover: bool = True,
-        server_max_window_bits: int | None = MAX_WINDOW_BITS,
-        client_max_window_bits: int | None = MAX_WINDOW_BITS,
+        server_max_window_bits: object = MAX_WINDOW_BITS,
+        client_max_window_bits: object = MAX_WINDOW_BITS,
     ) -> None:
+        """Checks the windows.
+
+        Raises:
+            LocalProtocolError: one that is not 8 to 15, which no offer or answer may have.
+        """
         self.server_no_context_takeover: Final = server_no_context_takeover
         self.client_no_context_takeover: Final = client_no_context_takeover
-        self.server_max_window_bits: Final = server_max_window_bits
-        self.client_max_window_bits: Final = client_max_window_bits
+        self.server_max_window_bits: Final = _check_window_bits(_SERVER_MAX_WINDOW_BITS, server_max_window_bits)
+        self.client_max_window_bits: Final = _check_window_bits(_CLIENT_MAX_WINDOW_BITS, client_max_window_bits)
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (
@@ -244,6 +249,16 @@ class DeflateParameters:
             # RFC 7692 §7.1.2.2: only where the offer has it.
             parameters.append((_CLIENT_MAX_WINDOW_BITS, str(client_bits)))
         return Extension(PERMESSAGE_DEFLATE, parameters)
+
+
+def _check_window_bits(name: str, bits: object) -> int | None:
+    if bits is None:
+        return None
+    if not isinstance(bits, int) or isinstance(bits, bool):
+        raise wrong_type(name, "a whole number from 8 to 15, or None", bits)
+    if not 8 <= bits <= MAX_WINDOW_BITS:
+        raise LocalProtocolError(f"{name} is 8 to 15, or None")
+    return bits
 
 
 def max_window_bits(wanted: int | None, context_takeover: bool) -> int:
