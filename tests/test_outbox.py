@@ -591,7 +591,9 @@ def test_nothing_goes_ahead_after_abort(link: Callable[..., Link]) -> None:
 def test_nothing_leaves_after_the_end(link: Callable[..., Link]) -> None:
     """Not even where the transport says that it takes more, or is left to itself."""
     it = link()
+    assert not it.outbox.ended
     it.outbox.end()
+    assert it.outbox.ended
     it.outbox.write([b"one"])
     it.transport.producer.resumeProducing()
     it.outbox.writeHTTP([b"two"])
