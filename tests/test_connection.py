@@ -686,6 +686,12 @@ def test_what_is_no_role(role):
         Connection(role)
 
 
+@pytest.mark.parametrize("deflate", [None, True, {"level": 1}])
+def test_no_way_to_compress(deflate):
+    with pytest.raises(LocalProtocolError, match="deflate is a DeflateOptions"):
+        Connection(Role.SERVER, deflate=deflate)
+
+
 @pytest.mark.parametrize(
     ("method", "arguments", "told"),
     [

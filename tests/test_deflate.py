@@ -675,3 +675,11 @@ def test_a_deflater_can_be_copied():
             assert read_by_zlib(deflated, 12) == NOISE[:1000]
             assert len(deflated) > 1000
             assert copied.deflate(b"Hello" * 10) == deflater.deflate(b"Hello" * 10) or takes_over
+
+
+def test_a_peer_that_refers_beyond_its_window():
+    """Whatever the pieces that it comes in: without context takeover there is nothing that it could not refer to."""
+    deflated = bytes.fromhex("aa00000000ffffaaa8201500000000ffffaba81805a360148c8651300a46c1a0020000")
+    whole = read(Inflater(9, False), [deflated])
+    assert len(whole) == 1116
+    assert read(Inflater(9, False), [bytes((byte,)) for byte in deflated]) == whole

@@ -97,7 +97,7 @@ class Connection:
         max_empty_fragments: object = 1024,
         receive_queue: object = 16,
         extensions: Sequence[Extension] = (),
-        deflate: DeflateOptions = _DEFAULT_OPTIONS,
+        deflate: object = _DEFAULT_OPTIONS,
     ) -> None:
         """Start with an open connection on which nothing was sent or received.
 
@@ -115,6 +115,8 @@ class Connection:
         """
         if not isinstance(role, Role):
             raise wrong_type("role", "a Role", role, "write Role.CLIENT or Role.SERVER")
+        if not isinstance(deflate, DeflateOptions):
+            raise wrong_type("deflate", "a DeflateOptions", deflate)
         most_bytes = None if max_message_size is None else _whole_number("max_message_size", max_message_size, 1)
         most_empty = (
             None if max_empty_fragments is None else _whole_number("max_empty_fragments", max_empty_fragments, 0)

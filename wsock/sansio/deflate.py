@@ -258,7 +258,9 @@ class Inflater:
             window_bits: the agreed limit of the peer's window.
             context_takeover: whether it was agreed that messages may refer to earlier ones.
         """
-        self._window_bits: int = window_bits
+        # A peer may break its own window. Whether a small one of ours sees that depends on the pieces of the message;
+        # the largest takes memory only within a message.
+        self._window_bits: int = window_bits if context_takeover else MAX_WINDOW_BITS
         self._takes_over: bool = context_takeover
         self._module: Any = zlib
         self._error: Any = zlib.error
