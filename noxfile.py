@@ -59,7 +59,7 @@ EXTRAS = {"isal": "test,deflate", "zlib": "test"}
 LIBRARIES = {"compiled": "isal", "interpreted": "zlib"}
 #: Options of pytest: all tests but those that measure time; of these, the ones in memory; the ones that the command in
 #: the README leaves out.
-ALL = ("-m", "not clock")
+ALL = ("--hypothesis-profile=thorough", "-m", "not clock")
 IN_MEMORY = ("--hypothesis-profile=quick", "-m", "not integration and not clock")
 LEFT_OUT = ("-m", "(growth or slow) and not clock")
 #: These reach all of the core.

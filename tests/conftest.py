@@ -15,7 +15,8 @@ import wsock
 # 1,000 examples are what the properties promise. The gate draws the same ones each time, so that a change fails by
 # its own fault; everyone else draws new ones.
 _DRAWN = {"deadline": None, "derandomize": os.environ.get("CI") == "true", "print_blob": True}
-hypothesis.settings.register_profile("wsock", max_examples=1000, **_DRAWN)
+hypothesis.settings.register_profile("wsock", max_examples=200, **_DRAWN)
+hypothesis.settings.register_profile("thorough", max_examples=1000, **_DRAWN)
 hypothesis.settings.register_profile("quick", max_examples=50, **_DRAWN)
 # It is enough that an example fails: which one is the shortest does not matter.
 _FIRST = [hypothesis.Phase.explicit, hypothesis.Phase.generate]

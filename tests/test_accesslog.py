@@ -442,6 +442,7 @@ def talk(twistd: Twistd) -> None:
     peer.close()
 
 
+@pytest.mark.slow
 def test_by_default_lines_are_on_standard_output() -> None:
     with Twistd("--port", LOOPBACK) as twistd:
         talk(twistd)

@@ -328,6 +328,7 @@ def pytest_says(folder: Path, *options: object) -> str:
     return output
 
 
+@pytest.mark.slow
 def test_with_pytest(tmp_path: Path) -> None:
     """The fixtures of the page: they find what a test logs, and let a test take it out."""
     assert "1 passed" in pytest_says(tmp_path, "-p", "no:pytest_twisted", EXAMPLES / "test_with_pytest.py")
@@ -377,6 +378,7 @@ class Tests(test_echo_server.EchoTests):
     assert "PASSED" in output
 
 
+@pytest.mark.slow
 def test_with_pytest_twisted(tmp_path: Path) -> None:
     page = (ROOT / "docs/howto/testing.md").read_text()
     (test,) = re.findall(r"^```python\n(@pytest_twisted.*?)^```$", page, re.MULTILINE | re.DOTALL)

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from mutant_runs import Place, Record, Runs
 
+pytestmark = pytest.mark.slow
+
 CONFTEST = """
 import hypothesis, pytest
 hypothesis.settings.register_profile("mutants", max_examples=5)

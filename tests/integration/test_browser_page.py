@@ -18,7 +18,7 @@ HURRY = "waits = []; later = setTimeout; window.setTimeout = (call, wait) => lat
 #: Has the page note each status that it shows: one that it soon leaves may never be seen from outside.
 WATCH = "shown = []; new MutationObserver(() => shown.push(state.value)).observe(state, {childList: true})"
 
-pytestmark = pytest.mark.peer
+pytestmark = [pytest.mark.peer, pytest.mark.slow]
 
 
 @pytest.fixture

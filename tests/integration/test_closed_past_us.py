@@ -104,6 +104,7 @@ STUCK = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "how"), STUCK)
 def test_ClientService_stops(listen: Listen, client: Client, kind: str, how: Callable[[Listener], Caller]) -> None:
     listener = listen(kind)
@@ -119,6 +120,7 @@ def test_ClientService_stops(listen: Listen, client: Client, kind: str, how: Cal
     assert type(reason) is (ConnectionRejected if how in (halfARefusal, refusal) else WebSocketDropped)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tcp", "tls"])
 def test_ClientService_stops_while_nobody_decides(listen: Listen, client: Client, kind: str) -> None:
     listener = listen(kind)
@@ -145,6 +147,7 @@ class Impatient:
         return self._endpoint.listen(policy)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\n", request(), None])
 def test_a_policy_ends_a_servers_opening_handshake(
     serve: Serve, certificate: tuple[Path, Path], sent: bytes | None

@@ -124,6 +124,7 @@ def offer_of_websockets(wanted: Agreed) -> dict[str, Any]:
 
 
 @pytest.mark.peer
+@pytest.mark.slow
 @pytest.mark.parametrize("row", TABLE, ids=named)
 def test_node_ws_gets_what_we_want(serve: Serve, node: Node, row: Agreed) -> None:
     server = listening(serve, row)
@@ -133,6 +134,7 @@ def test_node_ws_gets_what_we_want(serve: Serve, node: Node, row: Agreed) -> Non
 
 
 @pytest.mark.peer
+@pytest.mark.slow
 @pytest.mark.parametrize("row", TABLE, ids=named)
 def test_node_ws_gets_what_it_wants(serve: Serve, node: Node, row: Agreed) -> None:
     server = listening(serve, ANYTHING)
@@ -142,6 +144,7 @@ def test_node_ws_gets_what_it_wants(serve: Serve, node: Node, row: Agreed) -> No
 
 
 @pytest.mark.peer
+@pytest.mark.slow
 @pytest.mark.parametrize("row", TABLE, ids=named)
 def test_undici_gets_what_we_want(serve: Serve, node: Node, row: Agreed) -> None:
     """It inflates, and compresses nothing."""
@@ -152,6 +155,7 @@ def test_undici_gets_what_we_want(serve: Serve, node: Node, row: Agreed) -> None
     assert "permessage-deflate" in result["extensions"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", TABLE, ids=named)
 @pytest.mark.parametrize("decides", ["ours", "theirs"])
 def test_websockets(serve: Serve, row: Agreed, decides: str) -> None:
@@ -164,6 +168,7 @@ def test_websockets(serve: Serve, row: Agreed, decides: str) -> None:
     check(server, row)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", TABLE, ids=named)
 def test_aiohttp(serve: Serve, row: Agreed) -> None:
     """It offers all that we may want, and the server's window by its own wish."""

@@ -84,17 +84,20 @@ def answer_of_node(wanted: Agreed) -> dict[str, object]:
 
 
 @pytest.mark.peer
+@pytest.mark.slow
 @pytest.mark.parametrize("row", TABLE, ids=named)
 def test_node_ws_answers_what_we_want(client: Client, node: Node, row: Agreed) -> None:
     check(connect(client, node.url(threshold=0), row), row)
 
 
 @pytest.mark.peer
+@pytest.mark.slow
 @pytest.mark.parametrize("row", TABLE, ids=named)
 def test_node_ws_answers_what_it_wants(client: Client, node: Node, row: Agreed) -> None:
     check(connect(client, node.url(**answer_of_node(row)), ANYTHING), row)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", TABLE, ids=named)
 @pytest.mark.parametrize("decides", ["ours", "theirs"])
 def test_websockets(client: Client, row: Agreed, decides: str) -> None:
@@ -112,6 +115,7 @@ def test_websockets(client: Client, row: Agreed, decides: str) -> None:
         check(stream, row, echoes=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", TABLE, ids=named)
 def test_aiohttp(client: Client, aiohttp_url: str, row: Agreed) -> None:
     """It answers nothing of the client's parameters, which are ours to keep."""

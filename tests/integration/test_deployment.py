@@ -30,7 +30,7 @@ from wsock.testing import Pair, ScriptedPeer
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/howto/deployment.md").read_text()
 
-pytestmark = pytest.mark.peer
+pytestmark = [pytest.mark.peer, pytest.mark.slow]
 
 
 def snippet(language: str, beginning: str) -> str:

@@ -10,6 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
 from integration.peer import PATIENCE, request, within
 from integration.process import ENVIRONMENT, TWISTD, Twistd, run
 
@@ -33,6 +34,7 @@ def test_a_unix_socket_in_use(tmp_path: Path) -> None:
             assert done.stderr == f"twistd wsock: can't listen: Address already in use ({description})\n"
 
 
+@pytest.mark.slow
 def test_a_terminal_that_takes_no_more() -> None:
     """As after Control-S: lines of the access log are left out, and the server goes on."""
     master, slave = pty.openpty()
