@@ -383,9 +383,6 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "force: self._last = data if len(data) > 3 else self._last[-3:] + data -> self._last = data if False else self._last[-3:] + data": _SLOWER,
         "number: self._last = data if len(data) > 3 else self._last[-3:] + data -> self._last = data if len(data) > 3 + 1 else self._last[-3:] + data": _SLOWER,
     },
-    "wsock.sansio.deflate:find_backends": {
-        "drop: continue -> pass": "the loop has nothing behind it",
-    },
     "wsock.sansio.extensions:_Asked.__init__": {
         "number: given[name] = 1 -> given[name] = 0": "only whether it is there is asked",
     },

@@ -409,7 +409,7 @@ def test_a_broadcast_is_compressed_once_for_all_that_can_share_it(monkeypatch: p
         def flush(self, mode: int) -> bytes:
             return self._stream.flush(mode)
 
-    backend = wsock.sansio.deflate.Backend("counted", zlib, 1)
+    backend = wsock.sansio.deflate.Backend("counted", zlib, (1,))
     backend.module = type("library", (), {"compressobj": Counted, "decompressobj": zlib.decompressobj})
     monkeypatch.setattr(wsock.sansio.deflate, "backend", backend)
     group = Group()

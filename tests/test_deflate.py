@@ -16,6 +16,13 @@ from wsock.sansio.errors import InvalidPayload, LocalProtocolError
 
 #: By name, the standard zlib always among them.
 BACKENDS = {backend.name: backend for backend in find_backends()}
+PATHS = ("isal.isal_zlib", "zlib_ng.zlib_ng")
+#: By library, the level of None, and those of zlib's 1 to 9. isal has 0 to 3.
+LEVELS = {
+    "isal": (1, 1, 2, 2, 2, 2, 3, 3, 3, 3),
+    "zlib-ng": (2, 1, 2, 3, 4, 5, 6, 7, 8, 9),
+    "zlib": (1, 1, 2, 3, 4, 5, 6, 7, 8, 9),
+}
 #: The end of each compressed message, which does not travel (RFC 7692 section 7.2.1).
 TAIL = b"\x00\x00\xff\xff"
 MOST = 2**20
@@ -116,20 +123,25 @@ def test_the_backends():
 )
 def test_a_backend_that_is_missing(monkeypatch, missing):
     """Also where it is installed without its compiled part."""
+    loaded = []
 
     def load(path):
+        loaded.append(path)
         if path in missing:
             raise ImportError(path)
         return SimpleNamespace(error=ValueError, path=path, decompressobj=zlib.decompressobj)
 
     monkeypatch.setattr(deflate, "import_module", load)
-    found = find_backends()
-    expected = [path for path in ("isal.isal_zlib", "zlib_ng.zlib_ng") if path not in missing]
+    found = list(find_backends())
+    expected = [path for path in PATHS if path not in missing]
     assert [one.module.path for one in found[:-1]] == expected
     assert [one.error for one in found[:-1]] == [ValueError] * len(expected)
-    levels = {"isal": 1, "zlib-ng": 2, "zlib": 1}
-    assert [one.level for one in found] == [levels[one.name] for one in found]
+    assert [one.levels for one in found] == [LEVELS[one.name] for one in found]
     assert found[-1] is ZLIB
+    # The fastest is enough: no other is imported.
+    del loaded[:]
+    next(find_backends())
+    assert loaded == list(PATHS if PATHS[0] in missing else PATHS[:1])
 
 
 class Losing:
@@ -148,23 +160,14 @@ def test_a_backend_that_loses_data(monkeypatch):
     """A message that goes on behind a final block would be delivered without its end."""
     module = SimpleNamespace(error=ValueError, decompressobj=Losing)
     monkeypatch.setattr(deflate, "import_module", lambda path: module)
-    assert find_backends() == [ZLIB]
+    assert list(find_backends()) == [ZLIB]
 
 
-@pytest.mark.parametrize(
-    ("name", "levels"),
-    [
-        ("zlib", [1, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
-        ("zlib-ng", [2, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
-        # It has 0 to 3.
-        ("isal", [1, 1, 2, 2, 2, 2, 3, 3, 3, 3]),
-    ],
-)
+@pytest.mark.parametrize(("name", "levels"), LEVELS.items())
 def test_levels(name, levels):
-    """The first is that of None, then zlib's 1 to 9."""
     given = []
     module = SimpleNamespace(error=ValueError, compressobj=lambda *arguments: given.append(arguments))
-    one = Backend(name, module, levels[0])
+    one = Backend(name, module, levels)
     for level in (None, *range(1, 10)):
         one.compressor(level, 12, 5)
     assert given == [(level, zlib.DEFLATED, -12, 5) for level in levels]
@@ -277,7 +280,7 @@ def test_what_is_made(monkeypatch, backend):
             Deflater(12, DeflateOptions(), False).deflate(bytes(size))
         assert makes == [("zlib", 1, 8, -12, 8)]
     del makes[:]
-    expected = [] if backend is ZLIB else [(backend.name, backend.level, 8, -12, 8)]
+    expected = [] if backend is ZLIB else [(backend.name, backend.levels[0], 8, -12, 8)]
     for size in (512, 512, 5000):
         Deflater(12, DeflateOptions(), False).deflate(bytes(size))
         assert makes == expected
@@ -484,18 +487,18 @@ def test_options():
         assert DeflateOptions(level, level).level == DeflateOptions(level, level).mem_level == level
     for threshold in (0, 2**80):
         assert DeflateOptions(threshold=threshold).threshold == threshold
+    for bits in (9, 15):
+        assert DeflateOptions(max_window_bits=bits).max_window_bits == bits
 
 
 def test_the_range_of_an_option_is_told():
     with pytest.raises(LocalProtocolError, match="^threshold is at least 0$"):
         DeflateOptions(threshold=-1)
-    with pytest.raises(LocalProtocolError, match="^max_window_bits is 9 to 15$"):
+    with pytest.raises(LocalProtocolError, match="^max_window_bits is 9 to 15, or None$"):
         DeflateOptions(max_window_bits=16)
-    for bits in (9, 15):
-        assert DeflateOptions(max_window_bits=bits).max_window_bits == bits
-    with pytest.raises(LocalProtocolError, match="^level is 1 to 9$"):
+    with pytest.raises(LocalProtocolError, match="^level is 1 to 9, or None$"):
         DeflateOptions(0)
-    with pytest.raises(LocalProtocolError, match="^level is a whole number, not str"):
+    with pytest.raises(LocalProtocolError, match="^level is a whole number from 1 to 9, or None, not str$"):
         DeflateOptions("9")
 
 

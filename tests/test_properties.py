@@ -278,7 +278,7 @@ def test_memory_stays_within_its_bound(kind, fragment, chunk, empty, size):
 
 # Compression
 
-backends = st.sampled_from(deflate.find_backends())
+backends = st.sampled_from(list(deflate.find_backends()))
 TAIL = b"\x00\x00\xff\xff"
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .sansio.constants import Role
 from .sansio.deflate import DEFAULT_THRESHOLD, DeflateOptions
-from .sansio.errors import LocalProtocolError, wrong_type
+from .sansio.errors import whole_number, wrong_type
 from .sansio.extensions import MAX_WINDOW_BITS, MIN_WINDOW_BITS, DeflateParameters
 from .settings import Settings
 
@@ -45,26 +45,18 @@ class Compression:
     threshold: int = DEFAULT_THRESHOLD
 
     def __post_init__(self) -> None:
-        _checkRange("level", self.level, 1, 9)
-        _checkRange("memLevel", self.memLevel, 1, 9)
-        _checkRange("serverMaxWindowBits", self.serverMaxWindowBits, MIN_WINDOW_BITS, MAX_WINDOW_BITS)
-        _checkRange("clientMaxWindowBits", self.clientMaxWindowBits, MIN_WINDOW_BITS, MAX_WINDOW_BITS)
+        for name, least, most in (
+            ("level", 1, 9),
+            ("memLevel", 1, 9),
+            ("serverMaxWindowBits", MIN_WINDOW_BITS, MAX_WINDOW_BITS),
+            ("clientMaxWindowBits", MIN_WINDOW_BITS, MAX_WINDOW_BITS),
+        ):
+            if getattr(self, name) is not None:
+                whole_number(name, getattr(self, name), least, most, True)
+        whole_number("threshold", self.threshold, 0)
         for name in ("serverContextTakeover", "clientContextTakeover"):
             if not isinstance(getattr(self, name), bool):
                 raise wrong_type(name, "a bool", getattr(self, name))
-        if not isinstance(self.threshold, int) or isinstance(self.threshold, bool):
-            raise wrong_type("threshold", "a number of bytes", self.threshold)
-        if self.threshold < 0:
-            raise LocalProtocolError("threshold is at least 0, a number of bytes")
-
-
-def _checkRange(name: str, value: object, least: int, most: int) -> None:
-    if value is None:
-        return
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise wrong_type(name, f"a whole number from {least} to {most}, or None", value)
-    if not least <= value <= most:
-        raise LocalProtocolError(f"{name} is {least} to {most}, or None, not {value}")
 
 
 def checkCompression(compression: object) -> None:

@@ -36,7 +36,7 @@ from .constants import (
     is_sendable_close_code,
 )
 from .deflate import DeflateOptions, Deflater, Inflater
-from .errors import LocalProtocolError, RemoteProtocolError, wrong_type
+from .errors import LocalProtocolError, RemoteProtocolError, whole_number, wrong_type
 from .events import BinaryReceived, CloseReceived, Event, Failed, PingReceived, TextReceived
 from .extensions import MIN_WINDOW_BITS, Extension, agreed_deflate, max_window_bits
 from .frames import NO_LIMIT, RSV1, MaskedFrameWriter, encode
@@ -117,9 +117,9 @@ class Connection:
             raise wrong_type("role", "a Role", role, "write Role.CLIENT or Role.SERVER")
         if not isinstance(deflate, DeflateOptions):
             raise wrong_type("deflate", "a DeflateOptions", deflate)
-        most_bytes = None if max_message_size is None else _whole_number("max_message_size", max_message_size, 1)
+        most_bytes = None if max_message_size is None else whole_number("max_message_size", max_message_size, 1)
         most_empty = (
-            None if max_empty_fragments is None else _whole_number("max_empty_fragments", max_empty_fragments, 0)
+            None if max_empty_fragments is None else whole_number("max_empty_fragments", max_empty_fragments, 0)
         )
         self.close_sent: tuple[int, str] | None = None
         self.close_received: tuple[int, str] | None = None
@@ -131,7 +131,7 @@ class Connection:
         self.extensions: Sequence[Extension] = ()
         self.messages_sent: i64 = 0
         self._reader = MessageReader(role is Role.SERVER, most_bytes, most_empty)
-        self._receive_queue: int = min(_whole_number("receive_queue", receive_queue, 1), NO_LIMIT)
+        self._receive_queue: int = min(whole_number("receive_queue", receive_queue, 1), NO_LIMIT)
         self._masks: MaskedFrameWriter | None = MaskedFrameWriter() if role is Role.CLIENT else None
         #: None without any: an empty list takes 64 bytes of each idle connection.
         self._replies: list[bytes] | None = None
@@ -433,14 +433,6 @@ class Connection:
         self.close_sent = (int(code), reason.decode())
         payload = b"" if code == CloseCode.NO_STATUS_RECEIVED else int(code).to_bytes(2, "big") + reason
         return self._frame(CLOSE, payload)
-
-
-def _whole_number(name: str, value: object, least: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise wrong_type(name, f"a whole number, at least {least}", value)
-    if value < least:
-        raise LocalProtocolError(f"{name} is at least {least}")
-    return value
 
 
 def _has_messages(events: list[Event]) -> bool:

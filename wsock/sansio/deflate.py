@@ -15,10 +15,11 @@ Rules:
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from .errors import InvalidPayload, LocalProtocolError, wrong_type
+from .errors import InvalidPayload, whole_number
 from .extensions import MAX_WINDOW_BITS, MIN_WINDOW_BITS, max_window_bits
 
 if TYPE_CHECKING:
@@ -41,8 +42,12 @@ _SMALL_DEFLATED_BYTES: Final = 4095
 #: zlib's own ``memLevel``, and that with context takeover: with a window of 12 bits 32 KiB in place of 144.
 _MEM_LEVEL: Final = 8
 _MEM_LEVEL_OF_CONTEXT: Final = 5
-#: The level of isal for each of zlib's 1 to 9: it has 0 to 3.
-_ISAL_LEVELS: Final = (1, 2, 2, 2, 2, 3, 3, 3, 3)
+#: By library, where to import it and its levels: the fastest sensible one, and those for zlib's 1 to 9. The fastest
+#: library is the first. isal has 0 to 3.
+_LIBRARIES: Final = (
+    ("isal", "isal.isal_zlib", (1, 1, 2, 2, 2, 2, 3, 3, 3, 3)),
+    ("zlib-ng", "zlib_ng.zlib_ng", (2, 1, 2, 3, 4, 5, 6, 7, 8, 9)),
+)
 _BROKEN: Final = "compressed data is broken"
 #: An inflater can't be copied.
 NO_COPY: Final = "a connection can't be copied or pickled within a compressed message, nor with context takeover"
@@ -54,41 +59,36 @@ class Backend:
     Attributes:
         name: as `wsock.deflateImplementation` says it.
         module: the module with ``compressobj`` and ``decompressobj``.
-        level: its fastest sensible level.
+        levels: its fastest sensible level, and those for zlib's 1 to 9.
         error: the exception of broken data.
     """
 
-    __slots__ = ("error", "level", "module", "name")
+    __slots__ = ("error", "levels", "module", "name")
 
-    def __init__(self, name: str, module: Any, level: int) -> None:
+    def __init__(self, name: str, module: Any, levels: Sequence[int]) -> None:
         self.name = name
         self.module = module
-        self.level = level
+        self.levels = levels
         self.error: Any = module.error
 
     def compressor(self, level: int | None, window_bits: int, mem_level: int) -> Any:
         """Makes a compressor; ``level`` is one of zlib's, None the fastest sensible one."""
-        number = self.level
-        if level is not None:
-            number = _ISAL_LEVELS[level - 1] if self.name == "isal" else level
-        return self.module.compressobj(number, zlib.DEFLATED, -window_bits, mem_level)
+        return self.module.compressobj(self.levels[level or 0], zlib.DEFLATED, -window_bits, mem_level)
 
 
-ZLIB: Final = Backend("zlib", zlib, 1)
+ZLIB: Final = Backend("zlib", zlib, (1, 1, 2, 3, 4, 5, 6, 7, 8, 9))
 
 
-def find_backends() -> list[Backend]:
+def find_backends() -> Iterator[Backend]:
     """Finds the libraries that are installed and sound, the fastest first and the standard zlib last."""
-    found: list[Backend] = []
-    for name, path, level in (("isal", "isal.isal_zlib", 1), ("zlib-ng", "zlib_ng.zlib_ng", 2)):
+    for name, path, levels in _LIBRARIES:
         try:
             module: Any = import_module(path)
         except ImportError:
             continue
         if _keeps_rest(module):
-            found.append(Backend(name, module, level))
-    found.append(ZLIB)
-    return found
+            yield Backend(name, module, levels)
+    yield ZLIB
 
 
 def _keeps_rest(module: Any) -> bool:
@@ -99,11 +99,11 @@ def _keeps_rest(module: Any) -> bool:
     return rest == b"\xff"
 
 
-#: The one in use. Not Final, so that tests can try another.
-backend: Backend = find_backends()[0]
+#: The one in use; others are not even imported. Not Final, so that tests can try another.
+backend: Backend = next(find_backends())
 implementation: Final = backend.name
 
-#: Compressors that nobody uses now, by `_pool_key`.
+#: Compressors that nobody uses now, by library, window, ``memLevel`` and level.
 _pool: dict[tuple[str, int, int, int], Any] = {}
 
 
@@ -134,27 +134,19 @@ class DeflateOptions:
         Raises:
             LocalProtocolError: a value of another type, or out of its range.
         """
-        self.level: Final = None if level is None else _in_range("level", level, 1, 9)
-        self.mem_level: Final = None if mem_level is None else _in_range("mem_level", mem_level, 1, 9)
-        self.threshold: Final = _in_range("threshold", threshold, 0, None)
+        self.level: Final = None if level is None else whole_number("level", level, 1, 9, True)
+        self.mem_level: Final = None if mem_level is None else whole_number("mem_level", mem_level, 1, 9, True)
+        self.threshold: Final = whole_number("threshold", threshold, 0)
         self.max_window_bits: Final = (
             None
             if max_window_bits is None
-            else _in_range("max_window_bits", max_window_bits, MIN_WINDOW_BITS, MAX_WINDOW_BITS)
+            else whole_number("max_window_bits", max_window_bits, MIN_WINDOW_BITS, MAX_WINDOW_BITS, True)
         )
         self.context_takeover: Final = context_takeover
 
     def __reduce__(self) -> tuple[object, ...]:
         given = (self.level, self.mem_level, self.threshold, self.max_window_bits, self.context_takeover)
         return type(self), given
-
-
-def _in_range(name: str, value: object, least: int, most: int | None) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise wrong_type(name, "a whole number", value)
-    if value < least or (most is not None and value > most):
-        raise LocalProtocolError(f"{name} is at least {least}" if most is None else f"{name} is {least} to {most}")
-    return value
 
 
 class Deflater:

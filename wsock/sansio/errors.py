@@ -115,3 +115,26 @@ def wrong_type(name: str, expected: str, value: object, advice: str = "") -> Loc
     given = "None" if value is None else type(value).__name__
     told = f"{name} is {expected}, not {given}"
     return LocalProtocolError(f"{told}: {advice}" if advice else told)
+
+
+def whole_number(name: str, value: object, least: int, most: int | None = None, or_none: bool = False) -> int:
+    """Return a number that was given, as an int.
+
+    Args:
+        name: the name of the parameter.
+        value: the number.
+        least: the smallest that may be.
+        most: the largest that may be; None for no limit.
+        or_none: whether None may stand in its place, which is the caller's to see to: the error says so.
+
+    Raises:
+        LocalProtocolError: it is of another type, or out of the range.
+    """
+    none = ", or None" if or_none else ""
+    if not isinstance(value, int) or isinstance(value, bool):
+        range_ = f", at least {least}" if most is None else f" from {least} to {most}"
+        raise wrong_type(name, f"a whole number{range_}{none}", value)
+    if value < least or (most is not None and value > most):
+        range_ = f"at least {least}" if most is None else f"{least} to {most}"
+        raise LocalProtocolError(f"{name} is {range_}{none}")
+    return value

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from .errors import LocalProtocolError, wrong_type
+from .errors import LocalProtocolError, whole_number, wrong_type
 from .http import is_token
 
 _TOKEN: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
@@ -252,13 +252,7 @@ class DeflateParameters:
 
 
 def _check_window_bits(name: str, bits: object) -> int | None:
-    if bits is None:
-        return None
-    if not isinstance(bits, int) or isinstance(bits, bool):
-        raise wrong_type(name, "a whole number from 8 to 15, or None", bits)
-    if not 8 <= bits <= MAX_WINDOW_BITS:
-        raise LocalProtocolError(f"{name} is 8 to 15, or None")
-    return bits
+    return None if bits is None else whole_number(name, bits, 8, MAX_WINDOW_BITS, True)
 
 
 def max_window_bits(wanted: int | None, context_takeover: bool) -> int:
