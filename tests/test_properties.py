@@ -11,7 +11,7 @@ import websockets.protocol
 import wsproto.connection
 import wsproto.events
 import wsproto.extensions
-from feeding import KEY, Fact, drain, fact, feed, frame
+from feeding import KEY, Fact, drain, fact, feed, frame, in_bytes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -398,6 +398,9 @@ def test_whatever_a_peer_flushes_is_read(data, role, agreed, backend, sent):
             assert feed(Connection(role, extensions=[extension]), chunks) == expected
 
 
+TOO_BIG, BROKEN = ("failed", "MessageTooBig", 1009), ("failed", "InvalidPayload", 1007)
+
+
 @given(data=st.data(), role=roles, backend=backends, options=limits)
 def test_any_split_of_compressed_messages_gives_the_same_events(data, role, backend, options):
     """Whole ones, those that are too large, broken data, and text that is none; whichever fault comes first."""
@@ -431,9 +434,32 @@ def test_any_split_of_compressed_messages_gives_the_same_events(data, role, back
     pieces = data.draw(splits(stream))
     with using(backend):
         expected = drain(whole, stream)
-        assert feed(split, pieces) == expected
-        facts = [fact(event) for piece in pieces for event in waiting.receive_data(piece)] + drain(waiting, b"")
-    assert facts == expected
+        for facts in (
+            feed(split, pieces),
+            [fact(event) for piece in pieces for event in waiting.receive_data(piece)] + drain(waiting, b""),
+        ):
+            if facts != expected:
+                # Data that breaks right behind the limit, in a block that would make nothing: the library reads on to
+                # that where it can, and tells of nothing else.
+                assert facts[:-1] == expected[:-1]
+                assert {facts[-1], expected[-1]} == {TOO_BIG, BROKEN}
+                unlimited = Connection(role, extensions=agreed, **{**options, "max_message_size": None})
+                assert feed(unlimited, in_bytes(stream))[-1] == BROKEN
+
+
+@given(role=roles, backend=backends, alone=st.booleans())
+def test_data_that_breaks_right_behind_the_limit(role, backend, alone):
+    """One message that has both faults, and is told of by either."""
+    # A stored block of four bytes, and one of a type that does not exist.
+    broken = b"\x00\x04\x00\xfb\xffabcd" + b"\x06"
+    stream = frame(0xC2, broken, KEY if role is Role.SERVER else None)
+    parameters = [(f"{side.value}_no_context_takeover", None) for side in Role] if alone else []
+    agreed = [Extension("permessage-deflate", parameters)]
+    with using(backend):
+        for limit, verdicts in ((3, {TOO_BIG, BROKEN}), (2, {TOO_BIG}), (4, {BROKEN}), (None, {BROKEN})):
+            for pieces in ([stream], list(in_bytes(stream))):
+                (verdict,) = feed(Connection(role, extensions=agreed, max_message_size=limit), pieces)
+                assert verdict in verdicts
 
 
 @given(role=roles, agreed=agreements(), backend=backends, data=st.data(), sent=st.lists(contents, max_size=4))

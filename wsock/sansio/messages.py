@@ -6,7 +6,8 @@ Rules:
   bytes, not its fragments, and its time is linear whatever the fragments and the chunks that they came in.
 * Text fails at its first byte that can't be UTF-8, also within a frame that has not ended.
 * Exactly the limit passes. Fragments that carry data are never counted: they cost what they carry. Empty ones are.
-* A compressed message is inflated as it comes, and no further than its limit.
+* A compressed message is inflated as it comes, and no further than its limit. Data that breaks right behind the limit
+  is told of as the one or as the other.
 
 Control frames come out as they are, between the fragments of a message too. Their meaning is the connection's business.
 """
