@@ -368,9 +368,6 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "element: not isinstance(message, (str, bytes, bytearray, memoryview)) -> not isinstance(message, (str, bytes, memoryview))": "then `binary_payload` lets it pass",
         "element: not isinstance(message, (str, bytes, bytearray, memoryview)) -> not isinstance(message, (str, bytes, bytearray))": "then `binary_payload` lets it pass",
     },
-    "wsock.sansio.deflate:Deflater.__reduce__": {
-        "number: options = DeflateOptions(self._level, self._mem_level, 0, self._window_bits) -> options = DeflateOptions(self._level, self._mem_level, 1, self._window_bits)": "a deflater has no threshold",
-    },
     "wsock.sansio.deflate:Deflater.deflate": {
         "force: not payload -> False": _SLOWER,
     },

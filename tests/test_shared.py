@@ -66,13 +66,13 @@ def test_what_is_shared_may_change_afterwards():
     one = SharedMessage(data)
     data[:] = bytes(1000)
     assert one.plain() == [b"\x82\x7e\x03\xe8" + b"ab" * 500]
-    assert inflated(one.compressed(deflater(), 256)) == b"ab" * 500
+    assert inflated(one.compressed(deflater())) == b"ab" * 500
 
 
 def test_the_example_of_the_rfc():
     for message, frame in (("Hello", HELLO), (b"Hello", b"\xc2" + HELLO[1:]), ("", b"\xc1\x01\x00")):
         one = SharedMessage(message, True)
-        assert one.compressed(deflater(), 256) == [frame]
+        assert one.compressed(deflater()) == [frame]
         assert connection().send_shared(one) == [frame]
 
 
@@ -105,7 +105,7 @@ def test_a_choice_that_is_none(compress):
 )
 def test_which_messages_are_compressed(size, threshold, compress, goes_compressed):
     one = SharedMessage(b"a" * size, compress)
-    buffers = one.compressed(deflater(), threshold)
+    buffers = one.compressed(deflater(threshold=threshold))
     assert buffers[0][0] == (0xC2 if goes_compressed else 0x82)
     if goes_compressed:
         assert inflated(buffers) == b"a" * size
@@ -118,18 +118,18 @@ def test_which_messages_are_compressed(size, threshold, compress, goes_compresse
 def test_what_does_not_get_smaller_goes_plain():
     for size in (300, 5000):
         one = SharedMessage(NOISE[:size])
-        assert one.compressed(deflater(), 256) is one.plain()
-        assert one.compressed(deflater(), 256) is one.plain()
+        assert one.compressed(deflater()) is one.plain()
+        assert one.compressed(deflater()) is one.plain()
         asked = SharedMessage(NOISE[:size], True)
-        assert inflated(asked.compressed(deflater(), 256)) == NOISE[:size]
+        assert inflated(asked.compressed(deflater())) == NOISE[:size]
 
 
 def test_a_message_as_long_as_before_goes_plain():
     sizes = {}
     for count in range(1, 40):
         content = NOISE[:10] + b"a" * count
-        compressed = SharedMessage(content, True).compressed(deflater(), 0)
-        chosen = SharedMessage(content).compressed(deflater(), 0)
+        compressed = SharedMessage(content, True).compressed(deflater(threshold=0))
+        chosen = SharedMessage(content).compressed(deflater(threshold=0))
         sizes[len(compressed[0]) - 2 - len(content)] = chosen[0][0]
     assert sizes[0] == 0x82
     assert sizes[-1] == 0xC2
@@ -165,7 +165,7 @@ def test_what_takes_over_is_compressed_for_each():
     there = Connection(Role.CLIENT, extensions=here.extensions)
     for content in (NOISE[:300], NOISE[1000:3000]):
         one = SharedMessage(content)
-        assert one.compressed(deflater(), 256) is one.plain()
+        assert one.compressed(deflater()) is one.plain()
         sizes = []
         for _ in range(2):
             buffers = here.send_shared(one)

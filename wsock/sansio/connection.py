@@ -38,7 +38,7 @@ from .constants import (
 from .deflate import DeflateOptions, Deflater, Inflater
 from .errors import LocalProtocolError, RemoteProtocolError, whole_number, wrong_type
 from .events import BinaryReceived, CloseReceived, Event, Failed, PingReceived, TextReceived
-from .extensions import MIN_WINDOW_BITS, Extension, agreed_deflate, max_window_bits
+from .extensions import MIN_WINDOW_BITS, Extension, agreed_deflate
 from .frames import NO_LIMIT, RSV1, MaskedFrameWriter, encode
 from .messages import MessageReader, binary_payload, control_payload, encode_text
 from .shared import SharedMessage, check_compress
@@ -192,8 +192,7 @@ class Connection:
         self.extensions = extensions
         if agreed is None:
             return
-        server = max_window_bits(agreed.server_max_window_bits, False), not agreed.server_no_context_takeover
-        client = max_window_bits(agreed.client_max_window_bits, False), not agreed.client_no_context_takeover
+        server, client = agreed.directions()
         ours, theirs = (server, client) if self._masks is None else (client, server)
         self._reader.use(Inflater(theirs[0], theirs[1]))
         if ours[0] >= MIN_WINDOW_BITS:
@@ -333,7 +332,8 @@ class Connection:
         if not self.is_open:
             return []
         self.messages_sent += 1
-        return self._frame(TEXT, payload) if self._deflater is None else self._message(TEXT, payload, compress)
+        deflater = self._deflater
+        return self._frame(TEXT, payload) if deflater is None else self._message(deflater, TEXT, payload, compress)
 
     def send_binary(self, data: object, compress: object = None) -> list[bytes]:
         """A binary message; as `send_text`. Changing ``data`` afterwards does not change the message."""
@@ -343,23 +343,13 @@ class Connection:
         if not self.is_open:
             return []
         self.messages_sent += 1
-        return self._frame(BINARY, payload) if self._deflater is None else self._message(BINARY, payload, compress)
-
-    def _message(self, opcode: int, payload: bytes, compress: object) -> list[bytes]:
-        """The frame of a message where compression was agreed on."""
         deflater = self._deflater
-        if (
-            deflater is not None
-            and compress is not False
-            and (compress is True or len(payload) >= self._options.threshold)
-        ):
-            deflated = deflater.deflate(payload)
-            if compress is True or deflater.gains(payload, deflated):
-                masks = self._masks
-                if masks is None:
-                    return encode(opcode, deflated, True, RSV1)
-                return masks.encode(opcode, deflated, True, RSV1)
-        return self._frame(opcode, payload)
+        return self._frame(BINARY, payload) if deflater is None else self._message(deflater, BINARY, payload, compress)
+
+    def _message(self, deflater: Deflater, opcode: int, payload: bytes, compress: object) -> list[bytes]:
+        """The frame of a message where compression was agreed on."""
+        deflated = deflater.pack(payload, compress) if deflater.wants(payload, compress) else None
+        return self._frame(opcode, payload) if deflated is None else self._frame(opcode, deflated, RSV1)
 
     def send_shared(self, message: SharedMessage) -> list[bytes]:
         """A message that many connections get; of servers alone, since a client's frames are masked.
@@ -371,7 +361,7 @@ class Connection:
             return []
         self.messages_sent += 1
         deflater = self._deflater
-        return message.plain() if deflater is None else message.compressed(deflater, self._options.threshold)
+        return message.plain() if deflater is None else message.compressed(deflater)
 
     def send_ping(self, payload: object = b"") -> list[bytes]:
         """A Ping, which the peer answers with the same payload (RFC 6455 section 5.5.2).
@@ -419,11 +409,11 @@ class Connection:
             raise LocalProtocolError("a close reason has at most 123 bytes of UTF-8")
         return self._make_close(code, content) if self.is_open else []
 
-    def _frame(self, opcode: int, payload: bytes) -> list[bytes]:
+    def _frame(self, opcode: int, payload: bytes, rsv1: int = 0) -> list[bytes]:
         masks = self._masks
         if masks is None:
-            return encode(opcode, payload)
-        return masks.encode(opcode, payload)
+            return encode(opcode, payload, True, rsv1)
+        return masks.encode(opcode, payload, True, rsv1)
 
     def _send_control(self, opcode: int, payload: object) -> list[bytes]:
         content = control_payload(payload)

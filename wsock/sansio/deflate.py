@@ -157,7 +157,7 @@ class Deflater:
             this one's messages refer to earlier ones.
     """
 
-    __slots__ = ("_level", "_mem_level", "_stream", "_window_bits", "key")
+    __slots__ = ("_level", "_mem_level", "_stream", "_threshold", "_window_bits", "key")
 
     def __init__(self, window_bits: int, options: DeflateOptions, context_takeover: bool) -> None:
         """Starts; what it needs is made with the first message.
@@ -169,6 +169,7 @@ class Deflater:
         """
         takes_over = context_takeover and options.context_takeover
         self._window_bits: int = min(window_bits, max_window_bits(options.max_window_bits, takes_over))
+        self._threshold: int = options.threshold
         self._level: int | None = options.level
         mem_level = options.mem_level
         if mem_level is None:
@@ -182,8 +183,27 @@ class Deflater:
 
     def __reduce__(self) -> tuple[object, ...]:
         # A copy goes on without the messages before: nothing obliges it to refer to them.
-        options = DeflateOptions(self._level, self._mem_level, 0, self._window_bits)
+        options = DeflateOptions(self._level, self._mem_level, self._threshold, self._window_bits)
         return type(self), (self._window_bits, options, self.key is None)
+
+    def wants(self, payload: bytes, compress: object) -> bool:
+        """Whether to try it with a message; ``compress`` is its own choice, None for what its size says."""
+        return compress is True or (compress is None and len(payload) >= self._threshold)
+
+    def pack(self, payload: bytes, compress: object) -> bytes | None:
+        """Compresses a message that it `wants`; returns None where the message shall go as it is.
+
+        That is one which did not get smaller, and has not chosen for itself. With context takeover the next may get
+        smaller by it, so it goes compressed as a rule. But one that is as long as the window might pass a limit of the
+        peer's, which the message itself keeps; then what follows begins afresh.
+        """
+        deflated = self.deflate(payload)
+        if compress is True or len(deflated) < len(payload):
+            return deflated
+        if self.key is None and len(payload) < 1 << self._window_bits:
+            return deflated
+        self._stream = None
+        return None
 
     def deflate(self, payload: bytes) -> bytes:
         """Compresses a whole message; returns the payload to be sent."""
@@ -206,22 +226,6 @@ class Deflater:
         deflated = stream.compress(payload) + stream.flush(zlib.Z_FULL_FLUSH)
         _pool[place] = stream
         return deflated[:-4]
-
-    def gains(self, payload: bytes, deflated: bytes) -> bool:
-        """Whether the message that `deflate` just compressed shall go compressed, where that is free to choose.
-
-        With context takeover it does as a rule, also if it got larger: the next may get smaller by it. But one that is
-        as long as the window might pass a limit of the peer's, which the message itself keeps; it goes as it is, and
-        what follows begins afresh.
-        """
-        if len(deflated) < len(payload):
-            return True
-        if self.key is not None:
-            return False
-        if len(payload) >= 1 << self._window_bits:
-            self._stream = None
-            return False
-        return True
 
 
 class Inflater:

@@ -195,6 +195,14 @@ class DeflateParameters:
             self.client_max_window_bits,
         )
 
+    def directions(self) -> tuple[tuple[int, bool], tuple[int, bool]]:
+        """Of the server's messages, and of the client's: the largest window, and whether they refer to earlier ones."""
+        server, client = not self.server_no_context_takeover, not self.client_no_context_takeover
+        return (
+            (max_window_bits(self.server_max_window_bits, server), server),
+            (max_window_bits(self.client_max_window_bits, client), client),
+        )
+
     def offer(self) -> Extension:
         """Make a client's offer of these, or of less.
 
@@ -205,10 +213,9 @@ class DeflateParameters:
             parameters.append((_SERVER_NO_CONTEXT_TAKEOVER, None))
         if self.client_no_context_takeover:
             parameters.append((_CLIENT_NO_CONTEXT_TAKEOVER, None))
-        server_bits = max_window_bits(self.server_max_window_bits, not self.server_no_context_takeover)
+        (server_bits, _), (client_bits, _) = self.directions()
         if server_bits < MAX_WINDOW_BITS:
             parameters.append((_SERVER_MAX_WINDOW_BITS, str(server_bits)))
-        client_bits = max_window_bits(self.client_max_window_bits, not self.client_no_context_takeover)
         limit = str(client_bits) if client_bits < MAX_WINDOW_BITS else None
         parameters.append((_CLIENT_MAX_WINDOW_BITS, limit))
         return Extension(PERMESSAGE_DEFLATE, parameters)

@@ -49,13 +49,9 @@ class SharedMessage:
             self._frame = frame = encode(self._opcode, self._payload)
         return frame
 
-    def compressed(self, deflater: Deflater, threshold: int) -> list[bytes]:
+    def compressed(self, deflater: Deflater) -> list[bytes]:
         """The frame for a connection on which compression was agreed."""
-        payload = self._payload
-        compress = self._compress
-        if compress is None:
-            compress = len(payload) >= threshold
-        if not compress:
+        if not deflater.wants(self._payload, self._compress):
             return self.plain()
         key = deflater.key
         if key is None:
@@ -64,15 +60,12 @@ class SharedMessage:
             self._compressed = {}
         frame = self._compressed.get(key)
         if frame is None:
-            frame = self._frame_by(deflater)
-            self._compressed[key] = frame
+            self._compressed[key] = frame = self._frame_by(deflater)
         return frame
 
     def _frame_by(self, deflater: Deflater) -> list[bytes]:
-        deflated = deflater.deflate(self._payload)
-        if self._compress is True or deflater.gains(self._payload, deflated):
-            return encode(self._opcode, deflated, True, RSV1)
-        return self.plain()
+        deflated = deflater.pack(self._payload, self._compress)
+        return self.plain() if deflated is None else encode(self._opcode, deflated, True, RSV1)
 
 
 def check_compress(compress: object) -> bool | None:
