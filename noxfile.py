@@ -64,8 +64,9 @@ IN_MEMORY = ("--hypothesis-profile=quick", "-m", "not integration and not clock"
 LEFT_OUT = ("-m", "(growth or slow) and not clock")
 #: These reach all of the core.
 CORE_TESTS = """
-    test_body.py test_compressed.py test_connection.py test_copies.py test_deflate.py test_extensions.py test_frames.py
-    test_handshake.py test_http.py test_masking.py test_messages.py test_properties.py test_shared.py test_url.py
+    test_assembler.py test_body.py test_compressed.py test_connection.py test_copies.py test_deflate.py
+    test_extensions.py test_frames.py test_handshake.py test_http.py test_masking.py test_messages.py
+    test_payloads.py test_properties.py test_shared.py test_url.py
 """
 
 

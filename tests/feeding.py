@@ -22,6 +22,18 @@ KEY = b"\x37\xfa\x21\x3d"
 #: An event as a tuple: what two runs are compared by.
 Fact = tuple[object, ...]
 
+#: Messages of a server, and the frame of each.
+PLAIN_FRAMES: list[tuple[str | bytes | bytearray | memoryview, bytes]] = [
+    ("Hello", b"\x81\x05Hello"),
+    ("", b"\x81\x00"),
+    ("\u20ac", b"\x81\x03\xe2\x82\xac"),
+    (b"\x00\xff", b"\x82\x02\x00\xff"),
+    (bytearray(b"ab"), b"\x82\x02ab"),
+    (memoryview(b"abcdef")[::2], b"\x82\x03ace"),
+    (b"", b"\x82\x00"),
+    (b"x" * 200, b"\x82\x7e\x00\xc8" + b"x" * 200),
+]
+
 
 def masked(payload: bytes, key: bytes = KEY) -> bytes:
     """The XOR of RFC 6455 section 5.3, as it is written there."""

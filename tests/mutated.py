@@ -93,6 +93,8 @@ GUARDED: dict[str, list[str]] = {
     "wsock.request:Request.__reduce__": ["copies"],
     "wsock.sansio.frames": ["frames", "messages", "copies"],
     "wsock.sansio.messages": ["messages", "frames", "connection", "compressed", "copies"],
+    "wsock.sansio.assembler": ["assembler", "messages", "connection", "compressed", "copies"],
+    "wsock.sansio.payloads": ["payloads", "connection"],
     "wsock.sansio.connection": ["connection", "compressed", "protocol_receiving", "copies"],
     "wsock.sansio.deflate": ["deflate", "compressed", "copies"],
     "wsock.sansio.shared": ["shared", "copies"],
@@ -390,7 +392,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "force: self._data or self._head -> True": _SLOWER,
         "force: length < 126 and end <= size and (length <= payload) and (first == 130 or first == 129) -> False": _SLOWER,
     },
-    "wsock.sansio.messages:Assembler.__setstate__": {
+    "wsock.sansio.assembler:Assembler.__setstate__": {
         "number: self._payload.extend(payload, 0, len(payload), b'', 0, len(payload)) -> self._payload.extend(payload, 0, len(payload), b'', 1, len(payload))": "without a mask its place makes no difference",
     },
 }

@@ -19,6 +19,7 @@ import wsock
 import wsock.sansio
 import wsock.testing
 from wsock.sansio import events
+from wsock.sansio.assembler import Assembler
 from wsock.sansio.body import BodyDecoder
 from wsock.sansio.connection import Connection
 from wsock.sansio.constants import BINARY, TEXT, CloseCode, Opcode, Role
@@ -29,7 +30,7 @@ from wsock.sansio.handshake import Agreement, Opening
 from wsock.sansio.head import HeadReader
 from wsock.sansio.http import HeaderFields, RequestDecoder, RequestHead, ResponseDecoder, ResponseHead
 from wsock.sansio.masking import PayloadBuffer
-from wsock.sansio.messages import Assembler, MessageReader
+from wsock.sansio.messages import MessageReader
 from wsock.sansio.shared import SharedMessage
 from wsock.sansio.url import URL, parse
 

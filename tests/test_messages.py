@@ -1,15 +1,12 @@
-"""Messages from bytes and back: the reader, its assembler, and the encoding of what is sent."""
+"""Messages from bytes, by their reader."""
 
 import sys
 
 import pytest
 from feeding import KEY, fact, frame, in_bytes, masked
 
-from wsock.sansio import messages
-from wsock.sansio.constants import TEXT
-from wsock.sansio.errors import InvalidPayload, LocalProtocolError, MessageTooBig, RemoteProtocolError
-from wsock.sansio.frames import MaskedFrameWriter
-from wsock.sansio.messages import Assembler, MessageReader
+from wsock.sansio.errors import InvalidPayload, MessageTooBig, RemoteProtocolError
+from wsock.sansio.messages import MessageReader
 
 
 class Reader:
@@ -424,68 +421,3 @@ def test_input_is_let_go_when_it_is_read():
     count = sys.getrefcount(data)
     read_one(reader, data)
     assert sys.getrefcount(data) == count
-
-
-def test_an_assembler_alone():
-    text = Assembler(TEXT)
-    text.add(b"<\xe2\x82>", 1, 3, b"", 0, 100)
-    text.add(masked(b"\xac!", b"abcd"), 0, 2, b"abcd", 0, 100)
-    assert text.size == 4
-    assert fact(text.finish()) == ("text", "\u20ac!")
-
-
-@pytest.mark.parametrize(
-    ("message", "expected"),
-    [
-        ("Hello", b"\x81\x05Hello"),
-        ("", b"\x81\x00"),
-        ("\u20ac", b"\x81\x03\xe2\x82\xac"),
-        (b"\x00\xff", b"\x82\x02\x00\xff"),
-        (bytearray(b"ab"), b"\x82\x02ab"),
-        (memoryview(b"abcdef")[::2], b"\x82\x03ace"),
-        (b"", b"\x82\x00"),
-    ],
-)
-def test_encode(message, expected):
-    assert messages.encode(message, None) == [expected]
-    (buffer,) = messages.encode(message, MaskedFrameWriter())
-    assert buffer[:2] == bytes([expected[0], expected[1] | 0x80])
-    assert masked(buffer[6:], buffer[2:6]) == expected[2:]
-
-
-def test_encode_in_fragments():
-    assert messages.encode("Hello", None, 3) == [b"\x01\x03Hel", b"\x80\x02lo"]
-    assert messages.encode(b"abcdef", None, 2) == [b"\x02\x02ab", b"\x00\x02cd", b"\x80\x02ef"]
-    assert messages.encode(b"abc", None, 3) == [b"\x82\x03abc"]
-    assert messages.encode(b"", None, 1) == [b"\x82\x00"]
-    assert messages.encode(b"x" * 20000, None, 20000) == [b"\x82\x7e\x4e\x20", b"x" * 20000]
-    buffers = messages.encode("Hello", MaskedFrameWriter(), 3)
-    assert [buffer[:2] for buffer in buffers] == [b"\x01\x83", b"\x80\x82"]
-    assert b"".join(masked(buffer[6:], buffer[2:6]) for buffer in buffers) == b"Hello"
-    for size in (0, -1, "2", 2.0, True):
-        with pytest.raises(LocalProtocolError):
-            messages.encode(b"abc", None, size)
-
-
-def test_what_is_no_message():
-    for message in ("\ud800", "a\udfffb", 5, None, ["x"]):
-        with pytest.raises(LocalProtocolError):
-            messages.encode(message, None)
-    for text, advice in ((b"bytes", "sendBytesMessage"), ({}, "json.dumps"), ([], "json.dumps"), (5, "str(text)")):
-        with pytest.raises(LocalProtocolError) as caught:
-            messages.encode_text(text)
-        assert str(caught.value).startswith(f"text is a str, not {type(text).__name__}: ")
-        assert advice in str(caught.value)
-    for data, advice in (("str", "sendTextMessage"), ({}, "json.dumps"), (5, "not int")):
-        with pytest.raises(LocalProtocolError) as caught:
-            messages.binary_payload(data)
-        assert advice in str(caught.value)
-
-
-def test_a_payload_is_a_copy_unless_it_can_not_change():
-    data = b"abc"
-    assert messages.binary_payload(data) is data
-    changing = bytearray(b"abc")
-    payloads = [messages.binary_payload(changing), messages.binary_payload(memoryview(changing))]
-    changing[0] = 0
-    assert payloads == [b"abc", b"abc"]

@@ -15,7 +15,7 @@ from feeding import KEY, Fact, drain, fact, feed, frame, in_bytes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsock.sansio import deflate, extensions, messages
+from wsock.sansio import deflate, extensions
 from wsock.sansio.connection import Connection
 from wsock.sansio.constants import Role
 from wsock.sansio.deflate import DeflateOptions
@@ -23,6 +23,7 @@ from wsock.sansio.errors import LocalProtocolError
 from wsock.sansio.extensions import Extension
 from wsock.sansio.frames import MaskedFrameWriter
 from wsock.sansio.messages import MessageReader
+from wsock.sansio.payloads import encode
 
 roles = st.sampled_from(Role)
 keys = st.one_of(st.just(KEY), st.binary(min_size=4, max_size=4))
@@ -128,7 +129,7 @@ def test_decoding_undoes_encoding(data, role, contents):
     for content, fragment_size in contents:
         if fragment_size is not None and len(content) > 500:
             fragment_size = max(fragment_size, len(content) // 50)
-        stream += b"".join(messages.encode(content, masks, fragment_size))
+        stream += b"".join(encode(content, masks, fragment_size))
         expected.append(("text" if isinstance(content, str) else "binary", content))
     cuts = sorted({0, len(stream), *data.draw(st.lists(st.integers(0, len(stream)), max_size=6))})
     pieces = [stream[start:end] for start, end in pairwise(cuts)]

@@ -4,7 +4,7 @@ import random
 import zlib
 
 import pytest
-from feeding import drain
+from feeding import PLAIN_FRAMES, drain
 
 from wsock.sansio import shared
 from wsock.sansio.connection import Connection
@@ -38,18 +38,7 @@ def inflated(buffers, window_bits=15):
     return zlib.decompressobj(-window_bits).decompress(data[head:] + b"\x00\x00\xff\xff")
 
 
-@pytest.mark.parametrize(
-    ("message", "frame"),
-    [
-        ("Hello", b"\x81\x05Hello"),
-        ("", b"\x81\x00"),
-        ("\u20ac", b"\x81\x03\xe2\x82\xac"),
-        (b"\x00\xff", b"\x82\x02\x00\xff"),
-        (bytearray(b"ab"), b"\x82\x02ab"),
-        (memoryview(b"abcdef")[::2], b"\x82\x03ace"),
-        (b"x" * 200, b"\x82\x7e\x00\xc8" + b"x" * 200),
-    ],
-)
+@pytest.mark.parametrize(("message", "frame"), PLAIN_FRAMES)
 def test_plain(message, frame):
     one = SharedMessage(message)
     assert one.plain() == [frame]

@@ -16,7 +16,7 @@ from typing import NamedTuple, NoReturn
 
 from .sansio.constants import Role
 from .sansio.errors import LocalProtocolError, wrong_type
-from .sansio.messages import binary_payload, encode_text
+from .sansio.payloads import binary_payload, encode_text
 from .sansio.shared import SharedMessage
 from .wire.protocol import WebSocketTransport
 from .wire.threads import checkThread, threadOf

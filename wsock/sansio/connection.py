@@ -40,7 +40,8 @@ from .errors import LocalProtocolError, RemoteProtocolError, whole_number, wrong
 from .events import BinaryReceived, CloseReceived, Event, Failed, PingReceived, TextReceived
 from .extensions import MIN_WINDOW_BITS, Extension, agreed_deflate
 from .frames import NO_LIMIT, RSV1, MaskedFrameWriter, encode
-from .messages import MessageReader, binary_payload, control_payload, encode_text
+from .messages import MessageReader
+from .payloads import binary_payload, control_payload, encode_text
 from .shared import SharedMessage, check_compress
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from .constants import BINARY, TEXT
 from .deflate import Deflater
 from .errors import wrong_type
 from .frames import RSV1, encode
-from .messages import binary_payload, encode_text
+from .payloads import binary_payload, encode_text
 
 
 class SharedMessage:

@@ -21,7 +21,7 @@ from twisted.python.threadable import isInIOThread
 
 from ..errors import WebSocketEnded
 from ..sansio.errors import LocalProtocolError
-from ..sansio.messages import binary_payload
+from ..sansio.payloads import binary_payload
 from ..sansio.shared import check_compress
 from ..settings import Settings
 

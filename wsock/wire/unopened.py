@@ -8,7 +8,7 @@ from typing import Final, cast
 from ..sansio.connection import Connection
 from ..sansio.constants import Role
 from ..sansio.extensions import Extension
-from ..sansio.messages import binary_payload, control_payload, encode_text
+from ..sansio.payloads import binary_payload, control_payload, encode_text
 from ..sansio.shared import SharedMessage, check_compress
 
 
