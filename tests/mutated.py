@@ -2,9 +2,10 @@
 
 #: By "module", for all of its functions, or "module:function": the files with its tests, the quickest first.
 GUARDED: dict[str, list[str]] = {
-    "wsock.wire.turn": ["turn", "outbox", "broadcast"],
+    "wsock.wire.turn": ["turn", "outbox", "broadcast", "hub"],
+    "wsock.wire.hub": ["hub"],
     "wsock.wire.watch": ["watch", "protocol_keepalive"],
-    "wsock.wire.transports": ["transports", "outbox", "protocol", "protocol_sending", "protocol_keepalive"],
+    "wsock.wire.transports": ["transports", "outbox", "protocol", "protocol_sending", "protocol_keepalive", "hub"],
     "wsock.wire.outbox": [
         "outbox",
         "protocol_sending",
@@ -110,13 +111,41 @@ GUARDED: dict[str, list[str]] = {
 GUARDED = {name: [f"tests/{'' if '/' in one else 'test_'}{one}.py" for one in tests] for name, tests in GUARDED.items()}
 
 _SLOWER = "only slower, as other tests measure"
+_EPOLL = "where the tests run systems have an epoll"
 #: By function, what makes no difference that a test could see, and why.
 EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.wire.turn:Turn.__init__": {
         "number: self.number = 0 -> self.number = 1": "only whether two are equal is asked",
     },
+    "wsock.wire.turn:Turn._finish": {
+        "force: not self.waiting -> False": _SLOWER,
+    },
     "wsock.wire.turn:sharedTurn": {
         "operand: return _turns.get(id(reactor)) or _turns.setdefault(id(reactor), Turn(reactor)) -> return False or _turns.setdefault(id(reactor), Turn(reactor))": _SLOWER,
+    },
+    "wsock.wire.hub:<module>": {
+        "number: _SELECT_LIMIT: Final = 1024 -> _SELECT_LIMIT: Final = 1024 + 1": "one number of 1,024",
+        "number: _IN: Final[int] = getattr(select, 'EPOLLIN', 1) -> _IN: Final[int] = getattr(select, 'EPOLLIN', 0)": _EPOLL,
+        "number: _OUT: Final[int] = getattr(select, 'EPOLLOUT', 4) -> _OUT: Final[int] = getattr(select, 'EPOLLOUT', 4 + 1)": _EPOLL,
+    },
+    "wsock.wire.hub:Hub._add": {
+        "force: waiting.get(number) is transport -> False": _SLOWER,
+    },
+    "wsock.wire.hub:Hub._remove": {
+        "force: number == -1 -> True": _SLOWER,
+        "number: number = next((number for number, other in waiting.items() if other is transport), -1) -> number = next((number for number, other in waiting.items() if other is transport), -0)": "no transport has the number 0 here",
+    },
+    "wsock.wire.hub:Hub._end": {
+        "drop: self._epoll.close() -> pass": "CPython closes it as soon as nobody holds it",
+    },
+    "wsock.wire.hub:Hub.doRead": {
+        "force: event != _IN or transport is None -> True": _SLOWER,
+    },
+    "wsock.wire.hub:_hubOf": {
+        "force: hub is None -> True": _SLOWER,
+    },
+    "wsock.wire.hub:_adoptedClasses": {
+        "force: not hasattr(select, 'epoll') -> False": _EPOLL,
     },
     "wsock.wire.outbox:<module>": {
         "number: _MIN_LIMIT_BYTES: Final = 2 ** 20 -> _MIN_LIMIT_BYTES: Final = 2 ** 20 + 1": "a fraction of a message",
@@ -130,8 +159,6 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "compare: self.size <= limits.sendLimit -> self.size < limits.sendLimit": _SLOWER,
     },
     "wsock.wire.outbox:Outbox.write": {
-        "force: not (self.size or self._corked or self.paused) and self._eager and (self._turnNumber != self._turn.number) and (len(message) == 1) and mayTrySocket(self._transport) -> False": _SLOWER,
-        "number: not (self.size or self._corked or self.paused) and self._eager and (self._turnNumber != self._turn.number) and (len(message) == 1) and mayTrySocket(self._transport) -> not (self.size or self._corked or self.paused) and self._eager and (self._turnNumber != self._turn.number) and (len(message) == 0) and mayTrySocket(self._transport)": _SLOWER,
         "force: sent != len(frame) -> True": "then nothing is left to keep",
         "operand: self.paused and self.isOverLimit -> True and self.isOverLimit": "what is not paused is flushed long before the limit",
     },

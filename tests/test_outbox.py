@@ -154,6 +154,41 @@ def test_no_plain_text_leaves_under_TLS(link: Callable[..., Link], before: bool)
     assert secured.written == [b"secret", b"second"]
 
 
+@pytest.mark.parametrize("corked", [True, False])
+def test_no_plain_text_leaves_under_TLS_that_is_started_later(link: Callable[..., Link], corked: bool) -> None:
+    it = link()
+    for data in (b"one", b"two"):
+        it.outbox.write([data])
+        it.reactor.advance(0)
+    assert it.arrived() == b"onetwo"
+    it.outbox.unregister()
+    it.outbox.register()
+    it.outbox.write([b"three"])
+    secured = secure(it)
+    if corked:
+        it.outbox.cork()
+    it.outbox.write([b"secret"])
+    if corked:
+        it.outbox.uncork()
+    it.reactor.advance(0)
+    assert it.arrived() == b"three"
+    assert secured.written == [b"secret"]
+
+
+def test_bytes_that_the_transport_holds_later_are_not_overtaken(link: Callable[..., Link]) -> None:
+    """The transport is not asked each time; it has nothing but what it is given here."""
+    it = link(sendBuffer=4096)
+    it.outbox.write([b"one"])
+    it.fill()
+    it.outbox.write([b"last"])
+    assert it.drain()[-5:] == b"flast"
+    it.outbox.write([b"next"])
+    it.outbox.unregister()
+    it.transport.write(b"fallback")
+    it.outbox.write([b"behind"])
+    assert it.drain() == b"nextfallbackbehind"
+
+
 def test_a_lost_transport_is_not_tried(link: Callable[..., Link]) -> None:
     it = link()
     it.transport.connectionLost(Failure(ConnectionLost()))
@@ -293,6 +328,82 @@ def test_what_is_corked_leaves_in_one_system_call(link: Callable[..., Link]) -> 
     assert it.reactor.getDelayedCalls() == []
 
 
+def test_one_corked_message_leaves_by_itself(link: Callable[..., Link]) -> None:
+    it = link(packets=True)
+    for _ in range(2):
+        it.outbox.cork()
+        it.outbox.write([b"one"])
+        assert (it.packets(), it.outbox.size, it.outbox.bytesHandedOver % 3) == ([], 3, 0)
+        it.outbox.uncork()
+        assert (it.packets(), it.outbox.size) == ([3], 0)
+    assert it.outbox.bytesHandedOver == 6
+    assert it.reactor.getDelayedCalls() == []
+
+
+def afterOne(act: Callable[[Outbox], object], packets: list[bytes], dropped: int = 0) -> Any:
+    return pytest.param(act, packets, dropped)
+
+
+@pytest.mark.parametrize(
+    ("act", "packets", "dropped"),
+    [
+        afterOne(lambda outbox: outbox.write([b"two"]), [b"onetwo"]),
+        afterOne(lambda outbox: outbox.write([b"tw", b"o"]), [b"onetwo"]),
+        afterOne(lambda outbox: outbox.write([b"x" * 65536]), [b"one" + b"x" * 65536]),
+        afterOne(lambda outbox: outbox.writePing([b"ping"]), [b"oneping"]),
+        afterOne(lambda outbox: outbox.writeFragment([b"part"], Kind.FIRST_FRAGMENT), [b"onepart"]),
+        afterOne(lambda outbox: outbox.writePongs([b"po", b"ng"]), [b"onepong"]),
+        afterOne(lambda outbox: outbox.writeClose([b"close"]), [b"oneclose"]),
+        afterOne(lambda outbox: outbox.flush(), [b"one"]),
+        afterOne(lambda outbox: outbox.unregister(), [b"one"]),
+        afterOne(lambda outbox: outbox.dropQueue(), [], 1),
+        afterOne(lambda outbox: outbox.abort(), [], 1),
+        afterOne(lambda outbox: outbox.lost(), [], 1),
+        afterOne(lambda outbox: outbox.end(), [], 0),
+        afterOne(lambda outbox: outbox.pauseProducing(), [], 0),
+    ],
+)
+def test_a_corked_message_stays_the_first(
+    link: Callable[..., Link], act: Callable[[Outbox], object], packets: list[bytes], dropped: int
+) -> None:
+    it = link(packets=True)
+    it.outbox.cork()
+    it.outbox.write([b"one"])
+    act(it.outbox)
+    it.outbox.uncork()
+    found = []
+    while True:
+        try:
+            found.append(it.peer.recv(2**20))
+        except BlockingIOError:
+            break
+    assert found == packets
+    assert it.outbox.dropped == dropped
+    assert it.outbox.size == (0 if packets or dropped else 3)
+
+
+def test_a_corked_message_that_the_socket_does_not_take_whole_goes_on(link: Callable[..., Link]) -> None:
+    it = link(sendBuffer=4096)
+    message = bytes(range(256)) * 200
+    sent = b""
+    while not it.outbox.paused:
+        it.outbox.cork()
+        it.outbox.write([message])
+        it.outbox.uncork()
+        sent += message
+    assert it.drain() == sent
+
+
+def test_the_rest_of_a_corked_message_is_sent_once_it_drains(link: Callable[..., Link]) -> None:
+    it, drained = link(), list[str]()
+    it.outbox.cork()
+    it.outbox.write([b"one"])
+    it.outbox.whenDrained(lambda: drained.append("now"))
+    assert drained == []
+    it.outbox.uncork()
+    assert (drained, it.arrived()) == (["now"], b"one")
+
+
 def test_large_buffers_leave_apart_in_one_system_call(link: Callable[..., Link]) -> None:
     it = link(packets=True)
     it.outbox.write([b"head", b"p" * 50_000])
@@ -366,14 +477,33 @@ def test_a_burst_is_two_system_calls(link: Callable[..., Link]) -> None:
 
 def test_a_burst_in_a_later_turn_is_two_system_calls(link: Callable[..., Link]) -> None:
     it = link(packets=True)
-    it.outbox.write([b"one"])
+    for data in (b"one", b"two"):
+        it.outbox.write([data])
     it.reactor.advance(0)
-    assert it.packets() == [3]
+    assert it.packets() == [3, 3]
     for data in (b"three", b"four", b"five"):
         it.outbox.write([data])
     assert it.packets() == [5]
     it.reactor.advance(0)
     assert it.packets() == [8]
+
+
+def test_a_single_message_has_no_delayed_call_and_one_in_a_later_turn_waits_for_its_end(
+    link: Callable[..., Link],
+) -> None:
+    """The end of a turn in which only one message was sent is not told: that would be a pass of the reactor."""
+    it = link(packets=True)
+    it.outbox.write([b"one"])
+    assert it.reactor.getDelayedCalls() == []
+    it.reactor.advance(0)
+    assert it.packets() == [3]
+    it.outbox.write([b"three"])
+    assert it.packets() == []
+    it.reactor.advance(0)
+    assert it.packets() == [5]
+    it.outbox.write([b"four"])
+    assert it.packets() == [4]
+    assert it.reactor.getDelayedCalls() == []
 
 
 def test_a_burst_of_many_small_messages_is_joined(link: Callable[..., Link]) -> None:
@@ -429,8 +559,8 @@ def test_drained_takes_along_what_waits(link: Callable[..., Link]) -> None:
 def test_a_lost_connection_leaves_no_delayed_call(link: Callable[..., Link]) -> None:
     it = link()
     it.outbox.write([b"one"])
-    assert len(it.reactor.getDelayedCalls()) == 1
     it.outbox.write([b"two"])
+    assert len(it.reactor.getDelayedCalls()) == 1
     it.outbox.abort()
     assert it.reactor.getDelayedCalls() == []
     assert it.arrived() == b"one"

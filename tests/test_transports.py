@@ -29,7 +29,8 @@ from zope.interface import directlyProvides, implementer
 
 import wsock
 from wsock.wire import transports
-from wsock.wire.transports import DRIVERS, PLAIN, SOCKET_TLS, STOCK, TLS, Driver, driverOf
+from wsock.wire.hub import ADOPTED_CLASSES
+from wsock.wire.transports import DRIVERS, PLAIN, SOCKET_TLS, STOCK, TLS, Driver, driverOf, isStock
 
 
 @pytest.fixture
@@ -588,3 +589,54 @@ def test_tls_that_was_started_on_a_socket_is_found(link: Callable[..., Link]) ->
     assert transports.tlsBelow(it.transport) is it.transport.protocol
     assert PLAIN.canDrain(it.transport)
     assert not PLAIN.canHalfClose(it.transport)
+
+
+# The hub
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The transports that the hub was given."""
+    transports: list[Any] = []
+    monkeypatch.setattr("wsock.wire.hub.adopt", transports.append)
+    return transports
+
+
+def test_an_adopted_transport_keeps_its_driver(link: Callable[..., Link]) -> None:
+    it = link()
+    for own, adopted in ADOPTED_CLASSES.items():
+        assert driverOf(it.transport) is STOCK
+        assert DRIVERS[own] is DRIVERS[adopted] is STOCK
+    it.transport.__class__ = ADOPTED_CLASSES[tcp.Server]
+    assert driverOf(it.transport) is STOCK
+    assert isStock(it.transport)
+    it.transport.__class__ = tcp.Server
+
+
+def test_a_stock_transport_is_given_to_the_hub(link: Callable[..., Link], taken: list[Any]) -> None:
+    it = link()
+    assert STOCK.adopt(it.transport, it.transport.protocol)
+    assert taken == [it.transport]
+
+
+def test_one_that_still_sends_is_given_to_the_hub_later(link: Callable[..., Link], taken: list[Any]) -> None:
+    it = link()
+    it.transport.write(b"x")
+    assert not STOCK.adopt(it.transport, it.transport.protocol)
+    assert taken == []
+    it.reactor.write()
+    assert STOCK.adopt(it.transport, it.transport.protocol)
+    assert taken == [it.transport]
+
+
+def test_one_with_something_between_is_not_given_to_the_hub(link: Callable[..., Link], taken: list[Any]) -> None:
+    it = link()
+    assert STOCK.adopt(it.transport, object()), "nor asked for again"
+    assert taken == []
+
+
+@pytest.mark.parametrize("driver", [PLAIN, TLS, SOCKET_TLS])
+def test_no_other_is_given_to_the_hub(driver: Driver, taken: list[Any]) -> None:
+    transport = StringTransport()
+    assert driver.adopt(transport, transport)
+    assert taken == []

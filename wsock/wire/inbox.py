@@ -32,6 +32,7 @@ from ..settings import Settings
 from .keepalive import isOurPong
 from .outbox import Outbox
 from .timer import Timer
+from .turn import sharedTurn
 
 #: Bits that say why no message is delivered.
 #: The application has paused.
@@ -133,6 +134,7 @@ class Inbox:
         "_stops",
         "_timer",
         "_transport",
+        "_turn",
         "_unread",
         "_waitsForPeer",
         "application",
@@ -157,6 +159,7 @@ class Inbox:
         #: Twisted's transport, to be paused; None before the connection is open, and once it is lost or aborted.
         self._transport: Any = None
         self._reactor = reactor
+        self._turn = sharedTurn(reactor)
         self._settings = settings
         #: Whether the application is not sent more while the peer does not read.
         self._waitsForPeer = False
@@ -321,7 +324,8 @@ class Inbox:
 
     def dataReceived(self, data: bytes) -> None:
         """Takes bytes from the transport."""
-        self.lastReceived = self._reactor.seconds()
+        now = self._turn.now
+        self.lastReceived = self._reactor.seconds() if now is None else now
         outbox = self._outbox
         core = self._core
         if self._stops or self._unread is not None or self._events is not None or (outbox.paused and self._isBlocked()):

@@ -158,12 +158,14 @@ class Outbox:
         "_eager",
         "_ended",
         "_handing",
+        "_isClear",
         "_limits",
         "_owner",
         "_pongs",
         "_queue",
         "_registered",
         "_restIsDropped",
+        "_single",
         "_transport",
         "_turn",
         "_turnNumber",
@@ -188,6 +190,10 @@ class Outbox:
         self.driver = driverOf(transport)
         #: The driver's `isEager`, which is asked for each message.
         self._eager = self.driver.isEager
+        #: Whether the socket may be tried without `mayTrySocket`: that has said so, and since then the transport was
+        #: given nothing, nor did we stop to be its producer. Other hands have no way to have it send what is not ours;
+        #: for ``startTLS`` the transport is asked each time.
+        self._isClear = False
         self._turn = sharedTurn(reactor)
         self._turnNumber = -1
         self._limits = limits
@@ -195,6 +201,8 @@ class Outbox:
         #: Whole messages and control frames, each the list of its buffers, `Marked` where it is no whole data message.
         #: None without any: an empty deque has 600 bytes.
         self._queue: deque[list[bytes]] | None = None
+        #: The only message that waits, of one buffer, before there is a queue: the first that was written in a cork.
+        self._single: bytes | None = None
         #: The rest of the message that has begun to leave, and its kind.
         self._current = _NOTHING
         self._currentKind = Kind.DATA
@@ -237,7 +245,7 @@ class Outbox:
     def unregister(self) -> None:
         """Is the transport's producer no longer, so that it can close; what waits is handed over."""
         if self._registered:
-            self._registered = False
+            self._registered = self._isClear = False
             self.paused = self._ended
             self._transport.unregisterProducer()
         self.flush()
@@ -330,34 +338,24 @@ class Outbox:
         """
         if self._aborted:
             return True
-        if (
-            not (self.size or self._corked or self.paused)
-            and self._eager
-            and self._turnNumber != self._turn.number
-            and len(message) == 1
-            and mayTrySocket(self._transport)
-        ):
-            # The usual case outside of a cork: nothing waits, and nothing need be made to wait.
-            self._turnNumber = self._turn.begin()
+        if not (self.size or self.paused) and self._eager and len(message) == 1:
+            # The usual cases: nothing waits.
             frame = message[0]
-            try:
-                sent: int = self._transport.socket.send(frame)
-            except OSError:
-                sent = 0
-            self.bytesHandedOver += sent
-            if sent != len(frame):
-                self._keepRest(message, sent, kind)
-            return True
+            if self._corked:
+                if not kind and len(frame) < self._limits.corkBytes:
+                    self._single = frame
+                    self.size = len(frame)
+                    return True
+            elif self._turnNumber != self._turn.number and self._maySend():
+                self._turnNumber = self._turn.begin()
+                sent = self._send(frame)
+                if sent != len(frame):
+                    self._keepRest(frame, sent, kind)
+                return True
         if self.paused and self.isOverLimit:
             return self._writePastLimit(message, kind)
-        if kind:
-            message = Marked(message, kind)
-        if self._queue is None:
-            self._queue = deque((message,))
-        else:
-            self._queue.append(message)
-        for buffer in message:
-            self.size += len(buffer)
+        self._append(Marked(message, kind) if kind else message)
+        assert self._queue is not None
         if self.size >= self._limits.corkBytes or len(self._queue) > _CORK_MESSAGES:
             self.flush()
         elif self._corked or self.paused:
@@ -368,7 +366,7 @@ class Outbox:
             self._turnNumber = self._turn.begin()
             self.flush()
         else:
-            self._turn.waiting[self] = None
+            self._turn.wait(self)
         return True
 
     def writePing(self, message: list[bytes]) -> bool:
@@ -448,6 +446,13 @@ class Outbox:
     def uncork(self) -> None:
         """Sends what `cork` held back."""
         self._corked = False
+        frame = self._single
+        if frame is not None and not self.paused and self._maySend():
+            self._single = None
+            self.size = 0
+            sent = self._send(frame)
+            if sent != len(frame):
+                self._keepRest(frame, sent, Kind.DATA)
         if self.size or self._whenDrained is not None:
             self.flush()
 
@@ -460,6 +465,7 @@ class Outbox:
         Returns:
             how many messages were dropped.
         """
+        self._queueSingle()
         dropped = _countMessages(map(_kindOf, self._queue or ()))
         self.dropped += dropped + refused
         self._queue = self._pongs = None
@@ -518,6 +524,7 @@ class Outbox:
         """Drops all that waits, and counts it; nothing leaves any more."""
         self._aborted = True
         self._whenDrained = None
+        self._queueSingle()
         # The message that has begun to leave has not arrived.
         begun = (self._currentKind,) if self._current else ()
         self.dropped += _countMessages((*begun, *map(_kindOf, self._queue or ())))
@@ -534,7 +541,7 @@ class Outbox:
             self.driver.releaseProducer(self._transport)
         self._transport = None
         self.driver = PLAIN
-        self._eager = self._registered = self.paused = False
+        self._eager = self._isClear = self._registered = self.paused = False
 
     # IPushProducer, for the transport
 
@@ -563,7 +570,33 @@ class Outbox:
         if self._owner is not None:
             self._owner.outboxBlocked()
 
+    def _maySend(self) -> bool:
+        """Whether the socket may be tried."""
+        transport = self._transport
+        if self._isClear and not transport.TLS:
+            return True
+        may = mayTrySocket(transport)
+        self._isClear = may and self._registered
+        return may
+
+    def _send(self, frame: bytes) -> int:
+        """Gives the socket a frame; returns how many bytes it took."""
+        try:
+            sent: int = self._transport.socket.send(frame)
+        except OSError:
+            # Full, or lost: the transport meets the same error, in the reactor's stack and not in our caller's.
+            return 0
+        self.bytesHandedOver += sent
+        return sent
+
+    def _queueSingle(self) -> None:
+        frame, self._single = self._single, None
+        if frame is not None:
+            self._queue = deque(([frame],))
+
     def _append(self, message: list[bytes]) -> None:
+        if self._single is not None:
+            self._queueSingle()
         if self._queue is None:
             self._queue = deque((message,))
         else:
@@ -576,8 +609,10 @@ class Outbox:
         if self._handing:
             # Bytes on their way must not be overtaken; the first caller goes on.
             return
+        if self._single is not None:
+            self._queueSingle()
         while self.size and not self.paused:
-            if not self._eager or not mayTrySocket(self._transport):
+            if not self._eager or not self._maySend():
                 self._handOver()
             elif not self._trySocket():
                 self._handOver()
@@ -587,15 +622,14 @@ class Outbox:
             drained, self._whenDrained = self._whenDrained, None
             drained()
 
-    def _keepRest(self, message: list[bytes], sent: int, kind: Kind) -> None:
+    def _keepRest(self, frame: bytes, sent: int, kind: Kind) -> None:
         """Has a frame, of which the socket did not take all, go the usual way."""
         if sent:
-            frame = message[0]
             self._current = [memoryview(frame)[sent:]]
             self._currentKind = kind
             self.size = len(frame) - sent
         else:
-            self._append(_mark(message, kind))
+            self._append(_mark([frame], kind))
         self.flush()
 
     def _trySocket(self) -> bool:
@@ -635,6 +669,7 @@ class Outbox:
         portion = b"".join(self._takeBytes(_HANDOVER_BYTES))
         self.bytesHandedOver += len(portion)
         left: int | None = 0
+        self._isClear = False
         self._handing = True
         try:
             driver.write(transport, portion)

@@ -51,6 +51,18 @@ from .unopened import NOT_OPEN
 from .waiters import Waiters
 
 
+class _FirstBytes:
+    """The receiver of the first bytes of an open connection, with which its transport is adopted by the hub.
+
+    At the opening that would make each handshake slower.
+    """
+
+    __slots__ = ("dataReceived",)
+
+    def __init__(self, dataReceived: Callable[[bytes], None]) -> None:
+        self.dataReceived = dataReceived
+
+
 @final
 @implementer(IProtocol, IPushProducer, ILoggingContext)
 class WebSocketTransport:
@@ -299,7 +311,7 @@ class WebSocketTransport:
         if extensions:
             self._core.agree(extensions)
         self._opening = None
-        self._receiver = inbox
+        self._receiver = _FirstBytes(self._firstBytes)
         self._state = enter(self._state, OPEN)
         if self.factory.role is Role.SERVER:
             # Once it is open, the keepalive looks.
@@ -382,6 +394,13 @@ class WebSocketTransport:
         self._failure = error
 
     # Messages
+
+    def _firstBytes(self, data: bytes) -> None:
+        inbox = self._inbox
+        assert inbox is not None
+        if self._outbox.driver.adopt(self._transport, self):
+            self._receiver = inbox
+        inbox.dataReceived(data)
 
     def sendTextMessage(self, text: str, compress: bool | None = None) -> None:
         """Sends a text message; does nothing once the connection is closing.

@@ -26,6 +26,7 @@ from twisted.internet.interfaces import IHalfCloseableDescriptor, ISSLTransport,
 from twisted.python.failure import Failure
 
 from ..request import getPeerCertificate
+from . import hub
 
 try:
     import fcntl
@@ -100,6 +101,14 @@ class Driver:
         """Has a lost transport let go of its producer: TLS would hold it, and Twisted leaves a cycle that holds TLS."""
         if tlsBelow(transport) is not None and not isStartedTLS(transport):
             transport.unregisterProducer()
+
+    def adopt(self, transport: Any, protocol: Any) -> bool:
+        """Has the hub read the transport, in place of the reactor, for ``protocol``, which has just been given bytes.
+
+        Returns:
+            whether that is settled, one way or the other; False where it is to be tried with the next bytes.
+        """
+        return True
 
     # Facts
 
@@ -207,6 +216,15 @@ class StockDriver(Driver):
     def releaseProducer(self, transport: Any) -> None:
         """Does nothing: it lets go by itself."""
 
+    def adopt(self, transport: Any, protocol: Any) -> bool:
+        """Has the hub read the transport, unless something stands between the two."""
+        if transport.protocol is not protocol:
+            return True
+        if not mayTrySocket(transport):
+            return False
+        hub.adopt(transport)
+        return True
+
 
 class TLSDriver(Driver):
     """The driver of Twisted's own TLS above a transport that is not known."""
@@ -268,6 +286,7 @@ with suppress(ImportError):  # on a platform without UNIX sockets
     from twisted.internet import unix
 
     DRIVERS.update({unix.Server: STOCK, unix.Client: STOCK})
+DRIVERS.update(dict.fromkeys(hub.ADOPTED_CLASSES.values(), STOCK))
 
 
 def driverOf(transport: Any) -> Driver:

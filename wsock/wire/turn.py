@@ -25,13 +25,19 @@ class Flushable(Protocol):
 class Turn:
     """The present turn of one reactor, shared by all connections on it."""
 
-    __slots__ = ("__weakref__", "_call", "_reactor", "_written", "number", "waiting")
+    __slots__ = ("__weakref__", "_batches", "_call", "_isNew", "_reactor", "_written", "now", "number", "waiting")
 
     _log = ClassLogger()
 
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
         self._call: IDelayedCall | None = None
+        #: How many batches of the hub's are on the stack: the end of each is the end of a turn.
+        self._batches = 0
+        #: Whether nothing was sent in this turn.
+        self._isNew = True
+        #: The time while a batch is read, when it began; None otherwise.
+        self.now: float | None = None
         #: The objects to flush at its end, in the order of a dict.
         self.waiting: dict[Flushable, None] = {}
         self.number = 0
@@ -39,15 +45,38 @@ class Turn:
         self._written = 0
 
     def begin(self) -> int:
-        """Returns the number of this turn, and sees to it that it ends."""
-        if self._call is None:
+        """Returns the number of this turn, and sees to it that it ends, from the second call on.
+
+        The first send after a turn needs no end: most often a batch comes next, or nothing at all.
+        """
+        if self._isNew:
+            self._isNew = False
+        elif self._call is None and not self._batches:
             self._call = self._reactor.callLater(0, self._end)
         return self.number
+
+    def wait(self, waiting: Flushable) -> None:
+        """Flushes an object at the end of this turn."""
+        self.waiting[waiting] = None
+        self._isNew = False
+        self.begin()
+
+    def beginBatch(self) -> None:
+        """The hub begins to read a batch of connections."""
+        self._batches += 1
+        self.now = self._reactor.seconds()
+
+    def endBatch(self) -> None:
+        """The hub has read a batch of connections: a turn ends, too."""
+        self._batches -= 1
+        self.now = None
+        self._finish()
 
     def allows(self, size: int) -> bool:
         """Whether so many bytes more may be written through to a socket in this turn; others want to be served, too."""
         if size < _SMALL_BYTES:
             return True
+        self._isNew = False
         self.begin()
         self._written += size
         return self._written <= _TURN_BYTES
@@ -58,13 +87,18 @@ class Turn:
         if self._call is not None and not self.waiting:
             self._call.cancel()
             self._call = None
-            self.number += 1
-            self._written = 0
+            self._finish()
 
     def _end(self) -> None:
         self._call = None
+        self._finish()
+
+    def _finish(self) -> None:
         self.number += 1
+        self._isNew = True
         self._written = 0
+        if not self.waiting:
+            return
         waiting, self.waiting = self.waiting, {}
         for one in waiting:
             try:
