@@ -62,6 +62,10 @@ LIBRARIES = {"compiled": "isal", "interpreted": "zlib"}
 ALL = ("--hypothesis-profile=thorough", "-m", "not clock")
 IN_MEMORY = ("--hypothesis-profile=quick", "-m", "not integration and not clock")
 LEFT_OUT = ("-m", "(growth or slow) and not clock")
+#: The quick ones on the reactor that runs.
+ON_REACTOR = ("-m", "integration and not (growth or slow or clock)")
+#: Reactors beside Twisted's own choice, which is epoll's: tests/reactors/sitecustomize.py has processes run on them.
+REACTORS = ("poll", "select", "asyncio", "uvloop")
 #: These reach all of the core.
 CORE_TESTS = """
     test_assembler.py test_body.py test_compressed.py test_connection.py test_copies.py test_deflate.py
@@ -145,6 +149,15 @@ def pytest(session: nox.Session, core: str, *options: str, **environment: str) -
     session.run("pytest", *options, *session.posargs, env={"WSOCK_EXPECT": CORES[core], **environment})
 
 
+def wstest(session: nox.Session) -> Path:
+    """The program of the Autobahn TestSuite, which is set up at its first use."""
+    program = Path(os.environ.get("WSOCK_WSTEST", ROOT / ".nox/wstest/wstest")).absolute()
+    setup = [ROOT / "tests/autobahn/setup-wstest.sh", program.parent]
+    if not program.exists() and subprocess.run(setup, check=False).returncode:
+        missing(session, "a working wstest")
+    return program
+
+
 def develop(session: nox.Session, extras: str) -> None:
     """Installs a copy of the checkout as a developer does it, which is never compiled, and goes to that copy."""
     folder = sources(session)
@@ -223,6 +236,28 @@ def tests(session: nox.Session, core: str, library: str, requirements: list[str]
 
 
 @nox.session
+@nox.parametrize(
+    "core,tier,options",
+    [
+        nox.param("compiled", "", ON_REACTOR, id="one"),
+        nox.param("compiled", "2", ALL, id="compiled"),
+        nox.param("interpreted", "2", ALL, id="interpreted"),
+    ],
+)
+def reactors(session: nox.Session, core: str, tier: str, options: tuple[str, ...]) -> None:
+    """The tests on other reactors: on one of them, another one for each commit; or all tests, and Autobahn's, on all."""
+    install(session, core, "uvloop>=0.21,<1")
+    commits = subprocess.check_output(["git", "rev-list", "--count", "HEAD"], cwd=ROOT, text=True)
+    for reactor in REACTORS if tier else [REACTORS[int(commits) % len(REACTORS)]]:
+        environment = {"WSOCK_REACTOR": reactor, "PYTHONPATH": str(Path("tests/reactors").absolute())}
+        plugin = ["--reactor=asyncio"] if reactor in ("asyncio", "uvloop") else []
+        pytest(session, core, *options, *plugin, **environment)
+        if tier:
+            command = ["tests/autobahn/both_roles.py", "--wstest", str(wstest(session)), "--tier", tier]
+            session.run("python", *command, "--limit", "1200", env=environment)
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """All branches of the core, by its own tests. Counting distorts the tests that measure how time grows."""
     install(session, "interpreted")
@@ -251,15 +286,12 @@ def readme(session: nox.Session) -> None:
 )
 def autobahn(session: nox.Session, core: str, runs: list[tuple[str, ...]]) -> None:
     """The Autobahn TestSuite against both roles side by side; `-- --record` puts the figures on the page."""
-    wstest = Path(os.environ.get("WSOCK_WSTEST", ROOT / ".nox/wstest/wstest")).absolute()
-    setup = [ROOT / "tests/autobahn/setup-wstest.sh", wstest.parent]
-    if not wstest.exists() and subprocess.run(setup, check=False).returncode:
-        missing(session, "a working wstest")
+    program = wstest(session)
     install(session, core)
     results = ["--record", str(ROOT / "tests/autobahn/results.json")] if "--record" in session.posargs else []
     for tier, *options in runs:
         limit = ["--limit", "5400" if tier == "3" else "1200"]
-        command = ["tests/autobahn/both_roles.py", "--wstest", str(wstest), "--tier", tier, *limit, *options, *results]
+        command = ["tests/autobahn/both_roles.py", "--wstest", str(program), "--tier", tier, *limit, *options, *results]
         session.run("python", *command)
     if results:
         session.run("python", str(ROOT / "tests/autobahn/figures.py"))

@@ -54,6 +54,27 @@ def pytest_configure() -> None:
         raise pytest.UsageError(f"wsock compresses by {wsock.deflateImplementation}, not {expected}")
 
 
+#: The classes of the reactors that WSOCK_REACTOR may name, see the folder `reactors`.
+_REACTORS = {
+    "poll": "PollReactor",
+    "select": "SelectReactor",
+    "asyncio": "AsyncioSelectorReactor",
+    "uvloop": "AsyncioSelectorReactor",
+}
+
+
+def pytest_sessionstart() -> None:
+    """Ends a run that would test another reactor than it is meant to."""
+    if "WSOCK_REACTOR" in os.environ:
+        from twisted.internet import reactor
+
+        expected = os.environ["WSOCK_REACTOR"]
+        loop = getattr(reactor, "_asyncioEventloop", None)
+        found = type(reactor).__name__, type(loop).__module__.partition(".")[0]
+        if found != (_REACTORS[expected], {"asyncio": "asyncio", "uvloop": "uvloop"}.get(expected, "builtins")):
+            raise pytest.UsageError(f"the reactor is {found}, not {expected}'s")
+
+
 def pytest_report_header() -> str:
     return f"wsock: {describe()}, {wsock.__file__}"
 

@@ -615,28 +615,22 @@ def test_an_adopted_transport_keeps_its_driver(link: Callable[..., Link]) -> Non
 
 def test_a_stock_transport_is_given_to_the_hub(link: Callable[..., Link], taken: list[Any]) -> None:
     it = link()
-    assert STOCK.adopt(it.transport, it.transport.protocol)
+    assert STOCK.adopt(it.transport)
     assert taken == [it.transport]
 
 
 def test_one_that_still_sends_is_given_to_the_hub_later(link: Callable[..., Link], taken: list[Any]) -> None:
     it = link()
     it.transport.write(b"x")
-    assert not STOCK.adopt(it.transport, it.transport.protocol)
+    assert not STOCK.adopt(it.transport)
     assert taken == []
     it.reactor.write()
-    assert STOCK.adopt(it.transport, it.transport.protocol)
+    assert STOCK.adopt(it.transport)
     assert taken == [it.transport]
-
-
-def test_one_with_something_between_is_not_given_to_the_hub(link: Callable[..., Link], taken: list[Any]) -> None:
-    it = link()
-    assert STOCK.adopt(it.transport, object()), "nor asked for again"
-    assert taken == []
 
 
 @pytest.mark.parametrize("driver", [PLAIN, TLS, SOCKET_TLS])
 def test_no_other_is_given_to_the_hub(driver: Driver, taken: list[Any]) -> None:
     transport = StringTransport()
-    assert driver.adopt(transport, transport)
+    assert driver.adopt(transport)
     assert taken == []

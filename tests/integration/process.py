@@ -25,6 +25,9 @@ import wsock
 #: Where wsock and its plugin are imported from: the present folder and `twistd`'s are of no concern; and how wide the
 #: help is, which twistd asks COLUMNS.
 ENVIRONMENT = {**os.environ, "COLUMNS": "80", "PYTHONPATH": str(Path(wsock.__file__).parents[1])}
+if "WSOCK_REACTOR" in os.environ:
+    # The folder that has all processes run on another reactor comes along.
+    ENVIRONMENT["PYTHONPATH"] = os.pathsep.join((os.environ["PYTHONPATH"], ENVIRONMENT["PYTHONPATH"]))
 TWISTD = [sys.executable, "-c", "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"]
 TWIST = [sys.executable, "-m", "twisted"]
 #: How long a process may take to start, and to end, in seconds.

@@ -398,7 +398,7 @@ class WebSocketTransport:
     def _firstBytes(self, data: bytes) -> None:
         inbox = self._inbox
         assert inbox is not None
-        if self._outbox.driver.adopt(self._transport, self):
+        if self._outbox.driver.adopt(self._transport):
             self._receiver = inbox
         inbox.dataReceived(data)
 

@@ -102,8 +102,8 @@ class Driver:
         if tlsBelow(transport) is not None and not isStartedTLS(transport):
             transport.unregisterProducer()
 
-    def adopt(self, transport: Any, protocol: Any) -> bool:
-        """Has the hub read the transport, in place of the reactor, for ``protocol``, which has just been given bytes.
+    def adopt(self, transport: Any) -> bool:
+        """Has the hub read the transport, in place of the reactor, which has just done so.
 
         Returns:
             whether that is settled, one way or the other; False where it is to be tried with the next bytes.
@@ -216,10 +216,8 @@ class StockDriver(Driver):
     def releaseProducer(self, transport: Any) -> None:
         """Does nothing: it lets go by itself."""
 
-    def adopt(self, transport: Any, protocol: Any) -> bool:
-        """Has the hub read the transport, unless something stands between the two."""
-        if transport.protocol is not protocol:
-            return True
+    def adopt(self, transport: Any) -> bool:
+        """Has the hub read the transport, once that holds nothing that was not sent."""
         if not mayTrySocket(transport):
             return False
         hub.adopt(transport)
