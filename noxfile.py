@@ -245,7 +245,7 @@ def tests(session: nox.Session, core: str, library: str, requirements: list[str]
     ],
 )
 def reactors(session: nox.Session, core: str, tier: str, options: tuple[str, ...]) -> None:
-    """The tests on other reactors: on one of them, another one for each commit; or all tests, and Autobahn's, on all."""
+    """The tests on another reactor, chosen by the number of the commit; or all tests, and Autobahn, on each."""
     install(session, core, "uvloop>=0.21,<1")
     commits = subprocess.check_output(["git", "rev-list", "--count", "HEAD"], cwd=ROOT, text=True)
     for reactor in REACTORS if tier else [REACTORS[int(commits) % len(REACTORS)]]:
@@ -255,6 +255,13 @@ def reactors(session: nox.Session, core: str, tier: str, options: tuple[str, ...
         if tier:
             command = ["tests/autobahn/both_roles.py", "--wstest", str(wstest(session)), "--tier", tier]
             session.run("python", *command, "--limit", "1200", env=environment)
+
+
+@nox.session
+def contract(session: nox.Session) -> None:
+    """Twisted's tests of its own transports, with each of them read by the hub."""
+    install(session, "interpreted", "pyhamcrest>=2,<3")
+    session.run("python", "tests/contract.py")
 
 
 @nox.session
