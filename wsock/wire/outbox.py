@@ -348,7 +348,11 @@ class Outbox:
                     return True
             elif self._turnNumber != self._turn.number and self._maySend():
                 self._turnNumber = self._turn.begin()
-                sent = self._send(frame)
+                try:
+                    sent: int = self._transport.socket.send(frame)
+                except OSError:
+                    sent = 0
+                self.bytesHandedOver += sent
                 if sent != len(frame):
                     self._keepRest(frame, sent, kind)
                 return True
@@ -450,7 +454,11 @@ class Outbox:
         if frame is not None and not self.paused and self._maySend():
             self._single = None
             self.size = 0
-            sent = self._send(frame)
+            try:
+                sent: int = self._transport.socket.send(frame)
+            except OSError:
+                sent = 0
+            self.bytesHandedOver += sent
             if sent != len(frame):
                 self._keepRest(frame, sent, Kind.DATA)
         if self.size or self._whenDrained is not None:
@@ -578,16 +586,6 @@ class Outbox:
         may = mayTrySocket(transport)
         self._isClear = may and self._registered
         return may
-
-    def _send(self, frame: bytes) -> int:
-        """Gives the socket a frame; returns how many bytes it took."""
-        try:
-            sent: int = self._transport.socket.send(frame)
-        except OSError:
-            # Full, or lost: the transport meets the same error, in the reactor's stack and not in our caller's.
-            return 0
-        self.bytesHandedOver += sent
-        return sent
 
     def _queueSingle(self) -> None:
         frame, self._single = self._single, None
