@@ -229,6 +229,41 @@ def test_a_large_input_is_read_in_pieces_of_64_kib(world: World) -> None:
     assert all(type(piece) is bytes for _, piece in it.told)
 
 
+def fill(peer: socket.socket, size: int) -> None:
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * size)
+    peer.settimeout(10)
+    peer.sendall(bytes(size))
+
+
+def test_much_is_read_at_a_time_in_the_middle_of_a_large_message(epoll: World) -> None:
+    it = Recording()
+    transport, peer = epoll.make(it, pair=socket.socketpair())
+    sizes: list[int] = []
+    it.onData = lambda data: sizes.append(len(data))
+    for expected in ([65536, 64464], [130_000], [130_000]):
+        del sizes[:]
+        fill(peer, 130_000)
+        epoll.until(lambda expected=expected: sum(sizes) == 130_000)
+        assert sizes == expected
+        hub.readMuch(transport)
+        assert isinstance(transport, tcp.Server)
+    # Less has come: it is over.
+    fill(peer, 65536)
+    epoll.until(lambda: sizes[-1] == 65536)
+    del sizes[:]
+    fill(peer, 130_000)
+    epoll.until(lambda: sum(sizes) == 130_000)
+    assert sizes == [65536, 64464]
+    peer.close()
+    epoll.until(lambda: it.told[-1] == ("it", ConnectionDone))
+
+
+def test_only_an_adopted_transport_reads_much(epoll: World) -> None:
+    transport, _ = epoll.make(Recording(), adopted=False)
+    hub.readMuch(transport)
+    assert type(transport) is tcp.Server
+
+
 @pytest.mark.parametrize("world", ["epoll", "poll", "select"], indirect=True)  # whose loop can't run within itself
 def test_bytes_stay_what_they_were_though_another_connection_is_read_meanwhile(world: World) -> None:
     """The buffer is shared."""
@@ -456,6 +491,25 @@ def test_ends_are_told_as_the_reactor_tells_them(
             epoll.until(lambda it=it: [what for _, what in it.told if not isinstance(what, bytes)])
         epoll.turn(20)
         # How the bytes before the end are divided is nobody's promise.
+        data = b"".join(data for _, data in it.told if isinstance(data, bytes))
+        found.append((data, [what for _, what in it.told if not isinstance(what, bytes)], failures(logged)))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("way", ENDS)
+def test_ends_are_told_as_ever_while_much_is_read(epoll: World, logged: list[LogEvent], way: str) -> None:
+    found = []
+    for large in (False, True):
+        it = Recording()
+        transport, peer = epoll.make(it)
+        if large:
+            hub.readMuch(transport)
+            assert transport.doRead() is None, "nothing has come"
+        del logged[:]
+        ENDS[way](it, transport, peer)
+        if way != "half-closes":
+            epoll.until(lambda it=it: [what for _, what in it.told if not isinstance(what, bytes)])
+        epoll.turn(20)
         data = b"".join(data for _, data in it.told if isinstance(data, bytes))
         found.append((data, [what for _, what in it.told if not isinstance(what, bytes)], failures(logged)))
     assert found[0] == found[1]
@@ -1034,3 +1088,23 @@ def test_a_wrapped_connection_is_read_by_the_reactor(world: World) -> None:
 
     world.until(arrived)
     assert type(transport) is tcp.Server
+
+
+def test_a_large_message_is_read_in_large_pieces(epoll: World) -> None:
+    class Counting(WebSocketProtocol):
+        def bytesMessageReceived(self, data: bytes) -> None:
+            sizes.append(len(data))
+
+    sizes: list[int] = []
+    transport, peer = serve(epoll, Counting())
+    reads: list[type] = []
+    peer.setblocking(False)
+    rest = memoryview(struct.pack("!BBQI", 0x82, 0xFF, 2**20, 0) + bytes(2**20))
+    while not sizes:
+        with suppress(BlockingIOError):
+            rest = rest[peer.send(rest) :]
+        epoll.turn()
+        reads.append(type(transport))
+    assert sizes == [2**20]
+    assert set(reads) <= {tcp.Server, hub.ADOPTED_CLASSES[tcp.Server], hub.LARGE_CLASSES[tcp.Server]}
+    assert hub.LARGE_CLASSES[tcp.Server] in reads

@@ -29,7 +29,7 @@ from zope.interface import directlyProvides, implementer
 
 import wsock
 from wsock.wire import transports
-from wsock.wire.hub import ADOPTED_CLASSES
+from wsock.wire.hub import ADOPTED_CLASSES, LARGE_CLASSES
 from wsock.wire.transports import DRIVERS, PLAIN, SOCKET_TLS, STOCK, TLS, Driver, driverOf, isStock
 
 
@@ -604,8 +604,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def test_an_adopted_transport_keeps_its_driver(link: Callable[..., Link]) -> None:
     it = link()
-    for own, adopted in ADOPTED_CLASSES.items():
-        assert driverOf(it.transport) is STOCK
+    for own, adopted in (*ADOPTED_CLASSES.items(), *LARGE_CLASSES.items()):
         assert DRIVERS[own] is DRIVERS[adopted] is STOCK
     it.transport.__class__ = ADOPTED_CLASSES[tcp.Server]
     assert driverOf(it.transport) is STOCK
@@ -627,6 +626,15 @@ def test_one_that_still_sends_is_given_to_the_hub_later(link: Callable[..., Link
     it.reactor.write()
     assert STOCK.adopt(it.transport)
     assert taken == [it.transport]
+
+
+def test_a_stock_transport_is_read_in_larger_pieces(link: Callable[..., Link], monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr("wsock.wire.hub.readMuch", told.append)
+    it = link()
+    for driver in (STOCK, PLAIN, TLS):
+        driver.readMuch(it.transport)
+    assert told == [it.transport]
 
 
 @pytest.mark.parametrize("driver", [PLAIN, TLS, SOCKET_TLS])

@@ -39,13 +39,14 @@ _BATCH: Final = 128
 _SELECT_LIMIT: Final = 1024
 #: So many connections are named by `repr`.
 _NAMED: Final = 8
-#: The bytes that are read at a time, as many as ``FileDescriptor.bufferSize``.
+#: The bytes that are read at a time, as many as ``FileDescriptor.bufferSize``; and in the middle of a large message.
 _READ_BYTES: Final = 2**16
+_LARGE_READ_BYTES: Final = 2**18
 _IN: Final[int] = getattr(select, "EPOLLIN", 1)
 _OUT: Final[int] = getattr(select, "EPOLLOUT", 4)
 #: The buffer that all TCP connections are read into. Their bytes are copied out before anything else runs.
-_BUFFER: Final = bytearray(_READ_BYTES)
-_VIEW: Final = memoryview(_BUFFER)
+_LARGE_BUFFER: Final = memoryview(bytearray(_LARGE_READ_BYTES))
+_BUFFER: Final = _LARGE_BUFFER[:_READ_BYTES]
 
 
 def _readsByNumber(reactor: Any, descriptor: Any) -> bool:
@@ -317,7 +318,21 @@ def _doRead(self: Any) -> Exception | None:
         return None if error.errno == EAGAIN else CONNECTION_LOST
     if not count:
         return CONNECTION_DONE
-    self.protocol.dataReceived(_VIEW[:count].tobytes())
+    self.protocol.dataReceived(_BUFFER[:count].tobytes())
+    return None
+
+
+def _doLargeRead(self: Any) -> Exception | None:
+    """Reads more at a time, until less comes."""
+    try:
+        count = self.socket.recv_into(_LARGE_BUFFER)
+    except OSError as error:
+        return None if error.errno == EAGAIN else CONNECTION_LOST
+    if not count:
+        return CONNECTION_DONE
+    if count <= _READ_BYTES:
+        self.__class__ = ADOPTED_CLASSES[_OWN_CLASSES[type(self)]]
+    self.protocol.dataReceived(_LARGE_BUFFER[:count].tobytes())
     return None
 
 
@@ -329,8 +344,8 @@ _WAITS: Final[dict[str, Callable[..., object]]] = {
 }
 
 
-def _adoptedClasses() -> Iterator[tuple[type, type]]:
-    """Makes the class of the adopted transports of each kind.
+def _adoptedClasses(doTCPRead: Callable[[Any], object]) -> Iterator[tuple[type, type]]:
+    """Makes the class of the adopted transports of each kind; those over TCP read by ``doTCPRead``.
 
     Methods set on each transport would take 1.6 KiB a connection, and be a cycle. The class has one base: with another
     one, even without slots, it could not be given to a transport.
@@ -338,8 +353,8 @@ def _adoptedClasses() -> Iterator[tuple[type, type]]:
     if not hasattr(select, "epoll"):
         return
     methods: dict[type, dict[str, Callable[..., object]]] = {
-        tcp.Server: {**_WAITS, "doRead": _doRead},
-        tcp.Client: {**_WAITS, "doRead": _doRead},
+        tcp.Server: {**_WAITS, "doRead": doTCPRead},
+        tcp.Client: {**_WAITS, "doRead": doTCPRead},
     }
     with suppress(ImportError):
         from twisted.internet import unix
@@ -351,8 +366,10 @@ def _adoptedClasses() -> Iterator[tuple[type, type]]:
 
 
 #: The class that a transport of each kind has while it is adopted, and the other way round.
-ADOPTED_CLASSES: Final[dict[type, type]] = dict(_adoptedClasses())
-_OWN_CLASSES: Final = {adopted: own for own, adopted in ADOPTED_CLASSES.items()}
+ADOPTED_CLASSES: Final[dict[type, type]] = dict(_adoptedClasses(_doRead))
+#: The class of one that reads much at a time.
+LARGE_CLASSES: Final[dict[type, type]] = dict(_adoptedClasses(_doLargeRead))
+_OWN_CLASSES: Final = {adopted: own for classes in (ADOPTED_CLASSES, LARGE_CLASSES) for own, adopted in classes.items()}
 
 
 def adopt(transport: Any) -> bool:
@@ -366,3 +383,10 @@ def adopt(transport: Any) -> bool:
         return True
     adopted, hub = ADOPTED_CLASSES.get(kind), _hubOf(transport.reactor)
     return adopted is not None and hub is not None and hub.adopt(transport, adopted)
+
+
+def readMuch(transport: Any) -> None:
+    """Reads a transport in larger pieces, if it is adopted, for as long as much comes: a large message is under way."""
+    own = _OWN_CLASSES.get(type(transport))
+    if own is not None:
+        transport.__class__ = LARGE_CLASSES[own]

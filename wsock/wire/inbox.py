@@ -57,6 +57,10 @@ _CALLBACKS: Final[dict[type[Event], str]] = {
 _MAX_BYTES_AFTER_PAUSE: Final = 65536
 
 
+#: With so many bytes at once, and no end of a message among them, a large one is under way.
+_LARGE_BYTES: Final = 2**15
+
+
 def _all(pending: list[tuple[str, Deferred[Any]]], failed: list[str]) -> Deferred[Any]:
     """Waits for all; fails with the first failure, and appends its name to ``failed`` before that."""
     for name, deferred in pending:
@@ -344,6 +348,8 @@ class Inbox:
                 self._deliver(self._received(events))
                 if core.close_sent is not None:
                     self._countDiscardedBytes(len(data), events)
+                if not events and len(data) >= _LARGE_BYTES and self._transport is not None:
+                    outbox.driver.readMuch(self._transport)
             if core.has_unread_data or self._unread is not None:
                 self._deliverWaiting()
         finally:

@@ -110,6 +110,9 @@ class Driver:
         """
         return True
 
+    def readMuch(self, transport: Any) -> None:
+        """Has the transport be read in larger pieces where that can be: a large message is under way."""
+
     # Facts
 
     def isSecure(self, transport: Any) -> bool:
@@ -223,6 +226,10 @@ class StockDriver(Driver):
         hub.adopt(transport)
         return True
 
+    def readMuch(self, transport: Any) -> None:
+        """Has the hub read more at a time."""
+        hub.readMuch(transport)
+
 
 class TLSDriver(Driver):
     """The driver of Twisted's own TLS above a transport that is not known."""
@@ -284,7 +291,7 @@ with suppress(ImportError):  # on a platform without UNIX sockets
     from twisted.internet import unix
 
     DRIVERS.update({unix.Server: STOCK, unix.Client: STOCK})
-DRIVERS.update(dict.fromkeys(hub.ADOPTED_CLASSES.values(), STOCK))
+DRIVERS.update(dict.fromkeys((*hub.ADOPTED_CLASSES.values(), *hub.LARGE_CLASSES.values()), STOCK))
 
 
 def driverOf(transport: Any) -> Driver:
