@@ -124,6 +124,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "operand: return _turns.get(id(reactor)) or _turns.setdefault(id(reactor), Turn(reactor)) -> return False or _turns.setdefault(id(reactor), Turn(reactor))": _SLOWER,
     },
     "wsock.wire.hub:<module>": {
+        "number: _LARGE_READ_BYTES: Final = 2 ** 18 -> _LARGE_READ_BYTES: Final = 2 ** 18 + 1": "one byte of 256 KiB",
         "number: _SELECT_LIMIT: Final = 1024 -> _SELECT_LIMIT: Final = 1024 + 1": "one number of 1,024",
         "number: _IN: Final[int] = getattr(select, 'EPOLLIN', 1) -> _IN: Final[int] = getattr(select, 'EPOLLIN', 0)": _EPOLL,
         "number: _OUT: Final[int] = getattr(select, 'EPOLLOUT', 4) -> _OUT: Final[int] = getattr(select, 'EPOLLOUT', 4 + 1)": _EPOLL,
