@@ -12,6 +12,7 @@ from wire import ANSWER, REQUEST, Application, failures, logged
 from wsock import Accept, LocalProtocolError, Refuse
 from wsock.request import Request
 from wsock.sansio.extensions import DeflateParameters, Extension
+from wsock.sansio.handshake import ReadyFields
 from wsock.sansio.http import RequestHead, ResponseHead
 from wsock.server.admission import Admission
 
@@ -34,7 +35,7 @@ class Server:
         self.subprotocols: Sequence[str] = ()
         self.allowedOrigins: Sequence[str] | None = None
         self.headers: Sequence[tuple[str, str]] = ()
-        self.answerHeaders: Sequence[tuple[str, str]] = SERVER
+        self.answerFields = ReadyFields(SERVER)
         self.deflateParameters: DeflateParameters | None = None
         self.full: str | None = None
         self.requests: list[Request] = []
@@ -144,7 +145,7 @@ def test_an_accept_may_say_more(how: Callable[[Any], Any]) -> None:
     accept = Accept(application, "chat", [("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")])
     server = Server(lambda: how(accept))
     server.headers = [("X-Policy", "yes")]
-    server.answerHeaders = [*server.headers, *SERVER]
+    server.answerFields = ReadyFields([*server.headers, *SERVER])
     server.decide(with_(b"Sec-WebSocket-Protocol: superchat, chat"))
     admitted, subprotocol, answer = server.admission_
     assert admitted is application
@@ -184,7 +185,7 @@ def test_compression_that_is_not_offered_is_not_answered() -> None:
 def test_an_accept_that_says_no_more_has_the_headers_that_are_always_there() -> None:
     server = Server(lambda: Accept(Application()))
     server.headers = [("X-Policy", "no")]
-    server.answerHeaders = [("X-Always", "yes")]
+    server.answerFields = ReadyFields([("X-Always", "yes")])
     server.decide()
     answer = server.admission_[2]
     assert b"X-Always: yes\r\n" in answer

@@ -26,7 +26,7 @@ from wsock.sansio.constants import BINARY, TEXT, CloseCode, Opcode, Role
 from wsock.sansio.deflate import Backend, DeflateOptions, Deflater, Inflater
 from wsock.sansio.extensions import DeflateParameters, Extension
 from wsock.sansio.frames import FrameReader, MaskedFrameWriter
-from wsock.sansio.handshake import Agreement, Opening
+from wsock.sansio.handshake import Agreement, Opening, ReadyFields
 from wsock.sansio.head import HeadReader
 from wsock.sansio.http import HeaderFields, RequestDecoder, RequestHead, ResponseDecoder, ResponseHead
 from wsock.sansio.masking import PayloadBuffer
@@ -184,6 +184,7 @@ VALUES: dict[type, list[Any]] = {
         fed(BodyDecoder(ResponseHead(ANSWER), 2), b"no"),
     ],
     Opening: [Opening(RequestHead(HEAD), "key", ["chat"], [Extension("x")], None, "example.org")],
+    ReadyFields: [ReadyFields([]), ReadyFields([("Server", "x"), ("Set-Cookie", "a=b")])],
     Agreement: [Agreement(None, []), Agreement("chat", [Extension("x", [("a", "b")])])],
     Extension: [Extension("x"), Extension("x", [("a", None), ("b", "c")])],
     events.Event: [events.Event()],

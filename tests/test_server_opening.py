@@ -15,6 +15,7 @@ from wire import ANSWER, REQUEST, Application
 
 from wsock import Refuse, Settings
 from wsock.sansio.extensions import DeflateParameters, Extension
+from wsock.sansio.handshake import ReadyFields
 from wsock.server.opening import ServerOpening
 
 HEAD = REQUEST.replace(b"GET", b"HEAD")
@@ -64,7 +65,7 @@ class Policy:
         self.subprotocols: Sequence[str] = ()
         self.allowedOrigins: Sequence[str] | None = None
         self.headers: Sequence[tuple[str, str]] = ()
-        self.answerHeaders = [("Server", ANSWER.decode().rpartition("Server: ")[2].strip())]
+        self.answerFields = ReadyFields([("Server", ANSWER.decode().rpartition("Server: ")[2].strip())])
         self.deflateParameters: DeflateParameters | None = None
         self.isStopping = False
         self.accessLog: Any = None

@@ -73,11 +73,11 @@ class Headers:
 class Request:
     """A request for a WebSocket.
 
-    Its head is kept as the bytes that came, which cost a quarter of the parsed fields; a field is read from
-    them at each access.
+    Once it is decided on, its head is kept as the bytes that came, which cost a quarter of the parsed fields; a field
+    is read from them at each access.
     """
 
-    __slots__ = ("_raw", "_transport")
+    __slots__ = ("_kept", "_transport")
 
     def __init__(self, head: RequestHead, transport: Any) -> None:
         """Makes a request of the head that a client sent.
@@ -86,12 +86,13 @@ class Request:
             head: the request.
             transport: Twisted's. Not the wire protocol, which holds us: the two would outlive their connection.
         """
-        self._raw = head.raw
+        self._kept: RequestHead | bytes = head
         self._transport = transport
 
     @property
     def _head(self) -> RequestHead:
-        return RequestHead(self._raw)
+        kept = self._kept
+        return RequestHead(kept) if isinstance(kept, bytes) else kept
 
     @property
     def method(self) -> str:
@@ -192,6 +193,13 @@ class Request:
 
         async def __aexit__(self, kind, error, trace):
             """Part of what ``async with`` asks for, before it enters."""
+
+
+def settle(request: Request) -> None:
+    """Has a request that is decided on, or waits for that, keep the bytes of its head alone."""
+    head = request._head
+    head.forget_fields()
+    request._kept = head.raw
 
 
 class Response:

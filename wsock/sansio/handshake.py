@@ -30,6 +30,7 @@ from .http import (
     ResponseHead,
     check_fields,
     check_status,
+    encode_fields,
     is_token,
     split_target,
 )
@@ -52,6 +53,10 @@ _UPGRADE_REQUIRED: Final = (("Upgrade", "websocket"), ("Sec-WebSocket-Version", 
 #: Fields that the handshake writes itself, beside all Sec-WebSocket-* fields; a body has no place in it.
 _OWN_IN_REQUEST: Final = frozenset(("host", "upgrade", "connection", "content-length", "transfer-encoding"))
 _OWN_IN_RESPONSE: Final = frozenset(("upgrade", "connection", "content-length", "transfer-encoding"))
+#: The beginning of each 101, as far as the value of its Sec-WebSocket-Accept.
+_ACCEPTED: Final = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+)
 
 
 @dataclass(slots=True)
@@ -101,9 +106,13 @@ def generate_key() -> str:
 
 def accept_key(key: str) -> str:
     """Return the Sec-WebSocket-Accept that answers ``key`` (RFC 6455 section 4.2.2)."""
+    return _accept_key(key).decode("ascii")
+
+
+def _accept_key(key: str) -> bytes:
     # SHA-1 proves only that the server read the key; `usedforsecurity` lets hosts under FIPS rules have it.
     digest = hashlib.sha1(key.encode("ascii") + _GUID, usedforsecurity=False).digest()
-    return b2a_base64(digest, newline=False).decode("ascii")
+    return b2a_base64(digest, newline=False)
 
 
 def open(
@@ -218,32 +227,33 @@ def handle_open(request: RequestHead, *, allowed_origins: Sequence[str] | None =
     Raises:
         InvalidRequest: it has to be refused; `refusal` makes the answer.
     """
-    if request.version != "1.1":
+    method, target, rest = request.raw.split(b" ", 2)
+    if not rest.startswith(b"HTTP/1.1\r\n"):
         # RFC 6455 §4.2.1: an HTTP/1.1 or higher GET; what is higher doesn't look like this. HTTP/1.0 has no Upgrade.
         raise InvalidRequest("an HTTP version other than 1.1", 505)
     headers = request.headers
-    if not _has_token(headers, "Upgrade", "websocket"):
+    if not _has_token(headers, "upgrade", "websocket"):
         raise InvalidRequest("no 'Upgrade: websocket'", 426, _UPGRADE_REQUIRED)
-    if request.method != "GET":
+    if method != b"GET":
         raise InvalidRequest("a method other than GET", 405, (("Allow", "GET"),))
-    host = _decode_host(request, headers)
+    host = _decode_host(target.decode("ascii"), headers)
     # A list, in which browsers also have keep-alive (RFC 6455 §4.2.1, item 4).
-    if not _has_token(headers, "Connection", "upgrade"):
+    if not _has_token(headers, "connection", "upgrade"):
         raise InvalidRequest("no 'Connection: Upgrade'")
     key = _only(headers, "Sec-WebSocket-Key")
     if not _KEY.fullmatch(key):
         raise InvalidRequest("a Sec-WebSocket-Key that isn't 16 bytes of base64")
     version = _only(headers, "Sec-WebSocket-Version")
     _check_no_body(headers)
-    origins = headers.get_all("Origin")
-    if len(origins) > 1:
+    if headers.has_several("origin"):
         raise InvalidRequest("more than one Origin")
-    origin = origins[0] if origins else None
-    subprotocols = _list_of(headers.get("Sec-WebSocket-Protocol"))
+    origin = headers.get("origin")
+    subprotocols = _list_of(headers.get("sec-websocket-protocol"))
     if subprotocols and not _are_distinct_tokens(subprotocols):
         raise InvalidRequest("a Sec-WebSocket-Protocol that isn't a list of distinct tokens")
+    offers = headers.get("sec-websocket-extensions")
     try:
-        extensions = decode_extensions(headers.get("Sec-WebSocket-Extensions") or "")
+        extensions = decode_extensions(offers) if offers else []
     except ValueError as error:
         raise InvalidRequest(str(error)) from None
     if version != VERSION:
@@ -253,9 +263,9 @@ def handle_open(request: RequestHead, *, allowed_origins: Sequence[str] | None =
     return Opening(request, key, subprotocols, extensions, origin, host)
 
 
-def _decode_host(request: RequestHead, headers: HeaderFields) -> str:
-    target = request.target
-    authority, path, _ = split_target(target)
+def _decode_host(target: str, headers: HeaderFields) -> str:
+    is_path = target.startswith("/")
+    authority, path, _ = ("", target, "") if is_path else split_target(target)
     if not path.startswith("/") or "#" in target:
         # RFC 6455 §4.2.1: a resource name, or an absolute URI that has one; neither has a fragment.
         raise InvalidRequest("a request target that names no resource")
@@ -263,7 +273,7 @@ def _decode_host(request: RequestHead, headers: HeaderFields) -> str:
     # RFC 9112 §3.2: an invalid Host is a 400. RFC 6455 §4.2.1 wants an authority in it, so it isn't empty.
     if not _HOST.fullmatch(host):
         raise InvalidRequest("an invalid Host")
-    if not target.startswith("/"):
+    if not is_path:
         # RFC 9112 §3.2.2: the authority of an absolute-form target replaces Host.
         host = authority
         if not _HOST.fullmatch(host):
@@ -273,15 +283,19 @@ def _decode_host(request: RequestHead, headers: HeaderFields) -> str:
 
 def _check_no_body(headers: HeaderFields) -> None:
     # Whether the bytes after the head are a body or frames must not be a matter of opinion (request smuggling).
-    if "Transfer-Encoding" in headers:
+    if "transfer-encoding" in headers:
         raise InvalidRequest("a Transfer-Encoding")
-    lengths = headers.get_all("Content-Length")
-    if lengths and (len(lengths) > 1 or not lengths[0] or lengths[0].strip("0")):
+    length = headers.get("content-length")
+    if length is not None and (headers.has_several("content-length") or not length or length.strip("0")):
         raise InvalidRequest("a Content-Length that isn't one 0")
 
 
 def _is_allowed(origin: str, host: str, allowed_origins: Sequence[str] | None) -> bool:
-    if allowed_origins is not None and "*" in allowed_origins:
+    if allowed_origins is None:
+        # The most frequent case: as a browser writes it. An origin's port is never empty, as that of a Host may be.
+        if origin in ("http://" + host, "https://" + host) and not host.endswith(":"):
+            return True
+    elif "*" in allowed_origins:
         return True
     normal = _normalize_origin(origin)
     if normal is None:
@@ -354,12 +368,35 @@ def check_origins(allowed_origins: object) -> None:
             raise LocalProtocolError(f"not an origin, write scheme://host[:port] without a path: {origin!r}")
 
 
+class ReadyFields:
+    """Further fields of a 101 that are the same for many clients: checked once, and ready to be sent.
+
+    Attributes:
+        fields: their names and values.
+        raw: their lines.
+    """
+
+    __slots__ = ("fields", "raw")
+
+    def __init__(self, headers: object) -> None:
+        """Takes what `response` takes as ``headers``.
+
+        Raises:
+            LocalProtocolError: a header repeats the handshake's own or can't be sent.
+        """
+        self.fields: Final = tuple(check_response_fields(headers))
+        self.raw: Final = encode_fields(self.fields)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.fields,)
+
+
 def response(
     opening: Opening,
     *,
     subprotocol: object = None,
     extensions: Sequence[Extension] = (),
-    headers: Iterable[tuple[str, str]] = (),
+    headers: Iterable[tuple[str, str]] | ReadyFields = (),
 ) -> ResponseHead:
     """Make the 101 that accepts a client (RFC 6455 section 4.2.2).
 
@@ -367,24 +404,26 @@ def response(
         opening: the result of `handle_open`.
         subprotocol: one of those offered, or None.
         extensions: those that `extensions.answer <wsock.sansio.extensions.answer>` agreed to.
-        headers: further fields; names may be repeated.
+        headers: further fields; names may be repeated. `ReadyFields` are not checked again.
 
     Raises:
         LocalProtocolError: a subprotocol or an extension that was not offered, a header that repeats the handshake's
             own or can't be sent.
     """
-    own = [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", accept_key(opening.key))]
+    parts = [_ACCEPTED, _accept_key(opening.key), b"\r\n"]
     if subprotocol is not None:
         if not isinstance(subprotocol, str) or subprotocol not in opening.subprotocols:
             known = ", ".join(opening.subprotocols) or "none"
             raise LocalProtocolError(f"the client did not offer this subprotocol: {subprotocol!r}; it offered {known}")
-        own.append(("Sec-WebSocket-Protocol", subprotocol))
+        parts.append(encode_fields(check_fields([("Sec-WebSocket-Protocol", subprotocol)])))
     if extensions:
         offered = [offer.name for offer in opening.extensions]
         if any(extension.name not in offered for extension in extensions):
             raise LocalProtocolError("the client did not offer this extension")
-        own.append(("Sec-WebSocket-Extensions", encode_extensions(extensions)))
-    return ResponseHead.build(101, own + check_response_fields(headers))
+        parts.append(encode_fields([("Sec-WebSocket-Extensions", encode_extensions(extensions))]))
+    ready = headers if isinstance(headers, ReadyFields) else ReadyFields(headers)
+    parts += [ready.raw, b"\r\n"]
+    return ResponseHead(b"".join(parts))
 
 
 def refuse(status: object, headers: Iterable[tuple[str, str]] = (), body: object = b"") -> ResponseHead:
@@ -447,15 +486,18 @@ def _list_of(value: str | None) -> list[str]:
 
 def _has_token(headers: HeaderFields, name: str, token: str) -> bool:
     value = headers.get(name)
-    return value is not None and token in _list_of(value.lower())
+    if value is None:
+        return False
+    value = value.lower()
+    return value == token or token in _list_of(value)
 
 
 def _only(headers: HeaderFields, name: str) -> str:
     """Return the value of a field that has to be there once."""
-    values = headers.get_all(name)
-    if len(values) != 1:
-        raise InvalidRequest(f"{'more than one' if values else 'no'} {name}")
-    return values[0]
+    value = headers.get(name)
+    if value is None or headers.has_several(name):
+        raise InvalidRequest(f"{'no' if value is None else 'more than one'} {name}")
+    return value
 
 
 def _are_distinct_tokens(texts: Sequence[object]) -> bool:

@@ -20,6 +20,10 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9][0-9]{2}(?: [\t\x20-\x7e\x80-\xff
 _FIELD_LINE = re.compile(TOKEN_BYTES + rb":[\t\x20-\x7e\x80-\xff]*\r\n")
 _FOLDED_LINE = re.compile(rb"[ \t][\t\x20-\x7e\x80-\xff]*\r\n")
 _SPACE_BEFORE_COLON = re.compile(TOKEN_BYTES + rb"[ \t]+:")
+#: A whole request of HTTP/1, whose every line would pass by itself.
+_REQUEST = re.compile(
+    TOKEN_BYTES + rb" [\x21-\x7e]+ HTTP/1\.[0-9]\r\n(?:" + TOKEN_BYTES + rb":[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n"
+)
 _UNSAFE = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r[^\n]")
 
 #: All that a reader knows: what is left, what it has found, what it holds, its limits, its places in it.
@@ -137,6 +141,13 @@ class HeadReader:
         piece = data if type(data) is bytes else as_bytes("data", data)
         self.has_started = self.has_started or bool(piece)
         buffer = self._buffer
+        if not buffer and not self._is_response and self._fields < 0:
+            match = _REQUEST.match(piece)
+            if match is not None and self._is_within_limits(match.end(), piece):
+                # The most frequent case: the whole request in one piece. All others go line by line, and fare the same.
+                self._is_finished = True
+                self.unread = piece[match.end() :]
+                return piece[: match.end()]
         buffer += piece
         start, scanned, fields = self._line_start, self._scanned, self._fields
         while True:
@@ -172,6 +183,10 @@ class HeadReader:
             raise self._refuse(f"{fault} bytes", 414 if fields < 0 else 431)
         self._line_start, self._scanned, self._fields = start, len(buffer), fields
         return None
+
+    def _is_within_limits(self, size: int, piece: bytes) -> bool:
+        """Whether the head in the first bytes of ``piece`` is: no line of it can be too long where all of it is not."""
+        return size <= min(self._max_line, self._max_size) and piece.count(b"\n", 0, size) - 2 <= self._max_fields
 
     def _refuse(self, message: str, status: int = 400) -> InvalidRequest:
         """Forgets the bytes that were read, and returns the error to raise."""

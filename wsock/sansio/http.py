@@ -7,15 +7,16 @@ Rules:
 * Any HTTP/1: the version matters to a WebSocket alone, so `handshake` looks at it.
 * Limited: a head costs at most 32 KiB by default, and time linear in its size, in whatever chunks it comes.
 * The same verdict for every way to split the same bytes, as soon as it is known: at the latest with the line's end.
-* A head stays one bytes object, as it came but for empty lines before it and folds in it; its fields are parsed when
-  they are asked for and not kept.
+* A head stays one bytes object, as it came but for empty lines before it and folds in it. The fields of a request are
+  parsed once, by its decoder, and kept until `RequestHead.forget_fields`; all others are parsed when they are asked
+  for, and not kept.
 * Nothing is encoded that this module would not decode, but for its limits: those of others may be higher.
 
 It reads no bodies: the bytes behind a head are left in ``unread``.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from http import HTTPStatus
 from typing import Final
@@ -36,7 +37,6 @@ _TARGET = re.compile(r"[\x21-\x7e]+")
 _ABSOLUTE_FORM = re.compile(r"(?:http|ws)s?://([^/?#]*)", re.IGNORECASE)
 
 _FOLD = re.compile(rb"\r\n[ \t]+")
-_HOST_LINE = re.compile(rb"\nhost:", re.IGNORECASE)
 
 
 def is_token(text: str) -> bool:
@@ -105,52 +105,84 @@ def check_status(status: object, least: int) -> int:
     return int(status)
 
 
+def encode_fields(fields: Sequence[tuple[str, str]]) -> bytes:
+    """Return the lines of header fields that `check_fields` has returned."""
+    return "".join([f"{name}: {value}\r\n" for name, value in fields]).encode("latin-1")
+
+
 def _encode_head(start_line: str, headers: Iterable[object]) -> bytes:
-    return _encode_lines(start_line, check_fields(headers))
-
-
-def _encode_lines(start_line: str, fields: list[tuple[str, str]]) -> bytes:
-    lines = [f"{name}: {value}\r\n" for name, value in fields]
-    return f"{start_line}\r\n{''.join(lines)}\r\n".encode("latin-1")
+    return f"{start_line}\r\n".encode("latin-1") + encode_fields(check_fields(headers)) + b"\r\n"
 
 
 class HeaderFields:
     """The header fields of a head; names are compared without case (RFC 9110 section 5.1).
 
-    Each access to a message's ``headers`` makes another one: keep it in a variable while reading several fields.
+    Unless a decoder has just read it, each access to a message's ``headers`` makes another one: keep it in a variable
+    while reading several fields.
     """
 
-    __slots__ = ("_fields", "_values")
+    __slots__ = ("_raw", "_repeated", "_values")
 
     def __init__(self, raw: bytes) -> None:
-        self._fields: Final[list[tuple[str, str]]] = []
-        self._values: Final[dict[str, list[str]]] = {}
-        # RFC 9110 §5.5: obs-text is opaque data; latin-1 gives each byte one character.
-        for line in raw.decode("latin-1").split("\r\n")[1:-2]:
+        self._raw: Final = raw
+        #: The value of each field, by its name in lower case; the first one, where there are several.
+        self._values: Final[dict[str, str]] = {}
+        #: All values of the fields that are there several times; None where no field is.
+        self._repeated: dict[str, list[str]] | None = None
+        values = self._values
+        for line in _field_lines(raw):
             name, _, value = line.partition(":")
-            value = value.strip(" \t")
-            self._fields.append((name, value))
-            self._values.setdefault(name.lower(), []).append(value)
+            name = name.lower()
+            if name in values:
+                self._repeat(name, value.strip(" \t"))
+            else:
+                values[name] = value.strip(" \t")
+
+    def _repeat(self, name: str, value: str) -> None:
+        if self._repeated is None:
+            self._repeated = {}
+        if name in self._repeated:
+            self._repeated[name].append(value)
+        else:
+            self._repeated[name] = [self._values[name], value]
 
     def get(self, name: str) -> str | None:
         """Return a field's value, those of several fields joined by ", " (RFC 9110 section 5.3), or None."""
-        values = self._values.get(name.lower())
-        return None if values is None else ", ".join(values)
+        name = name.lower()
+        if self._repeated is not None and name in self._repeated:
+            return ", ".join(self._repeated[name])
+        return self._values.get(name)
 
     def get_all(self, name: str) -> list[str]:
         """Return the value of each field of that name, in order."""
-        return list(self._values.get(name.lower(), ()))
+        name = name.lower()
+        if self._repeated is not None and name in self._repeated:
+            return list(self._repeated[name])
+        value = self._values.get(name)
+        return [] if value is None else [value]
 
     def items(self) -> list[tuple[str, str]]:
         """Return all fields as received, in order."""
-        return list(self._fields)
+        fields: list[tuple[str, str]] = []
+        for line in _field_lines(self._raw):
+            name, _, value = line.partition(":")
+            fields.append((name, value.strip(" \t")))
+        return fields
+
+    def has_several(self, name: str) -> bool:
+        """Return whether there is more than one field of that name."""
+        return self._repeated is not None and name.lower() in self._repeated
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name.lower() in self._values
 
     def __reduce__(self) -> tuple[object, ...]:
-        # The start line is of no matter.
-        return type(self), (_encode_lines("", self._fields),)
+        return type(self), (self._raw,)
+
+
+def _field_lines(raw: bytes) -> list[str]:
+    # RFC 9110 §5.5: obs-text is opaque data; latin-1 gives each byte one character.
+    return raw.decode("latin-1").split("\r\n")[1:-2]
 
 
 class RequestHead:
@@ -160,18 +192,30 @@ class RequestHead:
         raw: the head from the request line to the empty line.
     """
 
-    __slots__ = ("raw",)
+    __slots__ = ("_fields", "raw")
 
     def __init__(self, raw: bytes) -> None:
         self.raw: Final = raw
+        self._fields: HeaderFields | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.raw,)
 
+    def parse_fields(self) -> HeaderFields:
+        """Return the header fields, and keep them until `forget_fields`."""
+        if self._fields is None:
+            self._fields = HeaderFields(self.raw)
+        return self._fields
+
+    def forget_fields(self) -> None:
+        """Keep the head as its bytes alone, which cost a quarter of the parsed fields."""
+        self._fields = None
+
     @property
     def headers(self) -> HeaderFields:
-        """The header fields, parsed at each access."""
-        return HeaderFields(self.raw)
+        """The header fields, parsed at each access where they are not kept."""
+        fields = self._fields
+        return HeaderFields(self.raw) if fields is None else fields
 
     @staticmethod
     def build(method: object, target: object, headers: Iterable[tuple[str, str]] = ()) -> "RequestHead":
@@ -362,11 +406,12 @@ class RequestDecoder:
         raw = self._reader.read(data)
         if raw is None:
             return None
-        if len(_HOST_LINE.findall(raw)) > 1:
+        head = RequestHead(raw)
+        if head.parse_fields().has_several("host"):
             # RFC 9112 §3.2: a server MUST answer 400 to more than one Host.
             self._was_for_head = raw.startswith(b"HEAD ")
             raise InvalidRequest("more than one Host")
-        return RequestHead(raw)
+        return head
 
 
 class ResponseDecoder:

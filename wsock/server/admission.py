@@ -20,9 +20,9 @@ from ..sansio import handshake
 from ..sansio.errors import InvalidRequest
 from ..sansio.extensions import DeflateParameters, Extension
 from ..sansio.extensions import answer as answerExtensions
-from ..sansio.handshake import Opening
+from ..sansio.handshake import Opening, ReadyFields
 from ..sansio.http import RequestHead, ResponseHead
-from ..wire.factory import SOFTWARE, withDefaultField
+from ..wire.factory import SOFTWARE, addDefault
 from . import refusal
 
 
@@ -48,7 +48,7 @@ class Policy(Protocol):
         """More fields for each answer that accepts."""
 
     @property
-    def answerHeaders(self) -> Sequence[tuple[str, str]]:
+    def answerFields(self) -> ReadyFields:
         """The same, with those that are always there."""
 
     def whyFull(self) -> str | None:
@@ -155,9 +155,9 @@ class Admission:
             raise TypeError(describeMistake("buildApplication returned", application))
         if subprotocol is None:
             subprotocol = next((name for name in policy.subprotocols if name in opening.subprotocols), None)
-        headers = policy.answerHeaders
+        headers: Sequence[tuple[str, str]] | ReadyFields = policy.answerFields
         if more != ():
-            headers = withDefaultField((*policy.headers, *more), "Server", SOFTWARE)
+            headers = addDefault((*policy.headers, *more), "Server", SOFTWARE)
         extensions = answerExtensions(opening.extensions, policy.deflateParameters)
         answer = handshake.response(opening, subprotocol=subprotocol, extensions=extensions, headers=headers)
         return application, subprotocol, extensions, answer

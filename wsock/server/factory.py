@@ -21,8 +21,7 @@ from ..logsummary import Summary
 from ..results import asDeferred
 from ..sansio import handshake
 from ..sansio.constants import Role
-from ..sansio.handshake import Opening
-from ..sansio.http import RequestHead, check_fields
+from ..sansio.http import check_fields
 from ..settings import Settings, checkNumber
 from ..wire.factory import SOFTWARE, ConnectionFactory, Connections, Reactor, withDefaultField
 from ..wire.protocol import WebSocketTransport
@@ -36,8 +35,6 @@ _REFUSED_MORE: Final = "refused {count:,} more in {seconds} s, the last {request
 #: How the log tells of a failed TLS handshake, and of many.
 _TLS_FAILED: Final = "TLS with {peer} failed: {why}"
 _TLS_FAILED_MORE: Final = "TLS failed {count:,} times more in {seconds} s, the last time with {peer}: {why}"
-#: A request that offers nothing, to try headers on.
-_SAMPLE_OPENING: Final = Opening(RequestHead(b""), "", [], [], None, "")
 
 
 @implementer(IProtocolFactory, IProtocolNegotiationFactory)
@@ -99,8 +96,7 @@ class WebSocketServerFactory(ConnectionFactory):
             allowedOrigins = tuple(allowedOrigins)
         handshake.check_origins(allowedOrigins)
         self.headers = tuple(check_fields(headers))
-        self.answerHeaders = withDefaultField(self.headers, "Server", SOFTWARE)
-        handshake.response(_SAMPLE_OPENING, headers=self.answerHeaders)
+        self.answerFields = handshake.ReadyFields(withDefaultField(self.headers, "Server", SOFTWARE))
         self.subprotocols = tuple(handshake.check_subprotocols(subprotocols))
         self.allowedOrigins: Sequence[str] | None = allowedOrigins
         checkCompression(compression)

@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 
 from ..application import Application
 from ..log import excerpt
-from ..request import Request
+from ..request import Request, settle
 from ..sansio import handshake
 from ..sansio.errors import InvalidRequest
 from ..sansio.extensions import Extension
@@ -156,7 +156,7 @@ class ServerOpening:
             return
         self._decoder = None
         if policy.isStopping:
-            self._transport.openingRequests(Request(head, self._transport.transport))
+            settle(self._makeRequest(head))
             self._refuse(refusal.unavailable(refusal.STOPS), refusal.STOPS, head.method == "HEAD")
         elif policy.fallback is not None and not handshake.wants_websocket(head):
             self._handOn(policy.fallback, head.raw + decoder.unread)
@@ -175,10 +175,15 @@ class ServerOpening:
     # Deciding
 
     def _decide(self, head: RequestHead) -> None:
+        request = self._makeRequest(head)
+        self._admission = admission = Admission(self._policy, self)
+        admission.decide(head, request)
+        settle(request)
+
+    def _makeRequest(self, head: RequestHead) -> Request:
         request = Request(head, self._transport.transport)
         self._transport.openingRequests(request)
-        self._admission = Admission(self._policy, self)
-        self._admission.decide(head, request)
+        return request
 
     def logFailure(self, failure: Failure, callback: str) -> None:
         """Logs an exception of the application's."""

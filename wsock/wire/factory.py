@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Final, NoReturn, Protocol, TypeAlias
 
@@ -52,7 +52,11 @@ Reactor: TypeAlias = "IReactorTime | _Times"
 
 def withDefaultField(headers: Iterable[tuple[str, str]], name: str, value: str) -> tuple[tuple[str, str], ...]:
     """Returns header fields as they are sent: checked, and with one more unless there is one of that name."""
-    fields = check_fields(headers)
+    return addDefault(check_fields(headers), name, value)
+
+
+def addDefault(fields: Sequence[tuple[str, str]], name: str, value: str) -> tuple[tuple[str, str], ...]:
+    """Returns header fields with one more unless there is one of that name; as `withDefaultField`, without a check."""
     if any(given.lower() == name.lower() for given, _ in fields):
         return tuple(fields)
     return (*fields, (name, value))
