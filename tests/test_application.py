@@ -1,10 +1,12 @@
 """What an application is, and what its `buildApplication` returns and raises."""
 
 from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
 from typed.for_twisted import ForTwisted
 from wire import ANSWER, CLOSE, HELLO, HELLO_SENT, PONG, REQUEST, Asked, Served, opened
 
 from wsock import Accept, Refuse, WebSocketProtocol
+from wsock.application import isIdle
 
 
 def test_accept_and_refuse() -> None:
@@ -21,6 +23,27 @@ def test_the_base_does_nothing() -> None:
     assert application.transport is served.wire
     assert served.feed(HELLO + bytes.fromhex("828000000000") + bytes.fromhex("8a8000000000")) == b""
     served.lose()
+
+
+def test_a_callback_that_does_nothing_is_known() -> None:
+    """Only the base's own: a method of a derived class, even one that calls the base's, is one to be called."""
+
+    class Derived(WebSocketProtocol):
+        def connectionLost(self, reason: Failure) -> None:
+            super().connectionLost(reason)
+
+    class Odd(WebSocketProtocol):
+        connectionLost = staticmethod(print)  # type: ignore[assignment]
+
+    class Same(WebSocketProtocol):
+        pass
+
+    assert isIdle(WebSocketProtocol().connectionLost)
+    assert isIdle(Same().connectionLost)
+    assert not isIdle(WebSocketProtocol().negotiationStarted)
+    assert not isIdle(Derived().connectionLost)
+    assert not isIdle(Odd().connectionLost)
+    assert WebSocketProtocol().connectionLost(Failure(ConnectionDone())) is None
 
 
 def test_an_application_may_have_slots() -> None:

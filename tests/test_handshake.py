@@ -265,6 +265,9 @@ def origin(value: str, host: str = "a.example", allowed: tuple[str, ...] | None 
         ("https://a.example", "A.Example", True),
         ("https://a.example", "a.example:443", True),
         ("https://a.example:443", "a.example", True),
+        ("https://a.example:", "a.example:", False),
+        ("https://a.example", "a.example:", True),
+        ("https://A.example:81", "A.example:81", True),
         ("http://a.example", "a.example:80", True),
         ("http://a.example", "a.example:", True),
         ("http://a.example:8080", "a.example:8080", True),
@@ -392,6 +395,26 @@ def test_response() -> None:
         b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\n"
         b"Sec-WebSocket-Extensions: foo; b=1\r\nSet-Cookie: a=b\r\nSet-Cookie: c=d\r\n\r\n"
     )
+
+
+def test_fields_of_many_responses() -> None:
+    """They are checked once, and give the same answer as those that are checked each time."""
+    fields = [("Set-Cookie", "a=b"), ("Server", "\xe9"), ("Set-Cookie", "c=d")]
+    ready = handshake.ReadyFields(iter(fields))
+    assert ready.fields == tuple(fields)
+    for _ in range(2):
+        answer = handshake.response(opening(), subprotocol="chat", headers=ready)
+        assert answer.encode() == (
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\n"
+            b"Set-Cookie: a=b\r\nServer: \xe9\r\nSet-Cookie: c=d\r\n\r\n"
+        )
+
+
+@pytest.mark.parametrize("name", ["upgrade", "Connection", "Content-Length", "Sec-WebSocket-Accept", "X y", "X\r\nY"])
+def test_fields_of_many_responses_are_checked(name: str) -> None:
+    with pytest.raises(LocalProtocolError):
+        handshake.ReadyFields([(name, "x")])
 
 
 @pytest.mark.parametrize(

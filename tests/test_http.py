@@ -452,6 +452,33 @@ def test_limits_that_nothing_could_pass(name: str, limit: int, decoder: type[Dec
         decoder(**{name: limit})
 
 
+@FEEDS
+def test_fields_are_parsed_once(feed: Feed) -> None:
+    """Whoever asks for a request's fields is given those that its decoder has parsed, until they are forgotten."""
+    message = feed(RequestDecoder(), RFC_REQUEST)
+    assert isinstance(message, RequestHead)
+    fields = message.headers
+    assert message.headers is fields
+    assert message.parse_fields() is fields
+    message.forget_fields()
+    assert message.headers is not fields
+    assert message.headers.items() == fields.items()
+    # Asked for, they are not kept.
+    assert message.headers is not message.headers
+    assert message.parse_fields() is message.headers
+
+
+def test_fields_that_are_there_several_times() -> None:
+    fields = RequestHead(request(b"A: 1\r\nB: 2\r\na: 3\r\nA:\r\n")).headers
+    assert [fields.has_several(name) for name in ("a", "A", "b", "c")] == [True, True, False, False]
+    assert (fields.get("A"), fields.get("b"), fields.get("c")) == ("1, 3, ", "2", None)
+    assert (fields.get_all("a"), fields.get_all("B"), fields.get_all("C")) == (["1", "3", ""], ["2"], [])
+    # A list of the caller's own.
+    fields.get_all("a").append("4")
+    assert fields.get_all("a") == ["1", "3", ""]
+    assert fields.items() == [("A", "1"), ("B", "2"), ("a", "3"), ("A", "")]
+
+
 def test_what_is_held_of_a_head() -> None:
     decoder = RequestDecoder()
     assert decoder.held == 0

@@ -1,10 +1,13 @@
+import gc
 from typing import Any
 
 import pytest
 from twisted.internet.address import IPv4Address
-from wire import REQUEST, Served, Transport
+from twisted.internet.defer import Deferred
+from wire import REQUEST, Application, Served, Transport
 
 from wsock.request import Headers, Request
+from wsock.sansio.http import RequestHead
 
 
 def received(data: bytes = REQUEST, transport: Any = None) -> Request:
@@ -72,6 +75,29 @@ def test_headers() -> None:
     assert "x-three" not in headers
     assert 2 not in headers
     assert headers.items()[-3:] == [("X-Two", "1"), ("x-two", "2"), ("X-Latin", "\xe9")]
+
+
+@pytest.mark.parametrize("pending", [False, True])
+def test_the_parsed_fields_are_gone_once_it_is_decided_on(pending: bool) -> None:
+    """While it is decided on, they are parsed once; a connection that is open, or that waits, has the bytes alone."""
+    requests: list[Request] = []
+    heads: list[RequestHead] = []
+
+    def held(request: Request) -> list[RequestHead]:
+        return [one for one in gc.get_referents(request) if isinstance(one, RequestHead)]
+
+    def build(request: Request) -> Any:
+        requests.append(request)
+        heads.extend(held(request))
+        return Deferred() if pending else Application()
+
+    served = Served(buildApplication=build)
+    served.feed(REQUEST)
+    [request], [head] = requests, heads
+    assert held(request) == []
+    # The head, which the pending decision holds, has no more than the bytes.
+    assert head.headers is not head.headers
+    assert request.headers.get("Host") == "server.example.com"
 
 
 def test_cookies() -> None:

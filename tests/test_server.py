@@ -552,6 +552,26 @@ def test_a_line_has_no_secrets_and_an_end(target: bytes, told: str) -> None:
     assert b"secret" not in answer
 
 
+@pytest.mark.parametrize("ends", ["closed by the peer", "closed by us", "lost", "aborted", "lost in the handshake"])
+def test_nothing_is_logged_of_a_connection(ends: str) -> None:
+    """At no level: a line would take longer than the rest of the handshake, and peers could fill a disk."""
+    with logged() as events:
+        served = Served()
+        if ends == "lost in the handshake":
+            served.feed(REQUEST[:99])
+        else:
+            served.open()
+        if ends == "closed by the peer":
+            served.feed(CLOSE)
+        elif ends == "closed by us":
+            served.wire.loseConnection()
+            served.feed(CLOSE)
+        elif ends == "aborted":
+            served.wire.abortConnection()
+        served.lose()
+    assert events == []
+
+
 def test_a_flood_of_refusals_is_summed_up() -> None:
     first = Served()
     served = [first, *(Served(factory=first.factory) for _ in range(1244))]

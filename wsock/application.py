@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from inspect import iscoroutinefunction
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -19,6 +19,8 @@ from .request import Request
 from .sansio.errors import LocalProtocolError, make_empty, wrong_type
 from .sansio.handshake import check_response_fields, refuse
 from .sansio.http import check_fields, is_token
+
+Callback = TypeVar("Callback", bound=Callable[..., object])
 
 
 class Application(Protocol):
@@ -54,6 +56,21 @@ def appliesBackpressure(application: object) -> bool:
     it is given what is left as long as somebody holds it, however long that takes.
     """
     return getattr(application, "appliesBackpressure", False) is True
+
+
+#: The functions that `doesNothing` was told of.
+_IDLE: set[object] = set()
+
+
+def doesNothing(callback: Callback) -> Callback:
+    """Decorates a callback of a base class that does nothing, so that nothing has to be prepared for its call."""
+    _IDLE.add(callback)
+    return callback
+
+
+def isIdle(callback: object) -> bool:
+    """Whether a method is one that `doesNothing` decorated."""
+    return getattr(callback, "__func__", None) in _IDLE
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from .application import doesNothing
 from .wire.protocol import WebSocketTransport
 
 #: The result of a callback: the next message waits until a Deferred fires or a coroutine ends.
@@ -59,6 +60,7 @@ class WebSocketProtocol:
             payload: up to 125 bytes.
         """
 
+    @doesNothing
     def connectionLost(self, reason: Failure) -> CallbackResult:
         """The connection is over: exactly once, as the last callback, iff `negotiationStarted` was called.
 

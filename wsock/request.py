@@ -94,6 +94,11 @@ class Request:
         kept = self._kept
         return RequestHead(kept) if isinstance(kept, bytes) else kept
 
+    def _settle(self) -> None:
+        head = self._head
+        head.forget_fields()
+        self._kept = head.raw
+
     @property
     def method(self) -> str:
         """Always ``"GET"`` (RFC 6455 section 4.1)."""
@@ -197,9 +202,7 @@ class Request:
 
 def settle(request: Request) -> None:
     """Has a request that is decided on, or waits for that, keep the bytes of its head alone."""
-    head = request._head
-    head.forget_fields()
-    request._kept = head.raw
+    request._settle()
 
 
 class Response:

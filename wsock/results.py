@@ -10,6 +10,9 @@ from twisted.internet.defer import Deferred
 
 def asDeferred(result: object) -> Deferred[Any] | None:
     """The result of an application's function as a Deferred to be waited for; a coroutine begins to run."""
+    if result is None:
+        # The most frequent result, and asking for its class takes longer than the rest of a callback may.
+        return None
     if isinstance(result, Coroutine):
         return Deferred.fromCoroutine(result)
     return result if isinstance(result, Deferred) else None

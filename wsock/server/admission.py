@@ -108,7 +108,7 @@ class Admission:
         except APPLICATION_ERRORS:
             self._failed(Failure())
             return
-        deciding = asDecision(decision)
+        deciding = None if isinstance(decision, Accept) else asDecision(decision)
         if deciding is None:
             self._decided(decision)
         else:
@@ -150,15 +150,17 @@ class Admission:
         subprotocol: str | None = None
         more: Sequence[tuple[str, str]] = ()
         if isinstance(decision, Accept):
+            # It has checked them.
             application, subprotocol, more = decision.application, decision.subprotocol, decision.headers
-        if not isApplication(application):
+        elif not isApplication(application):
             raise TypeError(describeMistake("buildApplication returned", application))
-        if subprotocol is None:
+        if subprotocol is None and opening.subprotocols:
             subprotocol = next((name for name in policy.subprotocols if name in opening.subprotocols), None)
         headers: Sequence[tuple[str, str]] | ReadyFields = policy.answerFields
         if more != ():
             headers = addDefault((*policy.headers, *more), "Server", SOFTWARE)
-        extensions = answerExtensions(opening.extensions, policy.deflateParameters)
+        offers = opening.extensions
+        extensions = answerExtensions(offers, policy.deflateParameters) if offers else ()
         answer = handshake.response(opening, subprotocol=subprotocol, extensions=extensions, headers=headers)
         return application, subprotocol, extensions, answer
 

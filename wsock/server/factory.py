@@ -151,7 +151,9 @@ class WebSocketServerFactory(ConnectionFactory):
 
     def checkStopped(self) -> None:
         """All reports of the loss of a connection were made."""
-        if self.isStopping and not self._connections:
+        if not self.isStopping:
+            return
+        if not self._connections:
             for summary in (self._refusals, self._tlsFailures):
                 if summary is not None:
                     summary.close()

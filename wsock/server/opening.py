@@ -149,11 +149,12 @@ class ServerOpening:
             answer, why = refusal.invalid(error)
             self._refuse(answer, why, decoder.is_for_head)
             return
-        unfinished = policy.countUnfinished(decoder.held - held)
         if head is None:
-            if unfinished > _MAX_UNFINISHED_BYTES:
+            if policy.countUnfinished(decoder.held - held) > _MAX_UNFINISHED_BYTES:
                 self._refuse(refusal.unavailable(_CROWDED), _CROWDED, self._dropDecoder())
             return
+        if held:
+            policy.countUnfinished(-held)
         self._decoder = None
         if policy.isStopping:
             settle(self._makeRequest(head))

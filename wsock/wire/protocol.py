@@ -26,7 +26,7 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..application import appliesBackpressure
+from ..application import appliesBackpressure, isIdle
 from ..errors import Close, WebSocketEnded
 from ..log import APPLICATION_ERRORS, excerpt, formatAddress
 from ..reasons import again, failed
@@ -194,8 +194,9 @@ class WebSocketTransport:
         self._stopCloseWatch()
         self._outbox.lost()
         self.factory.connectionForgotten(self)
-        for group in list(self._groups or ()):
-            group.discard(self)
+        if self._groups is not None:
+            for group in list(self._groups):
+                group.discard(self)
         # From here on nothing can be sent; what was received before is still there to be delivered.
         self._core.lose()
         self._stopProducer()
@@ -892,7 +893,8 @@ class WebSocketTransport:
         if application is None:
             return
         try:
-            ended = asDeferred(application.connectionLost(Failure(self.lossReason())))
+            callback = application.connectionLost
+            ended = None if isIdle(callback) else asDeferred(callback(Failure(self.lossReason())))
         except APPLICATION_ERRORS:
             self.logFailure(Failure(), "connectionLost")
             return
