@@ -325,7 +325,8 @@ def mutants(session: nox.Session) -> None:
 def faults(session: nox.Session, core: str) -> None:
     """Resets, kills, a dead cable, a stop under load, at full size; lines "figure:" say what was measured."""
     install(session, core)
-    pytest(session, core, *ALL, "--capture=no", "tests/integration/test_faults.py", WSOCK_FAULTS="full")
+    files = ("tests/integration/test_faults.py", "tests/integration/test_signal_storm.py")
+    pytest(session, core, *ALL, "--capture=no", *files, WSOCK_FAULTS="full")
 
 
 @nox.session

@@ -126,6 +126,54 @@ class Transport(StringTransport):
         self.aborted = True
 
 
+#: A program in the middle of a log line, whose lock its own thread can't take again, when the signal comes.
+BUSY = """
+import signal, sys, threading
+from twisted.internet import reactor
+from twisted.logger import Logger, globalLogPublisher
+
+lock = threading.Lock()
+
+def write(event):
+    with lock:
+        if event["log_format"] == "now":
+            for _ in range(TIMES):
+                signal.raise_signal(NUMBER)
+
+globalLogPublisher.addObserver(write)
+reactor.callWhenRunning(reactor.callLater, 0, Logger().info, "now")
+"""
+TWIST_RUNS = "from twisted.application.twist._twist import Twist; Twist.main(sys.argv)"
+TWISTD_RUNS = "sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
+
+
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("program", "flags"),
+    [
+        pytest.param(TWISTD_RUNS, "-n --pidfile=", id="twistd"),
+        pytest.param(TWIST_RUNS, "--log-format=text", id="twist"),
+    ],
+)
+def test_in_the_middle_of_a_log_line(program: str, flags: str, number: int, times: int) -> None:
+    """It ends, and says so: a handler that logs would wait for that line, and the line for the handler."""
+    code = BUSY.replace("NUMBER", str(int(number))).replace("TIMES", str(times)) + program
+    with Twistd("--port", LOOPBACK, command=[sys.executable, "-c", code], flags=flags) as twistd:
+        assert ended(twistd, number)
+        assert twistd.log().count(f"Received {signal.Signals(number).name}") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
+def test_logs_are_opened_again_in_the_middle_of_a_line(number: int) -> None:
+    code = BUSY.replace("NUMBER", str(int(number))).replace("TIMES", "1") + TWISTD_RUNS
+    with Twistd("--port", LOOPBACK, command=[sys.executable, "-c", code]) as twistd:
+        peer = twistd.address().open()
+        assert serves(peer)
+        peer.close()
+        twistd.terminate()
+
+
 # Logs
 
 
