@@ -156,7 +156,9 @@ class Request:
     @property
     def subprotocols(self) -> list[str]:
         """The subprotocols that the client offers, in its order of preference."""
-        offered = self._head.headers.get("sec-websocket-protocol") or ""
+        offered = self._head.headers.find("sec-websocket-protocol")
+        if not offered:
+            return []
         return [name for part in offered.split(",") if (name := part.strip())]
 
     def __reduce__(self) -> NoReturn:

@@ -172,7 +172,7 @@ def handle_response(response: ResponseHead, request: RequestHead) -> Agreement:
     headers, asked = response.headers, request.headers
     if (headers.get("Upgrade") or "").lower() != "websocket":
         raise InvalidResponse("the 101 lacks 'Upgrade: websocket'")
-    if not _has_token(headers, "Connection", "upgrade"):
+    if not _has_token(headers, "connection", "upgrade"):
         raise InvalidResponse("the 101 lacks 'Connection: Upgrade'")
     if headers.get_all("Sec-WebSocket-Accept") != [accept_key(asked.get("Sec-WebSocket-Key") or "")]:
         raise InvalidResponse("the Sec-WebSocket-Accept of the 101 is missing, repeated or wrong")
@@ -213,7 +213,7 @@ def _agreed_extensions(headers: HeaderFields, asked: HeaderFields) -> list[Exten
 
 def wants_websocket(request: RequestHead) -> bool:
     """Whether the request's Upgrade field has the token ``websocket``, whatever else is wrong with it."""
-    return _has_token(request.headers, "Upgrade", "websocket")
+    return _has_token(request.headers, "upgrade", "websocket")
 
 
 def handle_open(request: RequestHead, *, allowed_origins: Sequence[str] | None = None) -> Opening:
@@ -240,18 +240,18 @@ def handle_open(request: RequestHead, *, allowed_origins: Sequence[str] | None =
     # A list, in which browsers also have keep-alive (RFC 6455 §4.2.1, item 4).
     if not _has_token(headers, "connection", "upgrade"):
         raise InvalidRequest("no 'Connection: Upgrade'")
-    key = _only(headers, "Sec-WebSocket-Key")
+    key = _only(headers, "sec-websocket-key", "Sec-WebSocket-Key")
     if not _KEY.fullmatch(key):
         raise InvalidRequest("a Sec-WebSocket-Key that isn't 16 bytes of base64")
-    version = _only(headers, "Sec-WebSocket-Version")
+    version = _only(headers, "sec-websocket-version", "Sec-WebSocket-Version")
     _check_no_body(headers)
     if headers.has_several("origin"):
         raise InvalidRequest("more than one Origin")
-    origin = headers.get("origin")
-    subprotocols = _list_of(headers.get("sec-websocket-protocol"))
+    origin = headers.find("origin")
+    subprotocols = _list_of(headers.find("sec-websocket-protocol"))
     if subprotocols and not _are_distinct_tokens(subprotocols):
         raise InvalidRequest("a Sec-WebSocket-Protocol that isn't a list of distinct tokens")
-    offers = headers.get("sec-websocket-extensions")
+    offers = headers.find("sec-websocket-extensions")
     try:
         extensions = decode_extensions(offers) if offers else []
     except ValueError as error:
@@ -269,7 +269,7 @@ def _decode_host(target: str, headers: HeaderFields) -> str:
     if not path.startswith("/") or "#" in target:
         # RFC 6455 §4.2.1: a resource name, or an absolute URI that has one; neither has a fragment.
         raise InvalidRequest("a request target that names no resource")
-    host = _only(headers, "Host")
+    host = _only(headers, "host", "Host")
     # RFC 9112 §3.2: an invalid Host is a 400. RFC 6455 §4.2.1 wants an authority in it, so it isn't empty.
     if not _HOST.fullmatch(host):
         raise InvalidRequest("an invalid Host")
@@ -283,9 +283,9 @@ def _decode_host(target: str, headers: HeaderFields) -> str:
 
 def _check_no_body(headers: HeaderFields) -> None:
     # Whether the bytes after the head are a body or frames must not be a matter of opinion (request smuggling).
-    if "transfer-encoding" in headers:
+    if headers.find("transfer-encoding") is not None:
         raise InvalidRequest("a Transfer-Encoding")
-    length = headers.get("content-length")
+    length = headers.find("content-length")
     if length is not None and (headers.has_several("content-length") or not length or length.strip("0")):
         raise InvalidRequest("a Content-Length that isn't one 0")
 
@@ -485,18 +485,18 @@ def _list_of(value: str | None) -> list[str]:
 
 
 def _has_token(headers: HeaderFields, name: str, token: str) -> bool:
-    value = headers.get(name)
+    value = headers.find(name)
     if value is None:
         return False
     value = value.lower()
     return value == token or token in _list_of(value)
 
 
-def _only(headers: HeaderFields, name: str) -> str:
-    """Return the value of a field that has to be there once."""
-    value = headers.get(name)
+def _only(headers: HeaderFields, name: str, told: str) -> str:
+    """Return the value of a field that has to be there once; ``told`` is its name as an answer has it."""
+    value = headers.find(name)
     if value is None or headers.has_several(name):
-        raise InvalidRequest(f"{'no' if value is None else 'more than one'} {name}")
+        raise InvalidRequest(f"{'no' if value is None else 'more than one'} {told}")
     return value
 
 

@@ -51,7 +51,8 @@ def split_target(target: str) -> tuple[str, str, str]:
         the authority ("" unless in absolute-form), the path as received, the query ("" if none).
     """
     authority = ""
-    match = _ABSOLUTE_FORM.match(target)
+    # A path, the most frequent form, needs no second look.
+    match = None if target.startswith("/") else _ABSOLUTE_FORM.match(target)
     if match is not None:
         authority = match[1]
         rest = target[match.end() :]
@@ -132,11 +133,11 @@ class HeaderFields:
         values = self._values
         for line in _field_lines(raw):
             name, _, value = line.partition(":")
-            name = name.lower()
-            if name in values:
-                self._repeat(name, value.strip(" \t"))
-            else:
-                values[name] = value.strip(" \t")
+            name, value = name.lower(), value.strip(" \t")
+            count = len(values)
+            values.setdefault(name, value)
+            if len(values) == count:
+                self._repeat(name, value)
 
     def _repeat(self, name: str, value: str) -> None:
         if self._repeated is None:
@@ -148,7 +149,10 @@ class HeaderFields:
 
     def get(self, name: str) -> str | None:
         """Return a field's value, those of several fields joined by ", " (RFC 9110 section 5.3), or None."""
-        name = name.lower()
+        return self.find(name.lower())
+
+    def find(self, name: str) -> str | None:
+        """As `get`; for a name in lower case."""
         if self._repeated is not None and name in self._repeated:
             return ", ".join(self._repeated[name])
         return self._values.get(name)
@@ -170,8 +174,8 @@ class HeaderFields:
         return fields
 
     def has_several(self, name: str) -> bool:
-        """Return whether there is more than one field of that name."""
-        return self._repeated is not None and name.lower() in self._repeated
+        """Return whether there is more than one field of a name, which is in lower case."""
+        return self._repeated is not None and name in self._repeated
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name.lower() in self._values

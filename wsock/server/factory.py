@@ -151,7 +151,7 @@ class WebSocketServerFactory(ConnectionFactory):
 
     def checkStopped(self) -> None:
         """All reports of the loss of a connection were made."""
-        if not self.isStopping:
+        if not self._connections.isStopping:
             return
         if not self._connections:
             for summary in (self._refusals, self._tlsFailures):
@@ -176,10 +176,10 @@ class WebSocketServerFactory(ConnectionFactory):
 
     def whyFull(self) -> str | None:
         """Why no connection is accepted now, or None."""
-        if self.isStopping:
+        connections, limit = self._connections, self.maxConnections
+        if connections.isStopping:
             return refusal.STOPS
-        limit = self.maxConnections
-        if limit is not None and len(self._connections.open) >= limit:
+        if limit is not None and len(connections.open) >= limit:
             return f"as many connections are open as may be, {limit} (maxConnections)"
         return None
 

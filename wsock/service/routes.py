@@ -9,7 +9,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request as HTTPRequest
 from twisted.web.server import Site
 
-from .. import Accept, Group, Refuse, Request, WebSocketProtocol
+from .. import Accept, Decision, Group, Refuse, Request, WebSocketProtocol
 from ..sansio.constants import VERSION
 from ..sansio.http import REASONS, split_target
 from .console import withoutBody
@@ -54,12 +54,13 @@ class Member(WebSocketProtocol):
         self._group.sendBytesMessage(data)
 
 
-def _accept(request: Request, application: WebSocketProtocol) -> Accept:
+def _accept(request: Request, application: WebSocketProtocol) -> Decision:
     """Accepts everybody, with the first subprotocol offered."""
-    return Accept(application, next(iter(request.subprotocols), None))
+    offered = request.subprotocols
+    return Accept(application, offered[0]) if offered else application
 
 
-Route = Callable[[Request], Accept]
+Route = Callable[[Request], Decision]
 
 
 def echo() -> Route:
@@ -83,7 +84,7 @@ class Routes:
     def __init__(self, routes: Mapping[str, Route]) -> None:
         self._routes = routes
 
-    def __call__(self, request: Request) -> Accept:
+    def __call__(self, request: Request) -> Decision:
         """Returns the route's application.
 
         Raises:

@@ -19,7 +19,8 @@ class Timer:
 
     def start(self, seconds: float, function: Callable[..., object], *arguments: Any) -> None:
         """Calls ``function`` after so many seconds."""
-        self.stop()
+        if self._call is not None:
+            self._call.cancel()
         self._call = self._reactor.callLater(seconds, self._fired, function, arguments)
 
     def stop(self) -> None:
