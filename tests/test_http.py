@@ -468,6 +468,14 @@ def test_fields_are_parsed_once(feed: Feed) -> None:
     assert message.parse_fields() is message.headers
 
 
+@pytest.mark.parametrize("before", [b"G", b"G\r", b"\r", b"\r\n", b"GET / HTTP/1.1\r\n", RFC_REQUEST[:-2]])
+def test_a_whole_request_in_the_second_piece_is_none_by_itself(before: bytes) -> None:
+    """All bytes before it count, as in any other split."""
+    split = outcome(RequestDecoder(), [before, RFC_REQUEST])
+    assert split == outcome(RequestDecoder(), [before + RFC_REQUEST])
+    assert split != outcome(RequestDecoder(), [RFC_REQUEST]) or before == b"\r\n"
+
+
 def test_fields_that_are_there_several_times() -> None:
     fields = RequestHead(request(b"A: 1\r\nB: 2\r\na: 3\r\nA:\r\n")).headers
     assert [fields.has_several(name) for name in ("a", "b", "c")] == [True, False, False]

@@ -141,13 +141,16 @@ class HeadReader:
         piece = data if type(data) is bytes else as_bytes("data", data)
         self.has_started = self.has_started or bool(piece)
         buffer = self._buffer
-        if not buffer and not self._is_response and self._fields < 0:
-            match = _REQUEST.match(piece)
-            if match is not None and self._is_within_limits(match.end(), piece):
-                # The most frequent case: the whole request in one piece. All others go line by line, and fare the same.
-                self._is_finished = True
-                self.unread = piece[match.end() :]
-                return piece[: match.end()]
+        if not buffer and not self._is_response:
+            # The most frequent case: the whole request in one piece. All others go line by line, and fare the same. No
+            # line can be too long where the whole is not.
+            match = _REQUEST.match(piece, 0, min(self._max_line, self._max_size))
+            if match is not None:
+                end = match.end()
+                if piece.count(b"\n", 0, end) - 2 <= self._max_fields:
+                    self._is_finished = True
+                    self.unread = piece[end:]
+                    return piece[:end]
         buffer += piece
         start, scanned, fields = self._line_start, self._scanned, self._fields
         while True:
@@ -183,10 +186,6 @@ class HeadReader:
             raise self._refuse(f"{fault} bytes", 414 if fields < 0 else 431)
         self._line_start, self._scanned, self._fields = start, len(buffer), fields
         return None
-
-    def _is_within_limits(self, size: int, piece: bytes) -> bool:
-        """Whether the head in the first bytes of ``piece`` is: no line of it can be too long where all of it is not."""
-        return size <= min(self._max_line, self._max_size) and piece.count(b"\n", 0, size) - 2 <= self._max_fields
 
     def _refuse(self, message: str, status: int = 400) -> InvalidRequest:
         """Forgets the bytes that were read, and returns the error to raise."""
