@@ -286,7 +286,8 @@ def _check_no_body(headers: HeaderFields) -> None:
     if headers.find("transfer-encoding") is not None:
         raise InvalidRequest("a Transfer-Encoding")
     length = headers.find("content-length")
-    if length is not None and (headers.has_several("content-length") or not length or length.strip("0")):
+    # Two of them, which are joined by a comma, are not all zeros.
+    if length is not None and (not length or length.strip("0")):
         raise InvalidRequest("a Content-Length that isn't one 0")
 
 
