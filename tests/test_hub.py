@@ -106,7 +106,7 @@ class World:
         transport: Any = kind(near, protocol, ("", 1), Port(), 1, self.reactor)
         protocol.makeConnection(transport)
         transport.startReading()
-        self.open += [transport, peer]
+        self.open += [transport, peer, near]
         if adopted:
             assert adopt(transport)
         return transport, peer
