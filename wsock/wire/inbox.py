@@ -536,16 +536,17 @@ class Inbox:
         """Goes on delivering, if something waits and nothing is in the way."""
         if self._stops & _DELIVERING:
             return
-        outbox = self._outbox
-        outbox.cork()
-        self._stops |= _DELIVERING
-        try:
-            self._deliverWaiting()
-        finally:
-            # A subtraction, since it is the cheapest: the bit is set.
-            self._stops -= _DELIVERING
-            outbox.uncork()
-        self._readAhead()
+        if self._events is not None or self._hasUnread():
+            outbox = self._outbox
+            outbox.cork()
+            self._stops |= _DELIVERING
+            try:
+                self._deliverWaiting()
+            finally:
+                # A subtraction, since it is the cheapest: the bit is set.
+                self._stops -= _DELIVERING
+                outbox.uncork()
+            self._readAhead()
         self.updateReading()
         if self._lost and self.application is not None and not self._stops & _PENDING and not self._hasWork():
             self._owner.inboxEmpty()

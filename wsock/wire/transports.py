@@ -211,6 +211,11 @@ class StockDriver(Driver):
         """How many bytes the transport holds."""
         return held(transport)
 
+    def setNoDelay(self, transport: Any) -> None:
+        """Has small messages leave at once over TCP."""
+        if type(transport) in _OVER_TCP:
+            transport.setTcpNoDelay(True)
+
     def pauseProducer(self, transport: Any) -> None:
         """Has the transport tell its producer when it is empty."""
         transport.producerPaused = True
@@ -287,6 +292,8 @@ SOCKET_TLS: Final = SocketTLSDriver()
 
 #: The driver of each kind of transport, by its exact type; Twisted's TLS is added once there is such a transport.
 DRIVERS: Final[dict[type, Driver]] = {tcp.Server: STOCK, tcp.Client: STOCK}
+#: Those of Twisted's own that are over TCP, before they are adopted by the hub.
+_OVER_TCP: Final = frozenset(DRIVERS)
 with suppress(ImportError):  # on a platform without UNIX sockets
     from twisted.internet import unix
 
