@@ -15,7 +15,7 @@ GUARDED: dict[str, list[str]] = {
         "protocol_keepalive",
         "garbage",
     ],
-    "wsock.broadcast": ["broadcast", "compression", "copies"],
+    "wsock.broadcast": ["broadcast", "arguments", "threads", "compression", "copies"],
     "wsock.compression": ["compression"],
     "wsock.wire.state": ["state"],
     "wsock.wire.timer": ["timer"],
@@ -62,14 +62,14 @@ GUARDED: dict[str, list[str]] = {
     "wsock.server.refusal": ["server", "access"],
     "wsock.server.accessrecord": ["access"],
     "wsock.logsummary": ["logsummary"],
-    "wsock.log": ["log", "garbage"],
-    "wsock.client.factory": ["client", "factory"],
+    "wsock.log": ["log", "accesslog", "garbage"],
+    "wsock.client.factory": ["arguments", "factory", "client", "compression"],
     "wsock.client.opening": ["client_opening", "client", "protocol_sending", "protocol", "reentrancy"],
     "wsock.stream": ["stream", "garbage"],
     "wsock.stream:WebSocketStream.__reduce__": ["copies"],
     "wsock.stream:StreamHandler.__reduce__": ["copies"],
     "wsock.client.attempt": ["attempt", "client", "garbage"],
-    "wsock.client.agent": ["client", "stream"],
+    "wsock.client.agent": ["arguments", "compression", "client", "stream"],
     "wsock.client.agent:Agent.__reduce__": ["copies"],
     "wsock.wire.factory": ["factory", "server", "client", "stream", "threads", "protocol"],
     "wsock.wire.factory:Connections.use": ["testing"],
@@ -78,7 +78,7 @@ GUARDED: dict[str, list[str]] = {
     "wsock.wire.factory:ConnectionFactory.__reduce__": ["copies"],
     "wsock.wire.factory:Connections.__init__": ["arguments", "factory", "threads", "server", "client"],
     "wsock.client.lookup": ["lookup"],
-    "wsock.client.verification": ["verification"],
+    "wsock.client.verification": ["verification", "integration/test_verification", "integration/test_tls_failures"],
     "wsock.arguments": ["arguments", "settings"],
     "wsock.wire.threads": ["threads"],
     "wsock.wire.threads:sendFromThread": ["threads", "integration/test_threads"],
@@ -87,10 +87,10 @@ GUARDED: dict[str, list[str]] = {
     "wsock.wire.threads:_sendNow": ["threads", "integration/test_threads"],
     "wsock.wire.unopened": ["unopened"],
     "wsock.wire.tlsfailures": ["tlsfailures"],
-    "wsock.application": ["application", "copies"],
-    "wsock.settings": ["settings"],
+    "wsock.application": ["application", "arguments", "stream", "inbox", "copies"],
+    "wsock.settings": ["settings", "arguments", "threads"],
     "wsock.errors": ["errors", "copies"],
-    "wsock.request": ["request", "server"],
+    "wsock.request": ["request", "arguments", "server", "client"],
     "wsock.request:Request.__reduce__": ["copies"],
     "wsock.sansio.frames": ["frames", "messages", "copies"],
     "wsock.sansio.messages": ["messages", "frames", "connection", "compressed", "copies"],
@@ -102,9 +102,9 @@ GUARDED: dict[str, list[str]] = {
     "wsock.sansio.handshake": ["handshake"],
     "wsock.sansio.http": ["http", "handshake"],
     "wsock.sansio.head": ["http", "handshake"],
-    "wsock.sansio.body": ["body"],
+    "wsock.sansio.body": ["body", "copies"],
     "wsock.sansio.extensions": ["extensions", "copies"],
-    "wsock.sansio.url": ["url"],
+    "wsock.sansio.url": ["url", "copies"],
     "wsock.sansio._masking_python": ["masking"],
     "wsock.testing.transport": ["testing"],
 }
@@ -419,6 +419,100 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.sansio.messages:MessageReader.read": {
         "force: self._data or self._head -> True": _SLOWER,
         "force: length < 126 and end <= size and (length <= payload) and (first == 130 or first == 129) -> False": _SLOWER,
+    },
+    "wsock.broadcast:Group.sendTextMessage": {
+        "force: not isinstance(text, str) -> True": _SLOWER,
+    },
+    "wsock.broadcast:Group._send": {
+        "force: self._thread is not None -> True": _SLOWER,
+    },
+    "wsock.arguments:<module>": {
+        "force: sys.version_info >= (3, 14) -> False": "where the tests run Python is older",
+        "compare: sys.version_info >= (3, 14) -> sys.version_info > (3, 14)": "where the tests run Python is older",
+        "element: sys.version_info >= (3, 14) -> sys.version_info >= (14,)": "where the tests run Python is older",
+        "number: sys.version_info >= (3, 14) -> sys.version_info >= (3 + 1, 14)": "where the tests run Python is older",
+        "number: sys.version_info >= (3, 14) -> sys.version_info >= (3, 14 + 1)": "where the tests run Python is older",
+    },
+    "wsock.arguments:checkBuildApplication": {
+        "force: isinstance(build, FunctionType) and build.__name__ == '<lambda>' and (build.__code__.co_argcount == 1) -> False": _SLOWER,
+    },
+    "wsock.log:printable": {
+        "force: return text if text.isprintable() else ''.join((letter if letter.isprintable() else '?' for letter in text)) -> return text if False else ''.join((letter if letter.isprintable() else '?' for letter in text))": _SLOWER,
+    },
+    "wsock.client.verification:_isFor": {
+        "force: not name.isascii() -> False": "cryptography raises at any other name",
+    },
+    "wsock.sansio.body:BodyDecoder.__init__": {
+        "compare: not self._is_chunked and len(lengths) == 1 and lengths[0].isdecimal() and (len(lengths[0]) < 10) -> not self._is_chunked and len(lengths) == 1 and lengths[0].isdecimal() and (len(lengths[0]) <= 10)": "more than any limit",
+        "number: not self._is_chunked and len(lengths) == 1 and lengths[0].isdecimal() and (len(lengths[0]) < 10) -> not self._is_chunked and len(lengths) == 1 and lengths[0].isdecimal() and (len(lengths[0]) < 10 + 1)": "more than any limit",
+    },
+    "wsock.sansio.body:BodyDecoder.decode": {
+        "operand: not self.has_ended and self._decode_chunk() -> True and self._decode_chunk()": "a body that is full takes no more of the chunks behind",
+    },
+    "wsock.sansio.body:BodyDecoder._decode_chunk": {
+        "drop: return not self._in_chunk -> pass": "the size of the next chunk is read at once",
+        "compare: (len(unread) if end < 0 else end) > _MAX_SIZE_LINE_BYTES -> (len(unread) if end <= 0 else end) > _MAX_SIZE_LINE_BYTES": "a line without a size ends the body as well",
+        "number: (len(unread) if end < 0 else end) > _MAX_SIZE_LINE_BYTES -> (len(unread) if end < 1 else end) > _MAX_SIZE_LINE_BYTES": "a line without a size ends the body as well",
+        "drop: return False -> pass": "nothing is asked for once it has ended",
+        "number: return False -> return True": "the loop asks whether it has ended",
+        "number#3: return False -> return True": "the loop asks whether it has ended",
+    },
+    "wsock.sansio.connection:Connection.__init__": {
+        "force: extensions -> True": "only memory: an empty list in place of none",
+    },
+    "wsock.sansio.connection:Connection.receive_data": {
+        "force: piece = data if type(data) is bytes else binary_payload(data) -> piece = data if False else binary_payload(data)": _SLOWER,
+        "compare: max_messages is not None and max_messages < count -> max_messages is not None and max_messages <= count": "the same number",
+        "force: not self.eof -> False": _SLOWER,
+    },
+    "wsock.sansio.connection:Connection.send_text": {
+        "force: compress is not None -> True": _SLOWER,
+    },
+    "wsock.sansio.connection:Connection.send_binary": {
+        "force: compress is not None -> True": _SLOWER,
+    },
+    "wsock.sansio.extensions:decode": {
+        "force: position = position if empty is None else empty.end() -> position = position if False else empty.end()": "the pattern fits anywhere",
+    },
+    "wsock.sansio.extensions:_is_answer": {
+        "number: asked.server_bits and (not 0 < agreed.server_bits <= asked.server_bits) -> asked.server_bits and (not 1 < agreed.server_bits <= asked.server_bits)": "no window has one bit",
+    },
+    "wsock.sansio.frames:<module>": {
+        "force: _SHORT_HEADS: Final = [_head(128 | i >> 7, i & 127, 0) if i & 127 < 126 else b'' for i in range(16 << 7)] -> _SHORT_HEADS: Final = [_head(128 | i >> 7, i & 127, 0) if True else b'' for i in range(16 << 7)]": "no length of a short frame finds these",
+        "compare: _SHORT_HEADS: Final = [_head(128 | i >> 7, i & 127, 0) if i & 127 < 126 else b'' for i in range(16 << 7)] -> _SHORT_HEADS: Final = [_head(128 | i >> 7, i & 127, 0) if i & 127 <= 126 else b'' for i in range(16 << 7)]": "no length of a short frame finds these",
+        "number: _SHORT_HEADS: Final = [_head(128 | i >> 7, i & 127, 0) if i & 127 < 126 else b'' for i in range(16 << 7)] -> _SHORT_HEADS: Final = [_head(128 | i >> 7, i & 127, 0) if i & 127 < 126 + 1 else b'' for i in range(16 << 7)]": "no length of a short frame finds these",
+        "number: _SHORT_HEADS: Final = [_head(128 | i >> 7, i & 127, 0) if i & 127 < 126 else b'' for i in range(16 << 7)] -> _SHORT_HEADS: Final = [_head(128 | i >> 7, i & 127, 0) if i & 127 < 126 else b'' for i in range(16 << 7 + 1)]": "no opcode finds these",
+    },
+    "wsock.sansio.frames:FrameReader.__init__": {
+        "number: self.opcode: i64 = 0 -> self.opcode: i64 = 1": "asked only after a head has set it",
+    },
+    "wsock.sansio._masking_python:<module>": {
+        "number: _SHORT_BYTES: Final = 125 -> _SHORT_BYTES: Final = 125 + 1": _SLOWER,
+        "number: _ONES: Final = [sum((1 << 32 * word for word in range(words))) for words in range((_SHORT_BYTES + 7) // 4 + 1)] -> _ONES: Final = [sum((1 << 32 * word for word in range(words))) for words in range((_SHORT_BYTES + (7 + 1)) // 4 + 1)]": "only longer than it need be",
+    },
+    "wsock.sansio._masking_python:unmask": {
+        "force: size <= _SHORT_BYTES -> False": _SLOWER,
+        "compare: size <= _SHORT_BYTES -> size < _SHORT_BYTES": _SLOWER,
+        "number: words = (size + 7) // 4 -> words = (size + (7 + 1)) // 4": "only longer than it need be, and cut to size",
+        "drop: return (number ^ (number & 4294967295) * _ONES[words]).to_bytes(words * 4, 'little')[4:size + 4] -> pass": _SLOWER,
+        "number: return (number ^ (number & 4294967295) * _ONES[words]).to_bytes(words * 4, 'little')[4:size + 4] -> return (number ^ (number & 4294967295) * _ONES[words]).to_bytes(words * (4 + 1), 'little')[4:size + 4]": "only longer than it need be, and cut to size",
+        "drop: return data[start:end] -> pass": _SLOWER,
+        "force: size > _SLICE_BYTES -> False": _SLOWER,
+        "drop: return buffer.take() -> pass": _SLOWER,
+        "number: pattern = (key * ((size + 3) // 4))[:size] -> pattern = (key * ((size + (3 + 1)) // 4))[:size]": "only longer than it need be, and cut to size",
+    },
+    "wsock.sansio._masking_python:PayloadBuffer.extend": {
+        "compare: end - start > _SLICE_BYTES -> end - start >= _SLICE_BYTES": _SLOWER,
+    },
+    "wsock.sansio._masking_python:PayloadBuffer.__setstate__": {
+        "number: self.extend(payload, 0, len(payload), b'', 0, len(payload)) -> self.extend(payload, 0, len(payload), b'', 1, len(payload))": "without a mask its place makes no difference",
+    },
+    "wsock.sansio.payloads:binary_payload": {
+        "force: type(data) is bytes -> False": _SLOWER,
+    },
+    "wsock.sansio.assembler:<module>": {
+        "number: SLICE_BYTES: Final = 65536 -> SLICE_BYTES: Final = 65536 + 1": _SLOWER,
+        "number: _STEP_BYTES: Final = 2 ** 20 -> _STEP_BYTES: Final = 2 ** 20 + 1": _SLOWER,
     },
     "wsock.sansio.assembler:Assembler.__setstate__": {
         "number: self._payload.extend(payload, 0, len(payload), b'', 0, len(payload)) -> self._payload.extend(payload, 0, len(payload), b'', 1, len(payload))": "without a mask its place makes no difference",

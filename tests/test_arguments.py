@@ -40,6 +40,11 @@ class Endpoint:
         raise AssertionError("nobody is to connect")
 
 
+class Listening:
+    def listen(self, factory: object) -> Any:
+        raise AssertionError("nobody is to listen")
+
+
 def build(request: Any) -> Any:
     return Application()
 
@@ -114,11 +119,15 @@ SETTINGS: list[tuple[Callable[[], object], str]] = [
     (lambda: Settings(maxMessageSize="16M"), r"not str: write 16 \* 2\*\*20"),  # type: ignore[arg-type]
     (lambda: Settings(openTimeout="5"), "openTimeout is a number of seconds .* not str"),  # type: ignore[arg-type]
     (lambda: Settings(receiveQueue=None), "receiveQueue is a number above 0"),  # type: ignore[arg-type]
+    (lambda: Settings(openTimeout=0), r"openTimeout is a number of seconds .* below 2\*\*63, or None for no limit$"),
+    (lambda: Settings(receiveQueue=0), r"receiveQueue is a number above 0, and below 2\*\*63$"),
+    (lambda: Settings(maxMessageSize=b"16M"), "not bytes$"),  # type: ignore[arg-type]
+    (lambda: Settings(openTimeout="5"), "not str$"),  # type: ignore[arg-type]
     (lambda: Settings(slowConsumer="Wait"), "one of wait, close, drop, not 'Wait'"),  # type: ignore[arg-type]
     (lambda: Settings(slowConsumer=["wait"]), "slowConsumer"),  # type: ignore[arg-type]
 ]
 FACTORIES: list[tuple[dict[str, Any], str]] = [
-    ({"build": None}, "buildApplication .* not None"),
+    ({"build": None}, "buildApplication .* not None: write a function that returns an application"),
     ({"build": Echo()}, r"not Echo: write lambda request: Echo\("),
     ({"build": Echo}, r"Echo can't be .*write lambda request: Echo\("),
     ({"build": lambda: None}, "called with each request"),
@@ -151,11 +160,12 @@ FACTORY: list[tuple[Callable[[], object], str]] = [
     (lambda: server(allowedOrigins=iter(["http://localhost", "localhost"])), "not an origin"),
     (lambda: server(fallback=Resource()), r"fallback .* not Resource: write twisted.web.server.Site\("),
     (lambda: server(fallback=Site), "fallback is a factory of protocols, not type"),
-    (lambda: server(fallback=lambda: None), "fallback is a factory of protocols, not function"),
+    (lambda: server(fallback=lambda: None), "fallback is a factory of protocols, not function$"),
     (lambda: server(maxConnections="2"), "maxConnections is a number above 0.* or None for no limit, not str"),
     (lambda: server(maxConnections=0), "maxConnections is a number above 0"),
     (lambda: server(maxConnections=True), "maxConnections .* not bool"),
     (lambda: server(maxConnections=1.5), "maxConnections is a whole number"),
+    (lambda: server(reactor=Clock()).stop(1006), "a close code is one of"),
     (lambda: client(subprotocols=["a", "a"]), "offered once"),
 ]
 CONNECTS: list[tuple[Callable[[], object], str]] = [
@@ -177,7 +187,8 @@ CONNECTS: list[tuple[Callable[[], object], str]] = [
     (lambda: connecting(subprotocols="chat"), "subprotocols"),
     (lambda: connecting(endpoint="tcp:localhost:80"), "endpoint is a client endpoint, not str: .*clientFromString"),
     (lambda: connecting(endpoint=MemoryEndpoint), "endpoint is a client endpoint, not type"),
-    (lambda: connecting(endpoint=object()), "endpoint is a client endpoint, not object"),
+    (lambda: connecting(endpoint=object()), "endpoint is a client endpoint, not object$"),
+    (lambda: connecting(endpoint=Listening()), "endpoint is a client endpoint, not Listening: this one is for servers"),
 ]
 STREAMS: list[tuple[Callable[[], object], str]] = [
     (lambda: streamApplication(None), "handler .* not None"),  # type: ignore[arg-type]
@@ -303,7 +314,7 @@ def test_what_a_stream_can_not_send(message: Any, match: str) -> None:
     ("give", "match"),
     [
         *((lambda group, stream, give=give: give(group), match) for give, match in SENDS),  # type: ignore[misc]
-        (lambda group, stream: group.add(None), "transport is what negotiationStarted was given, not None"),
+        (lambda group, stream: group.add(None), "transport is what negotiationStarted was given, not None$"),
         (lambda group, stream: group.add(stream), "not WebSocketStream: its transport is meant"),
         (lambda group, stream: group.discard(stream), "not WebSocketStream: its transport is meant"),
     ],
@@ -378,8 +389,10 @@ def test_what_is_unusual_and_can_be() -> None:
     def twisted(stream: Any) -> Any:
         yield None
 
-    for each in (Takes, Takes(None), Takes(None).__call__, print, lambda *any: None, lambda request, **more: None):
+    # The signature of `max` is not known.
+    for each in (Takes, Takes(None), Takes(None).__call__, print, max, lambda *any: None, lambda request, **more: None):
         server(each)
+    server(fallback=Site(Resource()))
     streamApplication(twisted)
     assert Refuse(403, (), bytearray(b"no")).body == b"no"
     assert Refuse(403, (), memoryview(b"no")).body == b"no"

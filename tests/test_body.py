@@ -26,17 +26,22 @@ CASES = [
     ([b"Content-Length: +5"], b"Hello, you", b"Hello, you", False),
     ([b"Content-Length: 99999999999999999999"], b"Hello", b"Hello", False),
     ([b"Transfer-Encoding: gzip"], b"Hello", b"Hello", False),
+    ([b"Content-Length: " + b"9" * 5000], b"Hello", b"Hello", False),
     # RFC 9112 section 6.3: Transfer-Encoding overrides Content-Length.
     ([CHUNKED, b"Content-Length: 3"], b"5\r\nHello\r\n0\r\n\r\n", b"Hello", True),
+    ([CHUNKED, b"Content-Length: 0"], b"5\r\nHello\r\n0\r\n\r\n", b"Hello", True),
     ([b"Transfer-Encoding: gzip, Chunked"], b"5\r\nHello\r\n0\r\n\r\n", b"Hello", True),
     ([CHUNKED], b"5\r\nHello\r\n1\r\n!\r\n0\r\n\r\n", b"Hello!", True),
     ([CHUNKED], b"0005 ;name=value\r\nHello\r\n", b"Hello", False),
     ([CHUNKED], b"a\r\n0123456789\r\nA\r\n0123456789\r\n", b"01234567890123456789", False),
+    ([CHUNKED], b"10\r\n0123456789abcdef\r\n1\r\n!\r\n", b"0123456789abcdef!", False),
+    ([CHUNKED], b"0000000000000005\r\nHello\r\n", b"Hello", False),
     ([CHUNKED], b"5\r\nHel", b"Hel", False),
     ([CHUNKED], b"0\r\n", b"", True),
     ([CHUNKED], b"1000\r\n" + bytes(0x1000), bytes(100), True),
     ([CHUNKED], b"x\r\nHello", b"", True),
     ([CHUNKED], b"\r\nHello", b"", True),
+    ([CHUNKED], b"\nHello", b"", True),
     ([CHUNKED], b"-1\r\nHello", b"", True),
     ([CHUNKED], b"11111111111111111\r\nHello", b"", True),
     ([CHUNKED], b"1" * 1024, b"", False),
@@ -62,3 +67,8 @@ def test_answers_without_a_body(status: bytes) -> None:
     assert reader.has_ended
     assert reader.decode(b"Hello")
     assert reader.body == b""
+
+
+def test_a_body_of_no_bytes_has_ended_before_any_comes() -> None:
+    assert decoder(b"Content-Length: 0").has_ended
+    assert not decoder(b"Content-Length: 1").has_ended

@@ -620,6 +620,18 @@ def test_a_choice_that_is_none(compress, extensions):
         SharedMessage("a", compress)
 
 
+def test_a_message_for_many_goes_compressed():
+    connection = Connection(SERVER, extensions=ALONE)
+    first, payload = plain_of(connection.send_shared(SharedMessage("a" * 500, True)))
+    assert (first, inflated(payload)) == (0xC1, b"a" * 500)
+
+
+@pytest.mark.parametrize(("bits", "first"), [("8", 0x82), ("9", 0xC2)])
+def test_the_smallest_window_that_a_side_compresses_with(bits, first):
+    agreed = [Extension("permessage-deflate", [("server_max_window_bits", bits)])]
+    assert plain_of(Connection(SERVER, extensions=agreed).send_binary(bytes(500), True))[0] == first
+
+
 @each_role
 def test_nothing_is_compressed_when_it_is_not_open(role):
     connection = Connection(role, extensions=TOGETHER)

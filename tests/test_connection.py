@@ -1,5 +1,6 @@
 """A connection: what it tells, what it answers, what it sends, and how it ends."""
 
+import copy
 import sys
 
 import pytest
@@ -166,6 +167,14 @@ def test_messages_can_be_answered_before_a_close_behind_them():
     assert connection.replies() == [b"\x88\x02\x03\xe8"]
     assert not connection.has_unread_data
     assert connection.receive_data(b"") == []
+
+
+def test_a_close_behind_a_binary_message_waits_as_well():
+    connection = Connection(SERVER)
+    data = frame(0x82, b"a") + frame(0x88, CLOSE_1000)
+    assert [fact(event) for event in connection.receive_data(data)] == [("binary", b"a")]
+    assert connection.send_binary(b"a") == [b"\x82\x01a"]
+    assert [fact(event) for event in connection.receive_data(b"")] == [("close", 1000, "")]
 
 
 def test_messages_can_be_answered_before_a_fault_behind_them():
@@ -550,6 +559,8 @@ def test_the_smallest_and_the_largest_limits():
     check(SERVER, frame(0x82, b"x") * 2, [("binary", b"x")] * 2, max_message_size=1, receive_queue=1)
     check(SERVER, frame(0x82, b"x") * 40, [("binary", b"x")] * 40, max_message_size=2**80, receive_queue=2**80)
     check(SERVER, frame(0x82, b"x"), [("binary", b"x")], max_empty_fragments=2**80)
+    empty = frame(0x02) + frame(0x00) * 5000 + frame(0x80, b"x")
+    check(SERVER, empty, [("binary", b"x")], max_empty_fragments=None)
     refused(SERVER, frame(0x02), 1008, b"too many empty fragments", max_empty_fragments=0)
     refused(SERVER, frame(0x82, b"xx")[:2], 1009, b"message over the size limit", "MessageTooBig", max_message_size=1)
 
@@ -807,6 +818,14 @@ def test_a_message_for_many() -> None:
     connection.close()
     assert connection.send_shared(message) == []
     assert connection.messages_sent == 2
+
+
+def test_a_copy_of_a_lost_connection_is_lost() -> None:
+    connection = Connection(Role.SERVER)
+    connection.lose()
+    other = copy.copy(connection)
+    assert other.lost
+    assert not other.is_open
 
 
 def test_extensions_that_are_agreed_on_later() -> None:

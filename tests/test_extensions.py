@@ -112,6 +112,7 @@ def test_extension_is_a_value() -> None:
     extension = Extension("a", [("b", None)])
     assert extension == Extension("a", (("b", None),))
     assert hash(extension) == hash(Extension("a", (("b", None),)))
+    assert hash(extension) != hash(Extension("a"))
     assert extension not in (Extension("a"), Extension("c", [("b", None)]), "a; b")
     assert repr(extension) == "Extension('a', (('b', None),))"
 
@@ -156,7 +157,18 @@ def cost(value: str) -> Measure:
     return lambda: spent(decode)
 
 
-@pytest.mark.parametrize("extension", ["foo", None, ("foo", ()), Extension("foo", [("a", 5)]), Extension("foo", "a")])
+@pytest.mark.parametrize(
+    "extension",
+    [
+        "foo",
+        None,
+        ("foo", ()),
+        Extension("foo", [("a", 5)]),
+        Extension("foo", "a"),
+        Extension("foo", ["ab"]),
+        Extension("foo", [("a", "b", "c")]),
+    ],
+)
 def test_what_is_no_extension(extension: object) -> None:
     with pytest.raises(LocalProtocolError):
         extensions.encode([extension])

@@ -4,11 +4,12 @@ import builtins
 from typing import Any
 
 import pytest
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.python.failure import Failure
 from wire import logged
 
-from wsock.log import ClassLogger, letGo
+from wsock.log import ClassLogger, excerpt, formatAddress, letGo, printable
 
 
 class Logs:
@@ -88,7 +89,55 @@ def test_a_group_of_exceptions() -> None:
     assert frames(inner) == []
 
 
+def test_a_failure_of_a_text() -> None:
+    """Twisted allows it."""
+    given = Failure("text")  # type: ignore[arg-type]
+    letGo(given)
+    assert given.value == "text"  # type: ignore[comparison-overlap]
+
+
 def test_causes_of_each_other() -> None:
     one, another = KeyError(), ValueError()
     one.__cause__, another.__cause__ = another, one
     letGo(Failure(one))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("caf\u00e9", "caf\u00e9"), ("a\r\nb\x1b[1m\u202e", "a??b?[1m?"), ("", "")]
+)
+def test_no_text_of_a_peer_writes_to_a_terminal(text: str, shown: str) -> None:
+    assert printable(text) == excerpt(text) == shown
+
+
+def test_a_long_text_is_cut_off() -> None:
+    assert excerpt("x" * 200) == "x" * 200
+    assert excerpt("x" * 201) == "x" * 200 + "..."
+    assert printable("x" * 201) == "x" * 201
+
+
+class Pipe:
+    pass
+
+
+class Named:
+    def __str__(self) -> str:
+        return "named\n"
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        (IPv4Address("TCP", "10.0.0.1", 80), "10.0.0.1:80"),
+        (IPv4Address("TCP", "a\nb", 80), "a?b:80"),
+        (IPv6Address("TCP", "::1", 443), "[::1]:443"),
+        (UNIXAddress("/run/a\n"), "/run/a?"),
+        (UNIXAddress(b"/run/\xc3\xa9\xff"), "/run/\u00e9\ufffd"),
+        (UNIXAddress(None), "unix"),
+        (UNIXAddress(""), "unix"),
+        (Pipe(), "Pipe"),
+        (Named(), "named?"),
+    ],
+    ids=repr,
+)
+def test_addresses(address: object, shown: str) -> None:
+    assert formatAddress(address) == shown

@@ -1,5 +1,6 @@
 """The mask: each implementation by its own name, then the one that picks."""
 
+import copy
 import importlib.util
 import random
 import sys
@@ -37,6 +38,8 @@ def test_the_example_of_the_rfc(module):
     assert module.unmask(b"\x7f\x9f\x4d\x51\x58", 0, 5, b"\x37\xfa\x21\x3d") == b"Hello"
     assert module.unmask(b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58", 6, 11, None) == b"Hello"
     assert module.unmask(b"Hello", 0, 5, b"\x37\xfa\x21\x3d") == b"\x7f\x9f\x4d\x51\x58"
+    # The key may be all that comes before.
+    assert module.unmask(b"\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58", 4, 9, None) == b"Hello"
 
 
 @each
@@ -99,6 +102,17 @@ def test_a_buffer_gathers_and_starts_anew(module):
     assert first == b"Hello"
 
 
+@each
+def test_a_copy_of_a_buffer_goes_its_own_way(module):
+    buffer = module.PayloadBuffer()
+    buffer.extend(b"<Hel", 1, 4, b"", 0, 5)
+    other = copy.copy(buffer)
+    other.extend(b"p", 0, 1, b"", 3, 5)
+    buffer.extend(b"lo", 0, 2, b"", 3, 5)
+    assert (bytes(other), bytes(buffer)) == (b"Help", b"Hello")
+    assert (other.take(), buffer.take()) == (b"Help", b"Hello")
+
+
 # Drawn, not parametrized: pytest-twisted wraps a property once more for each of its parameters.
 @given(
     module=st.sampled_from(IMPLEMENTATIONS),
@@ -129,7 +143,7 @@ def test_all_implementations_agree(data, key, ends):
 @each
 def test_large_pieces_at_every_phase(module):
     payload = random.Random(0).randbytes(70_000)
-    for phase in range(4):
+    for phase in range(8):
         buffer = module.PayloadBuffer()
         buffer.extend(payload, 0, phase, b"abcd", 0, 70_000)
         buffer.extend(payload, phase, 70_000, b"abcd", phase, 70_000)

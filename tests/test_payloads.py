@@ -35,15 +35,21 @@ def test_what_is_no_message():
     for message in ("\ud800", "a\udfffb", 5, None, ["x"]):
         with pytest.raises(LocalProtocolError):
             payloads.encode(message, None)
-    for text, advice in ((b"bytes", "sendBytesMessage"), ({}, "json.dumps"), ([], "json.dumps"), (5, "str(text)")):
+    raw = b"bytes"
+    for text, advice in (
+        *((data, "sendBytesMessage") for data in (raw, bytearray(raw), memoryview(raw))),
+        *((data, "json.dumps") for data in ({}, [], ())),
+        (5, "str(text)"),
+    ):
         with pytest.raises(LocalProtocolError) as caught:
             payloads.encode_text(text)
         assert str(caught.value).startswith(f"text is a str, not {type(text).__name__}: ")
         assert advice in str(caught.value)
-    for data, advice in (("str", "sendTextMessage"), ({}, "json.dumps"), (5, "not int")):
+    for data, advice in (("str", "sendTextMessage"), *((data, "json.dumps") for data in ({}, [], ())), (5, "not int")):
         with pytest.raises(LocalProtocolError) as caught:
             payloads.binary_payload(data)
         assert advice in str(caught.value)
+        assert ("json" in str(caught.value)) == (advice == "json.dumps")
 
 
 def test_a_payload_is_a_copy_unless_it_can_not_change():
@@ -53,3 +59,6 @@ def test_a_payload_is_a_copy_unless_it_can_not_change():
     copies = [payloads.binary_payload(changing), payloads.binary_payload(memoryview(changing))]
     changing[0] = 0
     assert copies == [b"abc", b"abc"]
+    # The plain bytes of a class of their own.
+    copied = payloads.binary_payload(type("Own", (bytes,), {})(b"abc"))
+    assert (type(copied), copied) == (bytes, b"abc")

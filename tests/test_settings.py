@@ -36,6 +36,10 @@ def test_what_no_timer_can_take(field: str, value: float) -> None:
         Settings(**{field: value})
 
 
+def test_the_largest_numbers() -> None:
+    assert Settings(maxMessageSize=2**63 - 1, openTimeout=2**63 - 1).maxMessageSize == 2**63 - 1
+
+
 @pytest.mark.parametrize("field", fields(Settings), ids=lambda field: field.name)
 @pytest.mark.parametrize("value", [0, -1, 0.0, float("nan"), float("inf"), True, "1", b"1", [1]], ids=repr)
 def test_what_no_setting_can_be(field: Any, value: Any) -> None:

@@ -31,6 +31,8 @@ from wsock.sansio.url import URL, parse
         ("ws://a.example//b@c", False, "a.example", 80, "//b@c"),
         ("ws://" + "a." * 126 + "a", False, "a." * 126 + "a", 80, "/"),
         ("ws://" + "a" * 63, False, "a" * 63, 80, "/"),
+        ("ws://" + "a." * 127, False, "a." * 127, 80, "/"),
+        ("ws://a\u3002" + "a." * 126, False, "a." * 127, 80, "/"),
     ],
 )
 def test_parse(text: str, secure: bool, host: str, port: int, resource: str) -> None:
@@ -38,6 +40,7 @@ def test_parse(text: str, secure: bool, host: str, port: int, resource: str) -> 
     assert (url.secure, url.host, url.port, url.resource) == (secure, host, port, resource)
     assert url == URL(secure, host, port, resource)
     assert hash(url) == hash(URL(secure, host, port, resource))
+    assert hash(url) != hash(URL(secure, host, port, resource + "1"))
     assert parse(str(url)) == url
 
 
@@ -75,7 +78,9 @@ def test_repr_has_no_query() -> None:
         (b"ws://a.example", "a str, not bytes"),
         (None, "a str"),
         ("", "begin with ws:// or wss://"),
+        ("ws", "begin with"),
         ("a.example", "begin with"),
+        ("ws://" + "a." * 127 + "a", "bad host name"),
         ("ws:a.example", "begin with"),
         ("ws:/a.example", "begin with"),
         ("//a.example", "begin with"),

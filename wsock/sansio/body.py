@@ -93,7 +93,7 @@ class BodyDecoder:
             return False
         size = bytes(unread[:end]).split(b";")[0].strip(b" \t\r")
         del unread[: end + 1]
-        if not 0 < len(size) <= 16 or not _HEX.issuperset(size) or not size.strip(b"0"):
+        if len(size) > 16 or not _HEX.issuperset(size) or not size.strip(b"0"):
             # The last chunk, or none at all.
             self.has_ended = True
             return False

@@ -171,12 +171,8 @@ class Connection:
     @property
     def is_open(self) -> bool:
         """Whether messages can be sent. No Close went either way, and the peer is there and behaves."""
-        return (
-            self.close_sent is None
-            and self.close_received is None
-            and self.failed is None
-            and not (self.eof or self.lost)
-        )
+        # A Close or a fault of the peer's has sent ours, or comes with the end of its stream.
+        return self.close_sent is None and not (self.eof or self.lost)
 
     def agree(self, extensions: Sequence[Extension]) -> None:
         """Takes the extensions that the opening handshake agreed on.

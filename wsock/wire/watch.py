@@ -65,8 +65,8 @@ class Watch:
         """Has an object that was added, and has no check to come, checked at a time."""
         check = _Check(watched)
         self._push(when, check)
-        if self._call is None or self._due[0] is check:
-            # Otherwise the timer is set to an earlier check.
+        if self._due[0] is check:
+            # Otherwise the timer is set to an earlier check, or is about to be.
             self._schedule(0)
 
     def remove(self) -> None:
