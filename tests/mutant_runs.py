@@ -30,7 +30,7 @@ from typing import IO, Any
 
 import pytest
 
-#: How long one test may take, and all of one run.
+#: How long one test may take, or the collection of all, and all of one run.
 _TEST_SECONDS, _RUN_SECONDS = 20, 300
 #: How much longer both may take while each call is noted.
 _RECORDING_FACTOR = 4
@@ -57,7 +57,7 @@ Place = tuple[str, int]
 
 @dataclass(frozen=True)
 class Record:
-    """What ran while the tests of some files did.
+    """The functions and tests that ran with some files.
 
     Attributes:
         seconds: how long each test took, by its node id, in the order in which they ran.
@@ -201,6 +201,24 @@ class _Selection:
             items[:] = [collected[test] for test in self._tests]
 
 
+class _CollectionLimit:
+    """A plugin of pytest that ends the process where a collection takes too long: pytest-timeout looks at tests alone.
+
+    A file of tests that makes values on import would loop for as long as a whole run may take.
+    """
+
+    def __init__(self, seconds: int) -> None:
+        self._seconds = seconds
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_collection(self) -> Generator[None, object, object]:
+        signal.alarm(self._seconds)
+        try:
+            return (yield)
+        finally:
+            signal.alarm(0)
+
+
 def _runTests(files: list[str], tests: list[str] | None = None, recorded: str | None = None) -> int:
     """Runs pytest in this process, which is no good for another run afterwards; returns its exit code.
 
@@ -215,7 +233,9 @@ def _runTests(files: list[str], tests: list[str] | None = None, recorded: str | 
     # How time grows is measured for long, and shows no fault that other tests miss.
     options += ["-m", "not growth and not clock", "--hypothesis-profile=mutants", "--hypothesis-seed=0"]
     sys.argv = ["pytest", *options, *files]
-    plugins: list[object] = [] if tests is None else [_Selection(tests)]
+    plugins: list[object] = [_CollectionLimit(limit)]
+    if tests is not None:
+        plugins.append(_Selection(tests))
     if recorded is not None:
         recorder = _Recorder(os.getcwd(), recorded)
         plugins.append(recorder)
@@ -273,7 +293,7 @@ def _main() -> int:
             code = _wait(pid, seconds)
             output.seek(0)
             said = output.read().decode(errors="replace")
-        isLate = code is None or "Failed: Timeout" in said
+        isLate = code in (None, -signal.SIGALRM) or "Failed: Timeout" in said
         result = "survived" if code == 0 else "timed out" if isLate else "killed"
         print(json.dumps([result, said]), flush=True)
     return 0

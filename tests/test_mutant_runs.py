@@ -144,6 +144,11 @@ def test_it():
         assert [result(hasty, text) for _ in range(2)] == ["timed out", "timed out"]
 
 
+@pytest.mark.timeout(120)
+def test_a_file_of_tests_that_hangs_on_import_is_killed_long_before_its_run(runs: Runs) -> None:
+    assert result(runs, "while True: pass") == "timed out"
+
+
 def test_what_a_run_has_started_ends_with_it(runs: Runs) -> None:
     text = """import pathlib, subprocess, sys
 def test_it():
