@@ -106,7 +106,7 @@ GUARDED: dict[str, list[str]] = {
     "wsock.sansio.extensions": ["extensions", "copies"],
     "wsock.sansio.url": ["url", "copies"],
     "wsock.sansio._masking_python": ["masking"],
-    "wsock.testing.transport": ["testing"],
+    "wsock.testing.transport": ["testing", "arguments"],
 }
 GUARDED = {name: [f"tests/{'' if '/' in one else 'test_'}{one}.py" for one in tests] for name, tests in GUARDED.items()}
 
@@ -419,6 +419,33 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.sansio.messages:MessageReader.read": {
         "force: self._data or self._head -> True": _SLOWER,
         "force: length < 126 and end <= size and (length <= payload) and (first == 130 or first == 129) -> False": _SLOWER,
+    },
+    "wsock.testing.transport:Network.__init__": {
+        "number: self._ports = count(49152) -> self._ports = count(49152 + 1)": "any port is as good",
+    },
+    "wsock.testing.transport:Network._moveOnce": {
+        "force: moved -> True": "no call is due",
+    },
+    "wsock.testing.transport:networkOf": {
+        "operand: return _networks.get(id(clock)) or _networks.setdefault(id(clock), Network(clock)) -> return False or _networks.setdefault(id(clock), Network(clock))": _SLOWER,
+    },
+    "wsock.testing.transport:MemoryTransport.__init__": {
+        "number: self.streamingProducer = self.producerPaused = False -> self.streamingProducer = self.producerPaused = True": "set with the producer, without which nobody asks",
+        "number: self._writing = False -> self._writing = True": "one more round, in which nothing moves",
+        "number: self._reading = False -> self._reading = True": "set by `join`",
+    },
+    "wsock.testing.transport:MemoryTransport.write": {
+        "operand: not data or not self.connected or self._writeEnded -> False or not self.connected or self._writeEnded": "one more round, in which nothing moves",
+    },
+    "wsock.testing.transport:MemoryTransport.loseConnection": {
+        "operand: self.connected and (not self.disconnecting) -> self.connected and True": "asks once more for the same",
+    },
+    "wsock.testing.transport:MemoryTransport._write": {
+        "number: return False -> return True": "something was read, which is a move",
+        "drop: return False -> pass": "one more round, in which nothing moves",
+        "number#3: return False -> return True": "one more round, in which nothing moves",
+        "drop#2: return False -> pass": "one more round, in which nothing moves",
+        "number#4: return False -> return True": "one more round, in which nothing moves",
     },
     "wsock.broadcast:Group.sendTextMessage": {
         "force: not isinstance(text, str) -> True": _SLOWER,

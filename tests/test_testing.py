@@ -1,5 +1,6 @@
 """The helpers for tests, against protocols of Twisted's and of ours; nothing here is real but what is tested."""
 
+import gc
 import os
 import re
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import pytest
 from feeding import frame
@@ -371,6 +373,17 @@ def test_everything_moves_between_two_delayed_calls() -> None:
     check_over(pair.clock)
 
 
+def test_time_passes_on_a_clock_that_has_run() -> None:
+    clock, times = Clock(), []
+    clock.advance(100)
+    pair = pairOf(clock=clock)
+    for seconds in (1, 2, 10):
+        clock.callLater(seconds, lambda: times.append(clock.seconds()))
+    pair.advance(3)
+    pair.advance(0)
+    assert (times, clock.seconds()) == ([101, 102], 103)
+
+
 def test_calls_are_made_at_their_own_time() -> None:
     pair = pairOf()
     times: list[float] = []
@@ -399,7 +412,79 @@ def test_time_that_floats_do_not_add_up_to() -> None:
     assert pair.clock.seconds() == end
 
 
+class Signalling(HalfCloseable):
+    """Writes to another connection as soon as it is told of an end."""
+
+    def __init__(self, other: Any) -> None:
+        super().__init__()
+        self.other = other
+
+    def readConnectionLost(self) -> None:
+        super().readConnectionLost()
+        self.other.write(b"read ended")
+
+    def connectionLost(self, reason: Any = None) -> None:
+        super().connectionLost(reason)
+        self.other.write(b"lost")
+
+
+@pytest.mark.parametrize(
+    ("way", "told"),
+    [("loseConnection", [b"read ended"]), ("abortConnection", [b"lost"]), ("write", [b"read ended", b"lost"])],
+)
+def test_a_flush_goes_on_behind_what_it_has_told(way: str, told: list[bytes]) -> None:
+    first = pairOf(clock=(clock := Clock()))
+    pair = Pair(Signalling(first.client.transport), Recorder(), clock=clock)
+    pair.server.transport.pauseProducing()
+    (pair.client.transport.abortConnection if way == "abortConnection" else pair.client.transport.loseConnection)()
+    pair.flush()
+    assert first.server.chunks == []
+    pair.server.transport.resumeProducing()
+    pair.flush()
+    if way == "write":
+        pair.server.transport.write(b"to nobody")
+        pair.flush()
+    assert first.server.chunks == told
+
+
 # Backpressure
+
+
+def test_a_producer_may_write_64_kib_ahead() -> None:
+    pair = pairOf()
+    producer = Producer(pair.client.transport, portions=0).start()
+    pair.client.transport.write(bytes(65536))
+    assert producer.told == []
+    pair.client.transport.write(b"x")
+    assert producer.told == ["pause"]
+
+
+def test_each_producer_hears_of_its_own_pauses_alone() -> None:
+    pair = pairOf(capacity=10)
+    transport = pair.client.transport
+    first = Producer(transport, size=11, portions=1).start()
+    assert first.told == ["pause"]
+    transport.unregisterProducer()
+    # Nobody is there to be paused.
+    transport.write(bytes(11))
+    second = Producer(transport, portions=0).start()
+    pair.flush()
+    assert len(pair.server.data) == 22
+    assert (first.told, second.told) == (["pause"], [])
+
+
+def test_a_producer_that_leaves_does_not_make_a_writer() -> None:
+    """Who neither reads nor writes does not hear that the peer has gone."""
+    pair = pairOf()
+    producer = Producer(pair.client.transport, size=5, portions=1).start()
+    pair.server.transport.pauseProducing()
+    pair.client.transport.pauseProducing()
+    pair.flush()
+    pair.server.transport.abortConnection()
+    pair.flush()
+    pair.client.transport.unregisterProducer()
+    pair.flush()
+    assert (producer.told, pair.client.lost) == ([], [])
 
 
 @pytest.mark.parametrize("chunk", [1000, 65536])
@@ -527,6 +612,57 @@ def test_losing_the_connection() -> None:
     pair.flush()
     assert pair.server.data == b"Hello, late"
     assert (pair.client.lost, pair.server.lost) == ([ConnectionDone], [ConnectionDone])
+
+
+def test_nothing_is_done_behind_a_loss() -> None:
+    pair = pairOf()
+    transport = pair.client.transport
+    pair.server.transport.pauseProducing()
+    transport.loseConnection()
+    pair.flush()
+    assert (transport.protocol, pair.client.lost) == (None, [ConnectionDone])
+    transport.write(b"late")
+    transport.abortConnection()
+    pair.server.transport.resumeProducing()
+    pair.flush()
+    assert (pair.server.data, pair.server.lost) == (b"", [ConnectionDone])
+    assert not pair.server.transport.disconnecting
+    pair.server.transport.loseConnection()
+    assert not pair.server.transport.disconnecting
+
+
+def test_a_stream_of_ours_ends_once() -> None:
+    pair = Pair(HalfCloseable(), HalfCloseable())
+    for _ in range(2):
+        pair.client.transport.loseWriteConnection()
+        pair.flush()
+    assert (pair.client.ends, pair.server.ends) == (["write"], ["read"])
+
+
+def test_an_abort_is_told_as_one_whatever_was_asked_before() -> None:
+    class Aborting(Recorder):
+        def dataReceived(self, data: bytes) -> None:
+            self.transport.loseConnection()
+            self.transport.abortConnection()
+
+    pair = Pair(Aborting(), Recorder())
+    pair.client.transport.write(b"Hello")
+    pair.flush()
+    assert (pair.client.lost, pair.server.lost) == ([ConnectionLost], [ConnectionAborted])
+
+
+def test_nothing_is_left_to_the_garbage_collector() -> None:
+    pair = pairOf()
+    left = [ref(pair.client.transport), ref(pair.server.transport)]
+    pair.client.transport.loseConnection()
+    pair.flush()
+    gc.collect()
+    gc.disable()
+    try:
+        del pair
+        assert [one() for one in left] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_stopping_is_losing() -> None:

@@ -164,7 +164,6 @@ class MemoryTransport:
             capacity: how many bytes may be on their way.
             chunk: the most that its protocol is given at a time, in bytes.
         """
-        checkLimits(capacity, chunk)
         self._network = network
         self._host, self._peer = host, peer
         self._capacity, self._chunk = capacity, chunk
@@ -218,8 +217,7 @@ class MemoryTransport:
 
     def loseWriteConnection(self) -> None:
         """Ends our stream, when all that was written has left and no producer is registered."""
-        if self.connected:
-            self._writeEnding = self._writing = True
+        self._writeEnding = self._writing = True
 
     def abortConnection(self) -> None:
         """Drops the connection and bytes that have not arrived; the other end sees a reset."""
@@ -271,7 +269,7 @@ class MemoryTransport:
     def unregisterProducer(self) -> None:
         """Forgets the producer; a loss or an end that waited for that comes about."""
         self.producer = None
-        if self.connected and (self.disconnecting or self._writeEnding):
+        if self.disconnecting or self._writeEnding:
             self._writing = True
 
     # IPushProducer: incoming bytes
@@ -282,7 +280,7 @@ class MemoryTransport:
 
     def resumeProducing(self) -> None:
         """Gives the protocol incoming bytes again."""
-        if self.connected and not self.disconnecting:
+        if not self.disconnecting:
             self._reading = not self._readEnded
 
     def stopProducing(self) -> None:
@@ -318,7 +316,7 @@ class MemoryTransport:
         Args:
             reason: the reason that the protocol is told.
         """
-        self._reading = self._writing = False
+        self._writing = False
         self._fate = reason
 
     def move(self) -> bool:
@@ -377,7 +375,7 @@ class MemoryTransport:
 
     def _lose(self, reason: BaseException) -> None:
         self.connected, self.disconnected = False, True
-        self._reading = self._writing = False
+        self._writing = False
         self._network.movers.remove(self)
         # Bytes that the system has arrive; those still ours are gone with us.
         del self._sent[self._capacity :]
