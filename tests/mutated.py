@@ -447,6 +447,28 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "drop#2: return False -> pass": "one more round, in which nothing moves",
         "number#4: return False -> return True": "one more round, in which nothing moves",
     },
+    "wsock.server.accessrecord:makeRecord": {
+        "operand: isinstance(error, WebSocketClosed) and first is not None -> isinstance(error, WebSocketClosed) and True": "who has closed has a Close",
+        "force: code = error.code if isinstance(error, WebSocketDropped) else None -> code = error.code if True else None": "the other reason that a loss may have",
+    },
+    "wsock.server.refusal:invalid": {
+        "operand: error.status not in (414, 431) or setting is None -> error.status not in (414, 431) or False": "each of these has a setting",
+    },
+    "wsock.logsummary:Summary.__init__": {
+        "number: self._written = 0 -> self._written = 1": "set by the first line",
+    },
+    "wsock.client.lookup:_Resolver.resolveHostName": {
+        "returned: return resolution -> return None": "asked for by the interface; Twisted's endpoint has no use for it",
+    },
+    "wsock.client.lookup:_Reactor.installNameResolver": {
+        "drop: raise RuntimeError('install it in the reactor') -> pass": "asked for by the interface; nobody calls it",
+    },
+    "wsock.client.agent:Agent.__init__": {
+        "force: self._headers or self._subprotocols -> True": _SLOWER,
+    },
+    "wsock.request:getPeerCertificate": {
+        "drop: return None -> pass": "None, too",
+    },
     "wsock.broadcast:Group.sendTextMessage": {
         "force: not isinstance(text, str) -> True": _SLOWER,
     },

@@ -9,6 +9,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from wire import (
     ANSWER,
@@ -30,7 +31,15 @@ from wire import (
     text,
 )
 
-from wsock import AccessRecord, Group, LocalProtocolError, Refuse, WebSocketServerFactory, streamApplication
+from wsock import (
+    AccessRecord,
+    Compression,
+    Group,
+    LocalProtocolError,
+    Refuse,
+    WebSocketServerFactory,
+    streamApplication,
+)
 from wsock.testing import MemoryAgent
 
 PEER = "192.168.1.1:54321"
@@ -103,6 +112,24 @@ def test_a_whole_record() -> None:
         bytesReceived=len(offered) + 11 + 11 + 11 + 11,
         bytesSent=len(answer) + 7 + 7 + 7 + 4,
     )
+
+
+def test_seconds_are_those_of_the_connection() -> None:
+    clock = Clock()
+    clock.advance(1000)
+    records: list[AccessRecord] = []
+    factory = WebSocketServerFactory(lambda request: Application(), reactor=clock, accessLog=records.append)
+    served = Recorded(factory=factory)
+    served.open()
+    clock.advance(0.5)
+    served.lose()
+    assert records[0].seconds == 0.5
+
+
+def test_the_extension_is_recorded() -> None:
+    served = Recorded(compression=Compression())
+    served.feed(REQUEST[:-2] + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n")
+    assert served.record().extension == "permessage-deflate"
 
 
 # Ends of open connections
@@ -290,6 +317,13 @@ def test_a_rule_that_refuses() -> None:
     assert record.bytesSent > 100
     # It is said once.
     assert events == []
+
+
+def test_a_request_that_is_wrong_names_no_limit() -> None:
+    served = Recorded()
+    served.feed(REQUEST[:-2] + b"Host: other.example\r\n\r\n")
+    record = served.record()
+    assert (record.status, record.reason) == (400, "more than one Host")
 
 
 def test_no_http() -> None:

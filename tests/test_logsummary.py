@@ -96,6 +96,25 @@ def test_flushing(clock: Clock, summary: Summary, events: list[LogEvent]) -> Non
     assert lines(events) == ["refused 3 more in 1 s, the last peer 8: full"]
 
 
+def test_a_period_begins_with_the_first_line_that_is_counted(
+    clock: Clock, summary: Summary, events: list[LogEvent]
+) -> None:
+    add(summary, 5)
+    clock.advance(0.9)
+    add(summary, 1, first=6)
+    clock.advance(0.5)
+    lines(events)
+    summary.flush()
+    assert lines(events) == ["refused 1 more in 1 s, the last peer 6: full"]
+    clock.advance(0.1)
+    add(summary, 5)
+    assert len(lines(events)) == 5
+    # A second behind the flush the next few are written, and no earlier.
+    clock.advance(0.6)
+    add(summary, 1)
+    assert lines(events) == []
+
+
 def test_after_the_end(clock: Clock, summary: Summary, events: list[LogEvent]) -> None:
     add(summary, 6)
     lines(events)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import ConnectionRefusedError, DNSLookupError
 from twisted.internet.interfaces import (
     IHostnameResolver,
@@ -152,6 +153,12 @@ def test_all_addresses_are_tried(host: str) -> None:
     connecting.addErrback(lambda failure: None)
     connecting.cancel()
     assert reactor.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("host", ["a.example", "localhost", "127.0.0.1", "::1", "2001:db8::1"])
+def test_twisted_s_own_endpoint_is_taken_where_it_can_be(host: str) -> None:
+    reactor, _ = reactorWith(ONE)
+    assert type(hostEndpoint(reactor, host, 81)) is HostnameEndpoint
 
 
 def test_the_error_names_the_host() -> None:

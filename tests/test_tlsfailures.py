@@ -5,6 +5,8 @@ import weakref
 from typing import Any
 
 import pytest
+from service_identity import VerificationError
+from service_identity.exceptions import DNSMismatch
 from twisted.internet.error import ConnectionDone, ConnectionLost
 
 from wsock.wire.tlsfailures import describeClientFailure, describeServerFailure, isDone, noteVerdict, reasonOf
@@ -75,7 +77,17 @@ def test_a_reason_that_nobody_knows_is_told_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [None, Exception(), Exception("x"), Exception([]), Exception(["x"]), Exception([()]), ConnectionDone("x")]
+    "other",
+    [
+        None,
+        Exception(),
+        Exception("x"),
+        Exception([]),
+        Exception(["x"]),
+        Exception([()]),
+        Exception((("x",),)),
+        ConnectionDone("x"),
+    ],
 )
 def test_what_is_no_error_of_openssl(other: Any) -> None:
     assert reasonOf(other) is None
@@ -88,9 +100,17 @@ def test_a_verdict_says_more_than_openssl() -> None:
     assert describeClientFailure(failed, transport) == "TLS failed: it expired (certificate verify failed)"
     told = describeClientFailure(failed, other)
     assert told == "TLS failed: the server's certificate is not trusted (certificate verify failed)"
+    assert describeClientFailure(error("dh key too small"), transport) == "TLS failed: dh key too small"
     # One of the host is an error of another library's.
     assert describeClientFailure(ValueError("no"), transport) == "TLS failed: it expired"
     assert describeClientFailure(ValueError("no"), other) == "TLS failed: ValueError('no')"
+
+
+def test_a_host_that_an_endpoint_of_the_user_s_does_not_accept() -> None:
+    mismatch = DNSMismatch("a.example")  # type: ignore[arg-type]
+    told = describeClientFailure(VerificationError([mismatch]), Transport())
+    assert told is not None
+    assert told.startswith("TLS failed: the server's certificate is not for the host of the URL (VerificationError(")
 
 
 def test_a_verdict_keeps_nothing() -> None:
