@@ -270,6 +270,9 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.wire.watch:_Check.__lt__": {
         "compare: return self.when < other.when -> return self.when <= other.when": "two checks of one time may be made in either order",
     },
+    "wsock.wire.watch:Watch.reschedule": {
+        "force: self._due[0] is check -> True": _SLOWER,
+    },
     "wsock.wire.watch:Watch.remove": {
         "force: len(self._due) > self._most -> True": "only how often what is gone is looked for",
         "compare: len(self._due) > self._most -> len(self._due) >= self._most": "only how often what is gone is looked for",
