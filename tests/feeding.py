@@ -76,7 +76,7 @@ def fact(event: Event) -> Fact:
 
 
 def drain(connection: Connection, data: bytes) -> list[Fact]:
-    """What comes of ``data``, in as many calls as it takes."""
+    """The events of ``data``, in as many calls as it takes."""
     facts = [fact(event) for event in connection.receive_data(data)]
     # Each call reads a frame at the least, and the tests feed some thousands.
     for _ in range(100_000):

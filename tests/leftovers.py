@@ -1,4 +1,4 @@
-"""What a lost connection leaves behind for the garbage collector, counted by type."""
+"""The leftovers of a lost connection for the garbage collector, counted by type."""
 
 import gc
 from collections import Counter
@@ -60,9 +60,9 @@ def leftovers(
 
 
 def chains(names: list[str]) -> list[str]:
-    """What holds the newest objects of some types, as lines of text."""
+    """The holders of the newest objects of some types, as lines of text."""
     things = [[one for one in gc.get_objects() if nameOf(type(one)) == name][-1] for name in names[:3]]
-    # What holds them may be older.
+    # Their holders may be older.
     gc.unfreeze()
     return [line for thing in things for line in ("", *_chain(thing, things))]
 

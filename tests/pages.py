@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 import wsock
 
-#: What an annotation is made of, such as ``dict[str, wsock.Accept | None]``.
+#: The parts of an annotation, such as ``dict[str, wsock.Accept | None]``.
 _TYPES: Final = (
     *(ast.Name, ast.Attribute, ast.Subscript, ast.BinOp, ast.BitOr, ast.Tuple, ast.List, ast.Constant),
     *(ast.Expression, ast.Load),
@@ -116,7 +116,7 @@ class _Reader(HTMLParser):
 
 
 def complaints(page: str, names: set[str]) -> list[str]:
-    """What is wrong with a page, as HTML."""
+    """The faults of a page, as HTML."""
     reader = _Reader(names)
     reader.feed(page)
     reader.close()

@@ -43,7 +43,7 @@ from wsock import (
 from wsock.testing import MemoryAgent
 
 PEER = "192.168.1.1:54321"
-#: What is common to the records of connections that were open, and had no message.
+#: The values common to the records of connections that were open, and had no message.
 OPEN = AccessRecord(
     peer=PEER,
     path="/chat",
@@ -246,7 +246,7 @@ def test_a_close_whose_answer_never_left() -> None:
 
 
 class Pipes(Transport):
-    """What is only an `ITransport`: it can't be aborted."""
+    """A transport that is only an `ITransport`: it can't be aborted."""
 
     abortConnection: Any = property()
 

@@ -299,7 +299,7 @@ def test_a_full_disk(clock: Clock) -> None:
 
 
 def test_a_disk_that_was_full(clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What follows a line that was cut off is a line of its own."""
+    """The text behind a line that was cut off is a line of its own."""
     file = tmp_path / "log"
     log = make(clock, file)
     room = 0
@@ -456,7 +456,7 @@ def test_by_default_lines_are_on_standard_output() -> None:
         "/echo 403 code=- by=us messages_in=0 messages_out=0 subprotocol=- extension=- "
         'reason="Origin http://localhost:5173 is not allowed for Host 127.0.0.1 (allowedOrigins)"',
     ]
-    # What was open at the end has its line, and nothing is said twice.
+    # A connection that was open at the end has its line, and nothing is said twice.
     [last] = lines_of(log)[2:]
     assert last.startswith("/echo 101 code=")
     assert " by=us " in last

@@ -1,4 +1,4 @@
-"""What an application is, and what its `buildApplication` returns and raises."""
+"""Applications, and the results and exceptions of `buildApplication`."""
 
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure

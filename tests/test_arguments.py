@@ -1,4 +1,4 @@
-"""What can't be right is told where it is given: by `LocalProtocolError`, whose text says what to write instead."""
+"""A wrong argument is told where it is given: by `LocalProtocolError`, whose text says what to write instead."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -78,7 +78,7 @@ def old_generator(stream: Any) -> Any:
 
 
 def named(value: object) -> str:
-    """What is found in the text names the test."""
+    """The text that is looked for names the test."""
     return value if isinstance(value, str) else ""
 
 
@@ -331,7 +331,7 @@ def test_what_a_group_can_not_be_given(give: Callable[[Any, Any], object], match
     assert list(group) == [served.wire]
 
 
-# What is right, although it is unusual
+# Unusual arguments that are right
 
 
 def once() -> Iterator[tuple[str, str]]:

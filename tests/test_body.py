@@ -21,7 +21,7 @@ CASES = [
     ([b"Content-Length: 1000"], bytes(200), bytes(100), True),
     ([], b"Hello", b"Hello", False),
     ([], bytes(101), bytes(100), True),
-    # What can't be is read to the end of the stream.
+    # An impossible length is read to the end of the stream.
     ([b"Content-Length: 5", b"Content-Length: 6"], b"Hello, you", b"Hello, you", False),
     ([b"Content-Length: +5"], b"Hello, you", b"Hello, you", False),
     ([b"Content-Length: 99999999999999999999"], b"Hello", b"Hello", False),

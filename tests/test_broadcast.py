@@ -137,7 +137,7 @@ def test_not_for_a_client() -> None:
 
 @pytest.mark.parametrize("policy", ["wait", "close", "drop"])
 def test_a_slow_peer_hurts_nobody(policy: str) -> None:
-    """What 100 times its limit does to a peer that takes nothing, and not to those beside it."""
+    """A peer that takes nothing of 100 times its limit bears it alone."""
     limit, size, count = 100_000, 10_000, 1000
     group, (bad, good, producing) = members(3, sendLimit=limit, slowConsumer=policy, highWaterMark=50_000)
 

@@ -287,7 +287,7 @@ def test_the_subprotocol() -> None:
     assert asked.wire.extension is None
 
 
-# What may be wrong
+# Wrong answers
 
 
 class Expected(Exception):
@@ -990,7 +990,7 @@ def test_an_endpoint_that_comes_too_late_over_tls() -> None:
 
 @pytest.mark.parametrize("state", ["undecided", "asked", "answered in part", "refused in part"])
 def test_who_closes_the_transport_ends_the_opening_handshake(state: str) -> None:
-    """Whatever it waits for, TLS or the server, is not waited for."""
+    """An attempt that waits for TLS or the server does not wait any longer."""
     settings = {"openTimeout": None, "closeTimeout": None}
     cancelled: list[object] = []
     building: Deferred[Any] = Deferred(cancelled.append)
@@ -1042,11 +1042,11 @@ def test_a_tls_transport_is_looked_at_while_it_is_open() -> None:
     assert gone() is None
 
 
-# What a review broke
+# Faults that a review found
 
 
 def test_a_guard_leaves_the_watch_that_it_joined() -> None:
-    """Else a client whose Close was sent would take another's keepalive with it."""
+    """A client whose Close was sent would otherwise take another's keepalive with it."""
     clock = Clock()
     first = Asked(transport=Secure(), clock=clock).open()
     first.wire.loseConnection()
@@ -1259,7 +1259,7 @@ def test_who_waits_for_a_connection_that_never_has_an_application(end: str) -> N
     assert asked.wire.counters.sendsIgnored == 1
 
 
-# What it leaves behind
+# Leftovers
 
 
 @pytest.mark.parametrize("end", ["closed", "refused", "cancelled", "late"])

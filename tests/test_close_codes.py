@@ -117,7 +117,7 @@ def test_the_answer_has_the_same_code() -> None:
 
 
 def test_a_peer_that_does_not_answer() -> None:
-    """What is known of it here: nobody is told."""
+    """A close code that means nothing here: nobody is told."""
     reasons: list[Any] = []
 
     class Told(Application):

@@ -51,7 +51,7 @@ def inflated(payload):
     return zlib.decompressobj(-15).decompress(payload + b"\x00\x00\xff\xff")
 
 
-# What comes
+# Received messages
 
 
 @each_role
@@ -443,7 +443,7 @@ def test_a_fault_holds_nothing_of_what_came():
             assert connection.failed.__cause__ is None
 
 
-# What is sent
+# Sent messages
 
 
 def pair(extensions, role=SERVER, **options):

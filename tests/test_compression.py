@@ -157,7 +157,7 @@ def test_an_argument_that_is_no_compression(make: Any, value: object, advice: st
         make(value)
 
 
-# What is agreed on
+# Agreements
 
 
 @pytest.mark.parametrize(
@@ -355,7 +355,7 @@ def test_a_client_that_is_answered_a_window_that_no_encoder_makes_sends_plain() 
     assert asked.application.messages == ["Hello" * 99]
 
 
-# What is received
+# Received messages
 
 
 def test_a_compressed_message_is_delivered() -> None:

@@ -162,7 +162,7 @@ def test_messages_can_be_answered_before_a_close_behind_them():
     assert connection.close_received is None
     assert connection.replies() == [b"\x8a\x01?"]
     assert connection.send_text("a") == [b"\x81\x01a"]
-    # What comes meanwhile comes after the Close.
+    # Bytes that come meanwhile come after the Close.
     assert [fact(event) for event in connection.receive_data(frame(0x81, b"later"))] == [("close", 1000, "Bye")]
     assert connection.replies() == [b"\x88\x02\x03\xe8"]
     assert not connection.has_unread_data

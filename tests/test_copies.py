@@ -1,4 +1,4 @@
-"""What can be copied and pickled, and what says that it can't: every public class is in one of the lists."""
+"""Copies and pickles, and the classes that refuse them: every public class is in one of the lists."""
 
 import copy
 import enum
@@ -138,7 +138,7 @@ VALUES: dict[type, list[Any]] = {
     wsock.WebSocketClosed: [wsock.WebSocketClosed("m", (1000, "a"), (1001, "b"))],
     wsock.WebSocketDropped: [wsock.WebSocketDropped("m"), wsock.WebSocketDropped("m", None, (1002, ""), 1002)],
     wsock.Refuse: [wsock.Refuse(403), wsock.Refuse(401, [("WWW-Authenticate", "Basic")], b"who are you?")],
-    # What applications give and get
+    # Values that applications give and get
     wsock.Accept: [wsock.Accept(wsock.WebSocketProtocol(), "chat", [("Set-Cookie", "a=b")])],
     wsock.Compression: [wsock.Compression(), wsock.Compression(level=9, clientContextTakeover=True, threshold=0)],
     wsock.Settings: [wsock.Settings(), wsock.Settings(maxMessageSize=None, slowConsumer="drop", openTimeout=2.5)],
@@ -367,7 +367,7 @@ FROM_SERVER = (
 
 
 def rest(connection: Connection, data: bytes) -> Any:
-    """What becomes of a connection: its events, and its answers without their masks."""
+    """The further life of a connection: its events, and its answers without their masks."""
     told = connection.receive_data(data)
     while connection.has_unread_data:
         told += connection.receive_data(b"")

@@ -1,4 +1,4 @@
-"""What reading costs: memory by what it is allowed, time by how it grows."""
+"""The cost of reading: memory by the limit, time by how it grows."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ from wsock.sansio.events import BinaryReceived, TextReceived
 from wsock.sansio.extensions import Extension
 
 MIB = 2**20
-#: What all that is not payload may take: objects, events, and what is read at a time.
+#: The bytes that all but the payload may take: objects, events, and what is read at a time.
 FIXED = 2**17
 ZEROS = bytes(4)
 EMOJI = b"\xf0\x9f\x98\x80"
@@ -366,7 +366,7 @@ def test_memory_of_the_plain_buffer():
 
 @pytest.mark.growth
 def test_growth_is_measured():
-    # What follows would fail on a reader that goes through what it has with each piece.
+    # The rest would fail on a reader that goes through what it has with each piece.
     def quadratic(size):
         for has in range(size):
             sum(range(has))

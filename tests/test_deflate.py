@@ -685,7 +685,7 @@ def test_a_deflater_can_be_copied():
 
 
 def test_a_peer_that_refers_beyond_its_window():
-    """Whatever the pieces that it comes in: without context takeover there is nothing that it could not refer to."""
+    """The size of the pieces makes no difference: without context takeover a deflate can refer to any of it."""
     deflated = bytes.fromhex("aa00000000ffffaaa8201500000000ffffaba81805a360148c8651300a46c1a0020000")
     whole = read(Inflater(9, False), [deflated])
     assert len(whole) == 1116

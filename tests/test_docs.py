@@ -1,4 +1,4 @@
-"""What pages show, as readers use it: commands in a new folder, one after the other; programs; units of systemd."""
+"""Examples of the pages, as readers use them: commands in a new folder, in their order; programs; units of systemd."""
 
 import ast
 import contextlib

@@ -64,7 +64,7 @@ class Server:
             assert self.url, self.log()
 
     def log(self) -> str:
-        """What it has written to its standard error so far."""
+        """The text of its standard error so far."""
         return Path(self._complaints.name).read_text()
 
     def kill(self) -> None:
@@ -441,7 +441,7 @@ def test_readme(start: Start, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name in PROGRAMS if "await serve(" in (EXAMPLES / name).read_text()])
 def test_a_page_that_is_refused(start: Start, name: str) -> None:
-    """Whoever runs a server hears why a page of another port can't connect."""
+    """The log tells the owner of a server why a page of another port can't connect."""
     if "accessLog" in (EXAMPLES / name).read_text():
         # It has that in its records: test_howto has a test of it.
         return

@@ -46,7 +46,7 @@ print(without, faults(), made)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc's heap")
 def test_the_heap_of_a_few_messages_is_kept() -> None:
-    """Else the system gets it back, and gives it again page by page, for each large message."""
+    """The system would otherwise get it back, and gives it again page by page, for each large message."""
     program = PROGRAM.format(path=str(Path(wsock.__file__).parents[1]))
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     without, kept, made = map(int, done.stdout.split())

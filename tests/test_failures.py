@@ -1,4 +1,4 @@
-"""What the log says of an application that fails: which callback, for whom, and on which path."""
+"""The log of an application that fails: which callback, for whom, and on which path."""
 
 from collections.abc import Callable
 from functools import partial

@@ -28,7 +28,7 @@ class Mirror(Resource):
 
 
 def answers(data: bytes, size: int, isAlone: bool, **settings: Any) -> tuple[bytes, bool]:
-    """What comes of a request that is fed in pieces, but for its Date, and whether the connection ends then."""
+    """The answer to a request that is fed in pieces, but for its Date, and whether the connection ends then."""
     clock = Clock()
     site = Site(Mirror(), reactor=clock)
     factory: Any = site

@@ -15,7 +15,7 @@ KEY = b"\x01\x02\x03\x04"
 
 
 def read(head, *, is_masked=False, room=ROOM, reader=None):
-    """What a reader makes of a head, fed whole, byte by byte, with something before it, and with bytes behind it."""
+    """The results of a reader for a head, fed whole, byte by byte, with something before it, and with bytes behind."""
     results = []
     for before, behind in ((b"", b""), (b"", b"\xff\xff"), (b"\x81\x00", b""), (b"\x8a", b"\x00" * 20)):
         one = reader() if reader else frames.FrameReader(is_masked)

@@ -44,7 +44,7 @@ from wsock import (
 from wsock.log import ClassLogger
 from wsock.testing import MemoryAgent, Pair, ScriptedPeer
 
-#: What it is outside of a test.
+#: The value outside of a test.
 makeFailure = Failure.__init__
 #: How often a way is gone.
 TIMES = 100
@@ -58,7 +58,7 @@ REUSED = Refuse(403)
 
 
 class Expected(Exception):
-    """What the application fails with."""
+    """The exception that the application fails with."""
 
 
 def failing() -> None:
@@ -171,7 +171,7 @@ class Served:
 
 
 class Server:
-    """What the connections of one way have in common."""
+    """The common part of the connections of one way."""
 
     def __init__(self, build: Callable[[Any], Any], settings: dict[str, Any], **arguments: Any) -> None:
         self.clock = Clock()
@@ -486,7 +486,7 @@ async def decidesNever(request: Any) -> Any:
 
 
 class Page(Protocol):
-    """What gets a connection that wants no WebSocket."""
+    """The server of a connection that wants no WebSocket."""
 
     def dataReceived(self, data: bytes) -> None:
         self.transport.write(b"HTTP/1.1 204 No Content\r\n\r\n")
@@ -529,7 +529,7 @@ SERVER: dict[str, tuple[Callable[[Any], Any], Act, dict[str, Any]]] = {
     "stop": (PLAIN, stopped(REQUEST, seconds=4), {}),
     "stop in the opening handshake": (PLAIN, stopped(REQUEST[:50], seconds=4), {}),
     "stop while nobody decides": (decidesNever, stopped(REQUEST, seconds=4), {}),
-    # What an application fails with
+    # Failures of an application
     **{
         f"{name} {how.__name__}": (app(**{name: how}), received(HELLO, PONG, CLOSE), {})
         for name in ("started", "finished", "message", "pong", "lost")
@@ -615,7 +615,7 @@ def check(way: Callable[[], None], times: int = TIMES, ours: Callable[[str], boo
         _, found = leftovers(way, times, lambda name: ours(name) and name not in logged)
         assert not found, found
         for failure in failures:
-            # What is in the log is as useful as it was.
+            # The log is as useful as it was.
             assert "raise Expected" in failure.getTraceback() or not failure.check(Expected)
     finally:
         globalLogPublisher.removeObserver(events.append)
@@ -658,7 +658,7 @@ def coroutinesLeak() -> bool:
         gc.enable()
 
 
-#: What is in the names of tests in which a coroutine of the application awaits a Deferred that fails.
+#: A part of the names of tests in which a coroutine of the application awaits a Deferred that fails.
 _AWAITING = (
     "[waits in a coroutine",
     "[iterates, closed",
@@ -697,7 +697,7 @@ def test_server(name: str) -> None:
         act(Served(server, Slow()))
 
     check(way)
-    # What is summed up of many refusals is written by then.
+    # The summary of many refusals is written by then.
     server.factory.doStop()
     assert not server.clock.getDelayedCalls()
     assert not server.factory._connections
@@ -897,7 +897,7 @@ CLIENT: dict[str, tuple[Callable[[Any], Any], ClientAct, tuple[str, ...], dict[s
     "a producer": (PLAIN, clientProduces, EITHER, {}),
     "stop": (PLAIN, stops(lambda client: void(client.open())), EITHER, {}),
     "stop before the answer": (PLAIN, stops(lambda client: void(client.dial())), EITHER, {}),
-    # What an application fails with
+    # Failures of an application
     **{
         f"{name} {how.__name__}": (app(**{name: how}), opened(SERVER_HELLO, SERVER_PONG, SERVER_CLOSE), EITHER, {})
         for name in ("finished", "message", "pong", "lost")
@@ -1026,7 +1026,7 @@ async def fails403(connecting: Any) -> None:
 
 
 USERS = (receives, receivesLate, iteratesLate, waitsAtLast, leaves, drops)
-#: What comes when it is open.
+#: The bytes that come when it is open.
 COMING = {
     "a Close": (SERVER_CLOSE,),
     "a message and a Close": (SERVER_HELLO, SERVER_CLOSE),

@@ -180,7 +180,7 @@ def test_the_page_about_logging() -> None:
     )
     assert f"\n{json.dumps(record._asdict())}\n" in page
     assert f"\n{formatRecord(record, '2026-11-28T06:00:00.000Z')}\n" in page
-    # What it shows of filters can be run.
+    # Its example of filters can be run.
     (program,) = re.findall(r"^```python\n(from twisted.logger import \(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     code = f"import sys\n{program}\n" + (
         "from twisted.logger import Logger\n"
@@ -211,7 +211,7 @@ def test_threads(start: Start) -> None:
         client.send("4")
         expected = [*map(str, (2, 3, 5, 7, 11, 13, 17, 19, 23, 29)), "that was all", "2", "3", "that was all"]
         assert [client.recv(PATIENCE) for _ in expected] == expected
-    # What the other has asked for ends with its connection, and so does the program.
+    # The other's requests end with its connection, and so does the program.
 
 
 # Several endpoints
@@ -480,7 +480,7 @@ def test_asyncio(start: Start) -> None:
             assert client.recv(PATIENCE) == message[::-1]
 
 
-#: What the page says of awaiting: each is tried in Twisted's coroutine, and in asyncio's task.
+#: The page's claims about awaiting: each is tried in Twisted's coroutine, and in asyncio's task.
 BRIDGE = """
 import asyncio
 from twisted.internet import asyncioreactor
@@ -527,7 +527,7 @@ async def main(reactor):
             pass
     for function in (receive, iterate):
         await task(function())
-        # What nobody waits for would be given the next message.
+        # A receive that nobody waits for would be given the next message.
         stream = await connect(reactor, url)
     await task(leave())
     await task(client(url))

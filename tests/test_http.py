@@ -57,7 +57,7 @@ def request(fields: bytes, start: bytes = b"GET / HTTP/1.1") -> bytes:
 
 
 def outcome(decoder: Decoder, chunks: list[bytes]) -> object:
-    """What became of the bytes: the head and what follows it, the status of the refusal, or None."""
+    """The result of the bytes: the head and what follows it, the status of the refusal, or None."""
     for number, chunk in enumerate(chunks):
         try:
             message = decoder.decode(chunk)

@@ -101,7 +101,7 @@ class Connection:
         if attach:
             self.inbox.attach(self.application)
 
-    # What the inbox tells
+    # Calls that the inbox makes
 
     def inboxEnded(self) -> None:
         self.told.append("ended")
@@ -131,7 +131,7 @@ class Connection:
         self.cancels.append(deferred)
         deferred.cancel()
 
-    # What is done to it
+    # Calls of the inbox
 
     def open(
         self,

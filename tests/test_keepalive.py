@@ -63,7 +63,7 @@ class Connection:
 
 
 def outcome(deferred: Deferred[Any]) -> list[Any]:
-    """What it fires with, or the exception that it fails with, once it does."""
+    """The result of a Deferred, or the exception that it fails with, once it does."""
     seen: list[Any] = []
     deferred.addBoth(lambda result: seen.append(result.value if isinstance(result, Failure) else result))
     return seen

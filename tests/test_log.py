@@ -1,4 +1,4 @@
-"""What is logged, and what an exception may hold."""
+"""Log lines and their texts, and the frames that an exception may hold."""
 
 import builtins
 from typing import Any

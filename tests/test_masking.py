@@ -28,7 +28,7 @@ SIZES = [*range(20), 63, 64, 65, 123, 124, 125, 126, 127, 128, 129, 1000, 32767,
 
 
 def test_compiled_has_the_c_mask():
-    # Else the C file would go untested where it is what runs.
+    # The C file would otherwise go untested where it runs.
     assert (len(IMPLEMENTATIONS) == 2) == (wsock.implementation == "compiled")
 
 

@@ -195,7 +195,7 @@ def test_tests_of_several_files_may_alternate(runs: Runs) -> None:
     assert Path(runs.folder, "order").read_text() == "bac"
 
 
-# What tests call
+# Calls that tests make
 
 
 def test_calls_are_noted_by_test(runs: Runs) -> None:

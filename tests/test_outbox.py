@@ -90,7 +90,7 @@ def assertNotTried(it: Link, expected: bytes = b"one") -> None:
 
 def test_a_class_derived_from_a_transport_is_not_tried(link: Callable[..., Link]) -> None:
     class Encrypting(tcp.Server):
-        """What it makes of its bytes is its own affair."""
+        """A transport may do with its bytes as it likes."""
 
     it = link(Encrypting)
     assert not isStock(it.transport)
@@ -934,7 +934,7 @@ def test_what_the_protocol_says_takes_no_room_from_messages(reactor: Reactor) ->
 @pytest.mark.parametrize("kind", [Kind.PING, Kind.PONG, Kind.CLOSE, Kind.HTTP])
 @pytest.mark.parametrize("begun", [False, True])
 def test_a_control_frame_in_front_of_a_snapshot_is_no_message(reactor: Reactor, kind: Kind, begun: bool) -> None:
-    """Else the snapshot would be the second message, and a small one behind it too much."""
+    """The snapshot would be the second message otherwise, and a small one behind it too much."""
     transport, outbox = limited(reactor)
     frame = [b"\x82" * (HANDOVER + 50 if begun else 50)]
     if begun:
@@ -1096,13 +1096,13 @@ def test_fragments_whose_first_one_has_left_are_not_dropped(reactor: Reactor) ->
 
 
 def test_a_fragment_that_can_not_be_dropped_and_has_no_room_is_refused(reactor: Reactor) -> None:
-    """Else a message without end would have no bound."""
+    """A message without end would have no bound otherwise."""
     transport, outbox = limited(reactor, dropsOldest=True)
     transport.producer.resumeProducing()
     writeParts(outbox, "f")
     transport.producer.pauseProducing()
     assert writeParts(outbox, "nn.nnnnl") == [True] * 6 + [False] * 2
-    # Whatever has no part in it is dropped in its place, and counted if it is a message.
+    # Any other frame is dropped in its place, and counted if it is a message.
     assert writeParts(outbox, "1.f.n") == [True] * 5
     assert outbox.dropped == 2
     transport.producer.resumeProducing()

@@ -1,4 +1,4 @@
-"""What holds for any input: drawn by Hypothesis, 1,000 examples each (the profile of conftest.py)."""
+"""Properties of any input: drawn by Hypothesis, 1,000 examples each (the profile of conftest.py)."""
 
 import contextlib
 import tracemalloc
@@ -58,7 +58,7 @@ payloads = st.one_of(
 
 @st.composite
 def conversations(draw, role, size_limit):
-    """What a peer may send: messages in fragments, around the limit more often than not, and Pings in between."""
+    """The messages of a peer: messages in fragments, around the limit more often than not, and Pings in between."""
     parts = []
     for _ in range(draw(st.integers(1, 4))):
         size = draw(st.one_of(st.integers(size_limit - 1, size_limit + 1), st.integers(0, 20)))
@@ -212,7 +212,7 @@ def test_no_argument_raises_another_error(role, first, second, code):
         except LocalProtocolError:
             assert connection.is_open == was_open
         else:
-            # What was not refused, the peer takes.
+            # The peer takes all that was not refused.
             assert bool(buffers) == was_open
             assert peer.failed is None
             drain(peer, b"".join(buffers))

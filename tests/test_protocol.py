@@ -48,7 +48,7 @@ from wsock import Close, LocalProtocolError, WebSocketClosed, WebSocketDropped, 
 from wsock.sansio.extensions import Extension
 from wsock.wire import closing
 
-# What an application sends
+# Messages that an application sends
 
 
 def test_messages_and_pings() -> None:
@@ -525,7 +525,7 @@ def test_a_clean_end_is_not_logged() -> None:
     assert events == []
 
 
-# What the opening handshake agreed on
+# The agreement of the opening handshake
 
 
 def test_an_extension_that_was_agreed_on() -> None:
@@ -600,7 +600,7 @@ def test_one_that_is_aborted_as_it_opens_was_not_open(callback: str) -> None:
 
 
 class Pipes(Transport):
-    """What is only an `ITransport`, as the pipes of a process: it can't be aborted, and may never close."""
+    """A transport that is only an `ITransport`, as the pipes of a process: it can't be aborted, and may never close."""
 
     abortConnection: Any = property()
     setTcpNoDelay: Any = property()
@@ -632,7 +632,7 @@ def test_a_transport_that_can_not_abort_is_told_to_close_and_taken_for_lost(secu
     assert served.application.told == ["started", "finished", "lost"]
     assert served.clock.getDelayedCalls() == []
     assert "abort" not in wrapper.told
-    # Whatever it does then is of no concern.
+    # Its later calls are of no concern.
     served.feed(HELLO)
     served.lose()
     assert served.application.told == ["started", "finished", "lost"]
@@ -1005,7 +1005,7 @@ def test_a_deferred_that_fails_later() -> None:
         deferred.errback(ValueError("late"))
     assert failures(events) == ["late"]
     assert served.transport.taken() == FAILED_SENT
-    # What was held is not delivered, but read: else the peer's Close would not be found.
+    # The held bytes are not delivered, but read: else the peer's Close would not be found.
     served.feed(CLOSE)
     assert served.transport.told[-1] == "lose"
     assert served.application.messages == ["Hello"]
@@ -1119,7 +1119,7 @@ def test_opening_callbacks_that_are_done() -> None:
     assert served.application.messages == ["Hello"]
 
 
-# What is left behind
+# Leftovers
 
 
 class Kept(WebSocketProtocol):

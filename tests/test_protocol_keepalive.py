@@ -193,7 +193,7 @@ def test_from_its_close_on_it_is_watched_by_other_means() -> None:
     assert served.transport.told == ["abort"]
 
 
-# What is exempt
+# Exemptions
 
 
 def test_the_time_in_which_the_application_paused_is_exempt() -> None:
@@ -482,7 +482,7 @@ def test_other_pongs_reach_the_application() -> None:
     assert served.application.messages == [("pong", b"ab")]
 
 
-# What a review broke
+# Faults that a review found
 
 
 def test_a_latency_that_a_callback_waits_for_leaves_messages_in_order() -> None:

@@ -1,4 +1,4 @@
-"""What comes in through a whole connection, and how an application holds it up, in memory; the inbox alone is in
+"""The way in through a whole connection, and how an application holds it up, in memory; the inbox alone is in
 test_inbox.py."""
 
 from collections.abc import Callable
@@ -781,7 +781,7 @@ def test_a_host_may_have_room_for_fewer_messages() -> None:
     assert not connection.has_unread_data
 
 
-# What becomes of a peer that does not take what it makes us send
+# Peers that do not take the answers they ask for
 
 
 @pytest.mark.parametrize(("policy", "delivered"), [("wait", 2), ("close", 10), ("drop", 10)])

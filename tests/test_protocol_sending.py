@@ -1,4 +1,4 @@
-"""What an application sends through a whole connection, and how it hears of what its peer takes, in memory."""
+"""Messages that an application sends through a whole connection, and how it hears of what its peer takes, in memory."""
 
 from asyncio import CancelledError as AsyncioCancelled
 from typing import Any

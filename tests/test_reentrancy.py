@@ -68,7 +68,7 @@ class SuddenlyClosed(Sudden):
 
 
 def outcomes(**waits: Deferred[Any]) -> list[tuple[str, Any]]:
-    """What has become of each Deferred, in the order in which they fire."""
+    """The results of the Deferreds, in the order in which they fire."""
     seen: list[tuple[str, Any]] = []
     for name, waiting in waits.items():
         waiting.addBoth(lambda result, name: seen.append((name, getattr(result, "value", result))), name)

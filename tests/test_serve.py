@@ -403,7 +403,7 @@ def test_a_service(privileged: bool) -> None:
     assert stopped == []
     served.lose(clean=False)
     assert stopped == [None]
-    # Who runs services ends them, so the reactor has nothing of it.
+    # The owner of services ends them, so the reactor has nothing of it.
     assert reactor.atEnd == []
 
 

@@ -157,7 +157,7 @@ def test_the_request_is_there_for_the_application() -> None:
     assert served.wire.request.path == "/chat"
 
 
-# What buildApplication says
+# The decisions of buildApplication
 
 
 def later(decision: object) -> Any:
@@ -1423,7 +1423,7 @@ def test_pausing_before_a_refusal_does_not_hold_up_the_farewell() -> None:
 
 
 def raised(build: Any) -> list[str]:
-    """What is logged of a decision; it is answered with 500."""
+    """The log of a decision that is answered with 500."""
     served = Served(buildApplication=build)
     with logged() as events:
         answer = served.feed(REQUEST)

@@ -419,7 +419,7 @@ late, strict = LateParser(), StrictParser()
 
 @pytest.fixture
 def plugin(tmp_path: Path) -> list[str]:
-    """What stands before a command for it to find the endpoints of a package of others."""
+    """The assignment before a command by which it finds the endpoints of a package of others."""
     folder = tmp_path / "package"
     (folder / "twisted/plugins").mkdir(parents=True)
     (folder / "twisted/plugins/others_plugin.py").write_text(PLUGIN)
@@ -627,7 +627,7 @@ UPGRADE = {"Connection": "close, Upgrade", "Upgrade": "websocket", "Sec-WebSocke
 )
 def test_pages(twistd: Twistd, line: str, status: tuple[int, str], fields: dict[str, str], body: bytes | None) -> None:
     peer = twistd.address().connect()
-    # What follows is no second request: a proxy may not make a WebSocket of this connection.
+    # The rest is no second request: a proxy may not make a WebSocket of this connection.
     peer.send(request(line, upgrade=None, connection="keep-alive") + (request() if line[0] == "G" else b""))
     answer = peer.answer(line.rpartition(" ")[2])
     assert (answer.status, answer.reason) == status
@@ -688,7 +688,7 @@ def test_a_console_with_other_ends_of_lines(tmp_path: Path, monkeypatch: pytest.
     assert page.policy == POLICY
     (tmp_path / "page").mkdir()
     for file in Path(wsock.service.__file__).with_name("page").iterdir():
-        # Whatever ends lines on this system.
+        # Lines end here as the system ends them.
         text = file.read_bytes().replace(b"\r\n", b"\n")
         (tmp_path / "page" / file.name).write_bytes(text.replace(b"\n", b"\r\n"))
     monkeypatch.setattr(console, "files", lambda package: tmp_path)

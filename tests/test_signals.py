@@ -1,4 +1,4 @@
-"""What signals do to `twistd wsock` and `twist wsock`."""
+"""Signals to `twistd wsock` and `twist wsock`."""
 
 import contextlib
 import os

@@ -59,7 +59,7 @@ def unmasked(first: int, payload: bytes) -> bytes:
     return bytes((first, len(payload))) + payload
 
 
-#: What a callback of the application may do: fail in some way, take its time, or call a method of its transport.
+#: A callback of the application may: fail in some way, take its time, or call a method of its transport.
 PLANS = ["raises", "fails", "waits", "never", "loseConnection", "abortConnection", "pauseProducing"]
 
 
@@ -120,7 +120,7 @@ class Connections(RuleBasedStateMachine):
     )
     def make(self, **settings: Any) -> None:
         self.closeTimeout = settings["closeTimeout"]
-        #: What each callback of the application does next.
+        #: The next step of each callback of the application.
         self.plans: list[Any] = []
         self.pending: list[Deferred[Any]] = []
         self.entered: list[tuple[int, int]] = []
@@ -244,7 +244,7 @@ class Connections(RuleBasedStateMachine):
     def pass_time(self, seconds: float) -> None:
         self.clock.advance(seconds)
 
-    # What holds at any time
+    # Invariants
 
     @invariant()
     def connectionLost_is_once_and_last(self) -> None:

@@ -305,7 +305,7 @@ def test_closing_discards_what_finds_no_room() -> None:
 
 
 def test_it_receives_while_it_is_not_writable() -> None:
-    """Else two that wait for each other in a send would never hear of each other again."""
+    """Two that wait for each other in a send would never hear of each other again."""
     asked = streaming()
     asked.transport.producer.pauseProducing()
     asked.application.send(bytes(70000))

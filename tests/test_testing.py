@@ -136,7 +136,7 @@ class Echo(wsock.WebSocketProtocol):
 
 
 def result(deferred: "Deferred[Any]") -> Any:
-    """What a Deferred fired with."""
+    """The result that a Deferred fired with."""
     results: list[Any] = []
     deferred.addBoth(results.append)
     assert len(results) == 1, "it has not fired"
@@ -474,7 +474,7 @@ def test_each_producer_hears_of_its_own_pauses_alone() -> None:
 
 
 def test_a_producer_that_leaves_does_not_make_a_writer() -> None:
-    """Who neither reads nor writes does not hear that the peer has gone."""
+    """An end that neither reads nor writes does not hear that the peer has gone."""
     pair = pairOf()
     producer = Producer(pair.client.transport, size=5, portions=1).start()
     pair.server.transport.pauseProducing()
@@ -1521,7 +1521,7 @@ def test_two_scripted_peers() -> None:
     assert pair.client.ended
 
 
-# What the documentation shows
+# Examples of the documentation
 
 
 ROOT = Path(__file__).parents[1]

@@ -134,7 +134,7 @@ def test_a_loss_is_of_tls_until_the_handshake_is_done(lost: Exception) -> None:
     told = describeClientFailure(lost, Transport())
     assert told == "the server ended the connection during the TLS handshake, without a reason"
     assert describeServerFailure(lost, Transport()) == "the handshake was not finished"
-    # Whoever said nothing has not begun.
+    # A peer that said nothing has not begun.
     assert describeServerFailure(lost, Transport(begun=False)) is None
     for over in (Transport(done=True), object()):
         assert isDone(over)

@@ -363,7 +363,7 @@ def test_other_transports_let_go_of_their_producer_by_themselves(link: Callable[
     assert started.transport.protocol._producer is not None, "a lost one has forgotten TLS, and could not"
 
 
-# What a transport is
+# Kinds of transports
 
 
 class Speaking(Transport):

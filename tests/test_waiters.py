@@ -9,7 +9,7 @@ from wsock.wire.waiters import Waiters
 
 
 def seen(*deferreds: Deferred[Any]) -> list[Any]:
-    """What they fire with, in that order, and the exceptions that they fail with."""
+    """The results of some Deferreds, in that order, and the exceptions that they fail with."""
     results: list[Any] = []
     for deferred in deferreds:
         deferred.addBoth(lambda result: results.append(result.value if isinstance(result, Failure) else result))

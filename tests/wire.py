@@ -77,7 +77,7 @@ class Transport(StringTransport):
         self.disconnecting = self.disconnected = True
 
     def taken(self) -> bytes:
-        """What was written since the last look."""
+        """The bytes written since the last look."""
         data: bytes = self.value()
         self.clear()
         return data
@@ -246,7 +246,7 @@ def slow(application: Any = None, **settings: Any) -> Served:
 
 @contextmanager
 def logged() -> Iterator[list[LogEvent]]:
-    """What wsock and Twisted log meanwhile; Twisted's unhandled errors too."""
+    """The log of wsock and Twisted meanwhile; Twisted's unhandled errors too."""
     events: list[LogEvent] = []
     globalLogPublisher.addObserver(events.append)
     try:
@@ -260,7 +260,7 @@ def failures(events: list[LogEvent]) -> list[str]:
     return [str(event["log_failure"].value) for event in events if event["log_level"] is LogLevel.critical]
 
 
-#: What a server sends: the answer to a client's request is made by `Asked.answer`.
+#: The bytes of a server: the answer to a client's request is made by `Asked.answer`.
 SERVER_CLOSE = bytes.fromhex("880203e8")
 SERVER_HELLO = HELLO_SENT
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from run import free_port, make_certificate, wait_for
 
-#: What SIGTERM may take, in seconds; the service promises 5.
+#: The time that SIGTERM may take, in seconds; the service promises 5.
 PATIENCE = 10
 #: The largest messages of the suite have 16 MiB (9.1.6 and 9.2.6).
 OPTIONS = ["--compression", "--max-message-size=16777216"]

@@ -83,7 +83,7 @@ class Console:
         )
 
     def log(self, part: str = "text") -> list[str]:
-        """What kind each entry is, and one of its parts."""
+        """The kind of each entry, and one of its parts."""
         script = (
             "JSON.stringify([...document.querySelectorAll('.entry')].map((entry) => "
             f"['.kind', '.{part}'].map((name) => entry.querySelector(name)?.textContent ?? '').join(' ')))"

@@ -159,7 +159,7 @@ class Asked:
 
     @property
     def accept(self) -> str:
-        """What answers its key (RFC 6455 section 1.3)."""
+        """The answer to its key (RFC 6455 section 1.3)."""
         digest = hashlib.sha1(f"{self['Sec-WebSocket-Key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest()
         return base64.b64encode(digest).decode()
 

@@ -84,7 +84,7 @@ class Twistd:
         return self.addresses[-1]
 
     def log(self) -> str:
-        """What it has said so far, on both of its outputs."""
+        """The output so far, on both of its outputs."""
         return Path(self._log.name).read_text(errors="replace")
 
     def terminate(self) -> float:
@@ -131,7 +131,7 @@ CHROMIUM = (
 
 
 class Inspector:
-    """What looks into a page, and acts on it, by Chromium's DevTools protocol. Called, it evaluates an expression.
+    """Looks into a page, and acts on it, by Chromium's DevTools protocol. Called, it evaluates an expression.
 
     Attributes:
         complaints: what the browser's console has shown so far: errors, warnings, what a policy forbade.

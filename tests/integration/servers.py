@@ -1,4 +1,4 @@
-"""What the fixture `serve` serves, and what it returns."""
+"""The server of the fixture `serve`, and the result of that."""
 
 from collections.abc import Callable
 from typing import Any
@@ -37,7 +37,7 @@ class Server(Address):
     """A factory of ours that listens."""
 
     factory: WebSocketServerFactory
-    #: What `buildApplication` returned so far.
+    #: The results of `buildApplication` so far.
     applications: list[Any]
     listening: Any
     stopped: bool = False

@@ -1,4 +1,4 @@
-"""What the fixture `client` connects: streams of ours, for threads, where their Deferreds are waited for."""
+"""The connections of the fixture `client`: streams of ours, for threads, where their Deferreds are waited for."""
 
 import threading
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def call(function: Callable[..., Any], *arguments: object, patience: float = PAT
 
 
 class Traces:
-    """What the reactor had to do, so that what is left behind can be told."""
+    """The tasks of the reactor, so that leftovers can be told."""
 
     def __init__(self) -> None:
         self._calls, self._sockets = self._now()
@@ -72,7 +72,7 @@ class Stream:
         call(self.stream.close, *arguments)
 
     def rest(self) -> list[str | bytes]:
-        """What comes until the end, which must be a usual one."""
+        """The bytes up to the end, which must be a usual one."""
 
         async def rest() -> list[str | bytes]:
             return [message async for message in self.stream]
@@ -103,7 +103,7 @@ class Attempt:
 
         def begin() -> None:
             self._traces = Traces()
-            # What is wrong with the arguments is raised here, not later.
+            # A mistake in the arguments is raised here, not later.
             self.deferred = function(reactor, url, **arguments)
             self.deferred.addBoth(self._fired)
 
@@ -114,7 +114,7 @@ class Attempt:
         self._done.set()
 
     def result(self, patience: float = PATIENCE) -> Any:
-        """What it is connected to."""
+        """The peer of the connection."""
         assert self._done.wait(patience), f"not connected in {patience} s, nor failed"
         (result,) = self.results
         if isinstance(result, Failure):
@@ -134,12 +134,12 @@ class Attempt:
 
 
 def connectingBy(build: Callable[[Any], Any]) -> Callable[..., Deferred[Any]]:
-    """What connects the application that ``build`` makes, as `connect` does a stream."""
+    """A function that connects the application that ``build`` makes, as `connect` does a stream."""
     return lambda reactor, url, **arguments: connectProtocol(reactor, url, build, **arguments)
 
 
 def connecting(application: Any) -> Callable[..., Deferred[Any]]:
-    """What connects an application, as `connect` does a stream."""
+    """A function that connects an application, as `connect` does a stream."""
     return connectingBy(lambda request: application)
 
 

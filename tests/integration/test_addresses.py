@@ -69,7 +69,7 @@ class Opening(WebSocketStream):
 
 
 def by(connect: Callable[[WebSocketClientFactory], object]) -> Callable[..., Deferred[WebSocketStream]]:
-    """What connects a stream by way of a factory, as `wsock.connect` does without one."""
+    """A function that connects a stream by way of a factory, as `wsock.connect` does without one."""
 
     def begin(reactor: Any, url: str, **arguments: Any) -> Deferred[WebSocketStream]:
         stream = Opening()
@@ -134,7 +134,7 @@ def addresses(stream: Stream, server: Server) -> tuple[Any, Any]:
 
 
 class Network:
-    """What one connects over: how to listen and to connect.
+    """A kind of connection: how to listen and to connect.
 
     Attributes:
         host: where to, in a URL.
@@ -149,7 +149,7 @@ class Network:
         self._folder = folder
 
     def listen(self, how: str) -> Any:
-        """What the fixture `serve` makes a server of."""
+        """The arguments of the fixture `serve`."""
         if how == "string":
             if self.name == "IPv6":
                 return r"tcp6:0:interface=\:\:1"
@@ -164,7 +164,7 @@ class Network:
         return Listening(lambda factory: reactor.listenTCP(0, factory, interface=address))
 
     def connect(self, how: str, server: Server) -> Callable[[Any], object]:
-        """What connects a factory."""
+        """A function that connects a factory."""
         reactor, address = self._reactor, self._address
         if how == "string":
             endpoint = clientFromString(reactor, self.describe(server))
@@ -193,7 +193,7 @@ class Network:
         return server.url("/there?a=b", self.host)
 
     def check(self, stream: Stream, server: Server) -> None:
-        """Who is connected is where it should be."""
+        """The connected peer is where it should be."""
         here, there = addresses(stream, server)
         if self.name == "UNIX":
             assert there == UNIXAddress(os.fsencode(server.path))

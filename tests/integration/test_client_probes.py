@@ -1,4 +1,4 @@
-"""What broken and hostile servers send, and what a client makes of it: the rows C of the project's probe table.
+"""Broken and hostile servers, and the client that meets them: the rows C of the project's probe table.
 
 C07 and C08 are of permessage-deflate, which is not there yet.
 """
@@ -219,7 +219,7 @@ def test_C11_bytes_do_not_put_the_deadline_off(client: Client, listen: Listen) -
 
 
 def test_the_deadline_of_a_refusal_with_an_endless_body(client: Client, listen: Listen) -> None:
-    """What came of it is told."""
+    """The result is told."""
     listener = listen()
     attempt = client.begin(listener.url(), openTimeout=0.5)
     caller = listener.accept()
@@ -405,7 +405,7 @@ def test_C15_the_server_answers_our_close_and_never_leaves(client: Client, liste
     assert ends(caller)
 
 
-# What is refused before a byte is sent
+# Refusals before a byte is sent
 
 
 NASTY = ["\r\nX-A: b", "\r", "\n", "\0", "a\r\n\r\nGET / HTTP/1.1", "a\0b"]

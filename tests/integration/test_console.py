@@ -91,7 +91,7 @@ def test_binary_messages(console: Console) -> None:
         console.logs("error Nothing was sent: a binary message is written in hex, such as 48 65 6c 6c 6f")
         assert console.value("message") == text
         console.click("clear")
-    # What was sent as hex is recalled as such.
+    # A message that was sent as hex is recalled as such.
     console.click("binary")
     console.set("message", "")
     console.focus("message")
@@ -121,7 +121,7 @@ def test_long_messages_are_folded(console: Console, width: int) -> None:
         assert console.page("at('log').scrollWidth <= at('log').clientWidth")
         assert console.fold() == "false"
         assert console.log() == [f"sent {folded}", f"received {folded}"]
-        # What is open stays where it is when more comes.
+        # An open entry stays where it is when more comes.
         console.fold()
         console.set("log", 0, of="scrollTop")
         within(PATIENCE, lambda: console.page("following") is False, "the page knows")
@@ -157,7 +157,7 @@ def test_copying(console: Console, how: str) -> None:
     clipboard = "{writeText: async (text) => { window.copied = text; }}" if how == "clipboard" else "undefined"
     console.page(f"Object.defineProperty(navigator, 'clipboard', {{value: {clipboard}}})")
     console.page("document.addEventListener('copy', () => { window.copied = document.activeElement.value; })")
-    # What a button says does not stay for long.
+    # The text of a button does not stay for long.
     console.page(
         "window.said = [];"
         "new MutationObserver((changes) => changes.forEach(({target}) => said.push(target.ariaLabel)))"
@@ -222,7 +222,7 @@ def test_disconnecting(console: Console) -> None:
 
 
 def test_codes_and_reasons(console: Console) -> None:
-    """What a browser would refuse is told in the page's own words, and the connection stays."""
+    """A message that a browser would refuse is told in the page's own words, and the connection stays."""
     for code, reason, words in [
         ("1001", "", "a page may close with 1000, or 3000 to 4999, but not with 1001"),
         ("0999", "", "a page may close with 1000, or 3000 to 4999, but not with 0999"),
@@ -328,7 +328,7 @@ def test_a_server_that_does_not_answer(console: Console) -> None:
             console.shows("Disconnected")
             console.connect("/echo")
             console.shows("Connected")
-            # What comes of the old connection has nothing to say in the new one.
+            # An event of the old connection has nothing to say in the new one.
             server.sendall(b"\x88\x02\x03\xe9")
             server.shutdown(socket.SHUT_WR)
             while server.recv(2**16):

@@ -30,7 +30,7 @@ def store(console: Console, memory: str) -> None:
 
 
 def entered(console: Console) -> list[object]:
-    """What the fields hold that a reload keeps."""
+    """The values of the fields that a reload keeps."""
     fields = [console.value("url"), console.value("subprotocols")]
     return fields + [console.value(name, "checked") for name in ("pretty", "reconnect")]
 
@@ -48,7 +48,7 @@ def recalled(console: Console) -> list[tuple[object, object]]:
         found.append(message)
 
 
-# What a reload keeps
+# A reload
 
 
 def test_a_reload(console: Console) -> None:
@@ -210,7 +210,7 @@ def test_copying_a_link(console: Console) -> None:
     console.logs("error Can’t make a link: a WebSocket URL begins with ws:// or wss://")
 
 
-# What is shown
+# Shown entries
 
 
 def test_pretty_json(console: Console) -> None:
@@ -229,7 +229,7 @@ def test_pretty_json(console: Console) -> None:
     shown = "\n".join(lines)
     both = [f"{kind} {one}" for one in others for kind in ("sent", "received")]
     assert console.log()[2:] == [f"sent {shown}", f"received {shown}", *both]
-    # What comes later is shown so too.
+    # Later messages are shown so too.
     console.send("[1,2]")
     console.tells("received [\n  1,\n  2\n]")
     console.click("pretty")
@@ -310,7 +310,7 @@ def test_the_pause(console: Console) -> None:
     assert console.log() == [*before, *["received flood"] * 600, "sent hello", "received hello"]
     assert console.value("counts", "textContent") == "1 sent, 601 received"
     assert console.value("pause", "textContent") == "Pause"
-    # What is held is bounded as the log is.
+    # The list is bounded as the log is.
     console.click("pause")
     console.page("for (let number = 0; number < 1200; number++) socket.send('flood')")
     counts = "1 sent, 1,801 received, the oldest 804 entries dropped, paused: 1,200 held"

@@ -16,7 +16,7 @@ from wsock import WebSocketClosed, WebSocketDropped, WebSocketEnded, WebSocketSt
 pytestmark = pytest.mark.parametrize("kind", ["tcp", "tls"])
 
 KIB, MIB = 2**10, 2**20
-#: What two connections and the system may hold of what nobody reads: far less than is sent if nobody is held up.
+#: The bytes that two connections and the system may hold where nobody reads: far less than is sent otherwise.
 HELD, TOO_MUCH = 32 * MIB, 128 * MIB
 
 
@@ -84,7 +84,7 @@ def test_two_that_only_send_are_bounded_and_end_by_an_abort(serve: Serve, client
 
 @pytest.mark.slow
 def test_two_that_only_send_and_one_is_cancelled(serve: Serve, client: Client, kind: str) -> None:
-    """Who waits is let go; the connection goes on, and can be closed."""
+    """A waiting sender is let go; the connection goes on, and can be closed."""
     here, there = pour_both_ways(serve, client, kind, pingTimeout=1, closeTimeout=1)
     call(here.waiting.cancel)
     assert isinstance(here.ended, CancelledError)
@@ -250,7 +250,7 @@ class Stuck(Echo):
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["abortConnection", "loseConnection"])
 def test_a_callback_that_never_ends_is_bounded(serve: Serve, client: Client, kind: str, how: str) -> None:
-    """What it is sent is held up; our own end of the connection cancels it."""
+    """Messages to it are held up; our own end of the connection cancels it."""
     sender: list[Pouring] = []
 
     async def handler(stream: WebSocketStream) -> None:

@@ -1,4 +1,4 @@
-"""What happens to peers and machines: resets, kills, dead cables, stopped processes, too few descriptors.
+"""Accidents of peers and machines: resets, kills, dead cables, stopped processes, too few descriptors.
 
 The sizes are those that each change can carry; WSOCK_FAULTS=full, which `nox -s faults` sets, takes the large ones
 and says what was measured.
@@ -40,7 +40,7 @@ ZEROS = bytes(4)
 #: How long a server that is in a hurry waits for a sign of life, and then for its Pong, in seconds.
 INTERVAL, TIMEOUT = 1, 2
 KEEN = ("--ping-interval", INTERVAL, "--ping-timeout", TIMEOUT)
-#: What a busy machine may add to a deadline, in seconds.
+#: The time that a busy machine may add to a deadline, in seconds.
 SLACK = 5
 #: `twistd`, and a route that echoes and says at once, past the log, how each connection ended. It says too when the
 #: reactor runs: it listens a little earlier, and has not all its descriptors then.
@@ -114,7 +114,7 @@ class Server(Twistd):
 
 @pytest.fixture(params=["plain", "tls"])
 def tls(request: pytest.FixtureRequest, certificate: tuple[Path, Path]) -> tuple[Path, Path] | None:
-    """What makes a `Server` speak TLS, or not."""
+    """The arguments that make a `Server` speak TLS, or not."""
     return certificate if request.param == "tls" else None
 
 
@@ -212,7 +212,7 @@ def test_resets_in_a_frame(tls: tuple[Path, Path] | None) -> None:
             assert peer.frame() == (0x8A, b"")
             reset(peer)
 
-        # What OpenSSL keeps for itself is no peer's doing.
+        # The memory that OpenSSL keeps for itself is no peer's doing.
         first = count // 4
         for _ in range(first):
             open_and_reset()

@@ -1,4 +1,4 @@
-"""What connections over real sockets leave behind for the garbage collector, on both sides: nothing of ours.
+"""The leftovers of connections over real sockets for the garbage collector, on both sides: nothing of ours.
 
 Twisted itself leaves cycles for each client: of a Client, its Connector and what that was handed, and with TLS more.
 They may be left; but nothing of wsock's, nor of the application's, may hang on them.
@@ -38,7 +38,7 @@ from wsock import (
 TIMES = 50
 NO_TIME = Settings(openTimeout=0.02)
 KINDS = ("tcp", "unix", "tls")
-#: What may be left: what Twisted was handed, which holds nothing by then; and the loggers of lines that are kept.
+#: Objects that may be left: those that Twisted was handed, which hold nothing by then; loggers of lines that are kept.
 LEFT = (
     "wsock.client.attempt._Handed",
     "wsock.client.verification.VerifiedHost",
@@ -91,7 +91,7 @@ async def decidesNever(request: Any) -> Any:
     await Deferred()
 
 
-#: What the server does, by the path.
+#: The behaviour of the server, by the path.
 ROUTES: dict[str, Callable[[Any], Any]] = {
     **{f"/{one.__name__}": streamApplication(one) for one in (receives, returns, aborts, fails, sends)},
     "/app": lambda request: App(),
@@ -348,7 +348,7 @@ def check(run: Callable[[int], object], serving: Server | None = None, times: in
             serving.applications.clear()
         return {name: number for name, number in newOnes().items() if isOurs(name) and number >= times / 2}
 
-    # What is made once.
+    # Objects that are made once.
     run(2)
     with withoutCollector():
         run(times)
@@ -376,7 +376,7 @@ def test_leftovers(
 
     def run(times: int) -> None:
         call(lambda: Deferred.fromCoroutine(often(way, target, times)))
-        # What was provoked.
+        # The provoked failures.
         logged.clear()
 
     check(run, target.server)

@@ -1,4 +1,4 @@
-"""What hostile peers cost a server: its memory, as the system counts it, while they do their worst.
+"""The cost of hostile peers to a server: its memory, as the system counts it, while they do their worst.
 
 The rows have the names of the table of attacks: what was seen to cost other libraries their memory.
 """
@@ -19,13 +19,13 @@ from integration.servers import Serve
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
 
 MIB = 2**20
-#: What `Settings.sendLimit` and the default message limit are.
+#: The default of `Settings.sendLimit`, and of the limit of a message.
 BOUND = MIB
-#: What is sent, if it is let.
+#: The bytes that are sent, where they may.
 MUCH = 100 * BOUND
-#: What is read, and let go, after a refusal or a Close.
+#: The bytes that are read, and let go, after a refusal or a Close.
 DRAINED = 16 * MIB
-#: What the systems of both sides may hold of what is not read, in all.
+#: The bytes that the systems of both sides may hold of what is not read, in all.
 TAKEN = 16 * MIB
 #: The receive buffer of a peer that reads nothing.
 SMALL = 2**16
@@ -53,7 +53,7 @@ class Target(Address):
         super().__init__(port=twistd.ports[0], certificate=certificate)
         self.policy = policy
         self._twistd = twistd
-        # What a first message costs is not a peer's doing.
+        # The cost of a first message is not a peer's doing.
         peer = self.open()
         peer.stream(frame(0x82, bytes(BOUND)), BOUND + 14)
         peer.frame()
@@ -61,7 +61,7 @@ class Target(Address):
 
     @contextlib.contextmanager
     def at_most(self, size: int) -> Iterator[None]:
-        """What is done meanwhile costs the process so many bytes more than it has now, even for a moment."""
+        """The block costs the process so many bytes more than it has now, even for a moment."""
         self._twistd.forget_peak()
         before = self._twistd.peak()
         yield
@@ -171,7 +171,7 @@ def echo_flood(payload: bytes, count: int = 1) -> Attack:
 
 
 def tiny_messages(target: Target) -> None:
-    """What stands in the queue is many small things, where few large ones were."""
+    """The queue holds many small things, where few large ones were."""
     peer = target.open(receive_buffer=SMALL)
     large = frame(0x82, bytes(60000), ZEROS)
     peer.stream(large, 500 * len(large), read=False, patience=PATIENCE)
@@ -258,7 +258,7 @@ def test_the_peer_that_was_not_read_gets_everything(targets: Targets, transport:
 def test_who_was_not_read_for_tiny_messages_gets_everything(serve: Serve) -> None:
     """However many of them are as much as one large one: under ``wait`` nobody is closed for what he sends."""
     server = serve()
-    # What is accepted inherits it; else it takes millions to fill the system's buffers.
+    # An accepted socket inherits it; it takes millions to fill the system's buffers.
     server.listening.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**13)
     peer = server.open(receive_buffer=2**13)
     count = 100_000
@@ -315,7 +315,7 @@ def test_S01_slow_reader(targets: Targets, transport: str, policy: str) -> None:
         size = 2**14
         group.send(size, MUCH // size, 4)
         if policy != "drop":
-            # What it was sent before it is there, whole and in order.
+            # The messages that it was sent before are there, whole and in order.
             number = 0
             while (first_and_payload := group.slow.frame())[0] == 0x82:
                 assert first_and_payload[1][:8] == number.to_bytes(8, "big")

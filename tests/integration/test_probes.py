@@ -1,4 +1,4 @@
-"""What broken and hostile peers send, and exactly what they get: the rows H and F of the project's probe table.
+"""Broken and hostile peers, and the exact answers to them: the rows H and F of the project's probe table.
 
 F20 to F22 are of permessage-deflate and F27 is of keepalive, which are not there yet.
 """
@@ -73,7 +73,7 @@ REASONS = {414: ("Request-URI Too Long", "URI Too Long"), 431: ("Request Header 
 
 
 def check_refusal(peer: Peer, probe: Refused) -> None:
-    """What each refusal has, and that it ends the connection."""
+    """The fields that each refusal has, and that it ends the connection."""
     answer = peer.answer()
     assert answer.status == probe.status
     assert answer.reason in REASONS.get(probe.status, (probe.reason,))

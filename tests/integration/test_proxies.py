@@ -94,7 +94,7 @@ listen front
 
 
 def judgement(folder: Path) -> tuple[str, str, str]:
-    """What haproxy thinks of the server: its status, the result of the last check, and the HTTP status in that."""
+    """The opinion of haproxy of the server: its status, the result of the last check, and the HTTP status in that."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(PATIENCE)
         sock.connect(os.path.relpath(folder / "stats"))

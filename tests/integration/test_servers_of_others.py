@@ -295,7 +295,7 @@ def test_our_close_without_a_code(client: Client, other: Other) -> None:
 
 @pytest.mark.parametrize(("code", "reason"), CLOSES, ids=lambda value: str(value)[:4])
 def test_its_close(client: Client, other: Other, code: int, reason: str) -> None:
-    """What it sent before comes first; it gets its code back."""
+    """Its earlier messages come first; it gets its code back."""
     target = other.target("/close", code=code, reason=reason)
     stream = connect(client, other, target, closeTimeout=None)
     assert stream.receive() == "farewell"

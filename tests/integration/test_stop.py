@@ -60,7 +60,7 @@ class Stopped:
         self.silent.expect_close(1001, "")
         assert time.monotonic() - began < 2
         assert not self.fired
-        # What it was sent before is still on its way to it when its time is up.
+        # Its earlier messages are still on its way to it when its time is up.
         assert ends(self.silent, reset=True)
         assert 3.5 < time.monotonic() - began < 5.5
         while len(self.fired) < 2:

@@ -62,7 +62,7 @@ def test_a_thread_waits_for_a_peer_that_does_not_read(serve: Serve, kind: str) -
 
 @pytest.mark.slow
 def test_several_threads_take_their_turns(serve: Serve, kind: str) -> None:
-    """What all of them have in the queue is one message; the limit closes nothing."""
+    """The queue holds one message of all of them; the limit closes nothing."""
     server = serve(kind)
     peer = server.open(receive_buffer=2**14)
     transport = server.applications[0].transport
@@ -160,7 +160,7 @@ def test_on_the_reactors_own_thread_it_raises(serve: Serve, kind: str) -> None:
 
 @pytest.mark.slow
 def test_when_the_reactor_has_stopped(serve: Serve, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is handed to a reactor that does not run any more never comes back."""
+    """A call that is handed to a reactor that does not run any more never comes back."""
     from twisted.internet import reactor
 
     server = serve(kind)

@@ -244,7 +244,7 @@ def test_plain_text_at_the_tls_port_of_others(client: Client, listen: Listen, sa
 
 @pytest.fixture
 def lines() -> Iterator[list[str]]:
-    """What wsock logs, line by line."""
+    """The log of wsock, line by line."""
     told: list[str] = []
 
     def observe(event: Any) -> None:

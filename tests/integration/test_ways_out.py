@@ -112,7 +112,7 @@ def test_peer_that_pauses_and_then_reads_gets_everything(serve: Serve, kind: str
     """While it does not read it is not read either; then all comes, in order and unharmed."""
     server = serve(kind)
     for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-        # Else the system may take all of it for us: its buffers grow.
+        # The system may otherwise take all of it for us: its buffers grow.
         server.listening.socket.setsockopt(socket.SOL_SOCKET, buffer, 2**17)
     peer = server.open(receive_buffer=2**17)
     # Frames tell themselves apart by their payload; the stream's period is no power of two.
@@ -179,7 +179,7 @@ def test_loseConnection_with_a_full_queue(serve: Serve, kind: str) -> None:
 
 
 def test_more_unsent_than_may_be(serve: Serve, kind: str) -> None:
-    """What has begun to leave arrives whole, the rest is dropped, and the Close says so."""
+    """A message that has begun to leave arrives whole, the rest is dropped, and the Close says so."""
     server = serve(kind, filler((2**20,) * 12, None))
     peer = server.open(receive_buffer=2**15)
     time.sleep(0.2)
@@ -230,7 +230,7 @@ def test_farewell_to_a_peer_that_is_still_sending(serve: Serve, kind: str, case:
     else:
         peer.expect_close(int(case[:4]))
     peer.expect_end()
-    # What is on its way when it hears of its end is taken, not reset.
+    # A message on its way when the peer hears of the end is taken, not reset.
     assert peer.stream(flood, 2**22, ends=False) == 2**22
 
 

@@ -1,4 +1,4 @@
-"""What the documents say of applications and factories, as type checkers see it; `check.py` has them read it.
+"""The claims of the documents about applications and factories, as type checkers see it; `check.py` has them read it.
 
 Each line here is one that a user may write with annotations of his own.
 """
@@ -96,7 +96,7 @@ class Deferring(WebSocketProtocol):
         return succeed(None)
 
 
-# What decides on a connection
+# Decisions on a connection
 
 
 async def check(request: Request) -> str:

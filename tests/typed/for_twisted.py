@@ -15,7 +15,7 @@ import wsock
 
 
 class Transport(Protocol):
-    """What Twisted's transport has; its own module needs wsproto."""
+    """The methods of Twisted's transport; its own module needs wsproto."""
 
     def sendTextMessage(self, text: str) -> None: ...
     def sendBytesMessage(self, data: bytes) -> None: ...
