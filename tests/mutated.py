@@ -62,7 +62,7 @@ GUARDED: dict[str, list[str]] = {
     "wsock.server.refusal": ["server", "access"],
     "wsock.server.accessrecord": ["access"],
     "wsock.logsummary": ["logsummary"],
-    "wsock.log": ["log", "accesslog", "garbage"],
+    "wsock.log": ["log"],
     "wsock.client.factory": ["arguments", "factory", "client", "compression"],
     "wsock.client.opening": ["client_opening", "client", "protocol_sending", "protocol", "reentrancy"],
     "wsock.stream": ["stream", "garbage"],

@@ -414,6 +414,14 @@ def test_a_peer_that_leaves_before_there_is_an_answer(received: bytes, path: str
     assert (record.reason, record.bytesSent) == ("lost before there was an answer", 0)
 
 
+def test_an_end_by_our_will_before_there_is_an_answer() -> None:
+    served = Recorded(buildApplication=lambda request: Deferred())
+    served.feed(REQUEST)
+    served.wire.abortConnection()
+    record = served.record()
+    assert (record.status, record.closedBy) == (None, "us")
+
+
 # Connections without a record
 
 

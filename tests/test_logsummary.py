@@ -102,7 +102,7 @@ def test_a_period_begins_with_the_first_line_that_is_counted(
     add(summary, 5)
     clock.advance(0.9)
     add(summary, 1, first=6)
-    clock.advance(0.5)
+    clock.advance(0.8)
     lines(events)
     summary.flush()
     assert lines(events) == ["refused 1 more in 1 s, the last peer 6: full"]

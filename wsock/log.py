@@ -39,8 +39,7 @@ def formatAddress(address: object) -> str:
     if isinstance(address, IPv6Address):
         return f"[{excerpt(address.host)}]:{address.port}"
     if isinstance(address, UNIXAddress):
-        name = address.name
-        return excerpt(name.decode("utf-8", "replace") if isinstance(name, bytes) else name or "") or "unix"
+        return excerpt((address.name or b"").decode("utf-8", "replace")) or "unix"
     text = str(address)
     # A pipe has no more of an address than its kind.
     return type(address).__name__ if text.startswith("<") else excerpt(text)
