@@ -450,6 +450,18 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "drop#2: return False -> pass": "one more round, in which nothing moves",
         "number#4: return False -> return True": "one more round, in which nothing moves",
     },
+    "wsock.application:Accept.__post_init__": {
+        "force: self.headers != () -> True": _SLOWER,
+    },
+    "wsock.application:Refuse.__init__": {
+        "force: self.headers = headers if headers == () else tuple(check_fields(headers)) -> self.headers = headers if False else tuple(check_fields(headers))": _SLOWER,
+    },
+    "wsock.client.factory:_LoggedOpenings.secondsLeft": {
+        "force: return None if factory is None else factory.settings.openTimeout -> return None if False else factory.settings.openTimeout": "a connection that asks holds its factory",
+    },
+    "wsock.client.factory:_LoggedOpenings.failed": {
+        "operand: factory is None or transport is None -> False or transport is None": "a connection that tells holds its factory",
+    },
     "wsock.server.accessrecord:makeRecord": {
         "operand: isinstance(error, WebSocketClosed) and first is not None -> isinstance(error, WebSocketClosed) and True": "who has closed has a Close",
         "force: code = error.code if isinstance(error, WebSocketDropped) else None -> code = error.code if True else None": "the other reason that a loss may have",
@@ -565,6 +577,14 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.sansio.assembler:<module>": {
         "number: SLICE_BYTES: Final = 65536 -> SLICE_BYTES: Final = 65536 + 1": _SLOWER,
         "number: _STEP_BYTES: Final = 2 ** 20 -> _STEP_BYTES: Final = 2 ** 20 + 1": _SLOWER,
+    },
+    "wsock.sansio.assembler:Assembler.add": {
+        "force: stop = end if end - start <= SLICE_BYTES else start + SLICE_BYTES -> stop = end if True else start + SLICE_BYTES": "only memory, as other tests measure",
+        "compare: stop = end if end - start <= SLICE_BYTES else start + SLICE_BYTES -> stop = end if end - start < SLICE_BYTES else start + SLICE_BYTES": _SLOWER,
+        "number: self._payload.extend(piece, 0, len(piece), b'', 0, most) -> self._payload.extend(piece, 0, len(piece), b'', 1, most)": "without a mask its place makes no difference",
+    },
+    "wsock.sansio.assembler:Assembler._take": {
+        "number: self._payload.extend(piece, 0, len(piece), b'', 0, most) -> self._payload.extend(piece, 0, len(piece), b'', 1, most)": "without a mask its place makes no difference",
     },
     "wsock.sansio.assembler:Assembler.__setstate__": {
         "number: self._payload.extend(payload, 0, len(payload), b'', 0, len(payload)) -> self._payload.extend(payload, 0, len(payload), b'', 1, len(payload))": "without a mask its place makes no difference",

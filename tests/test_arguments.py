@@ -103,6 +103,7 @@ REFUSALS: list[tuple[Callable[[], object], str]] = [
 ACCEPTS: list[tuple[Callable[[], object], str]] = [
     (lambda: Accept(Refuse(403)), "Accept was given a Refuse: raise it"),  # type: ignore[arg-type]
     (lambda: Accept(Echo), r"the class Echo: return an instance, Echo\("),  # type: ignore[arg-type]
+    (lambda: Accept(Refuse), r"the class Refuse: raise an instance, Refuse\("),  # type: ignore[arg-type]
     (lambda: Accept(handler), r"StreamHandler\(handler\)"),  # type: ignore[arg-type]
     (lambda: Accept({}), "a dict, and no application"),  # type: ignore[arg-type]
     (lambda: Accept(Echo(), b"chat"), "subprotocol is a str or None, not bytes"),  # type: ignore[arg-type]
@@ -209,6 +210,7 @@ TESTING: list[tuple[Callable[[], object], str]] = [
     (lambda: MemoryAgent(server(), chunk=0), "chunk is at least 1"),
     (lambda: MemoryAgent(server(), chunk=True), "chunk is a whole number, not bool"),
     (lambda: MemoryAgent(server()).advance("1"), "seconds is a number, not str"),  # type: ignore[arg-type]
+    (lambda: MemoryAgent(server()).advance(True), "seconds is a number, not bool"),
     (lambda: MemoryAgent(server()).advance(-1), "seconds"),
     (lambda: MemoryAgent(server()).advance(float("nan")), "seconds"),
     (lambda: MemoryAgent(server()).advance(float("inf")), "seconds"),

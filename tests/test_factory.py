@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.task import Clock
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 from twisted.web.vhost import NameVirtualHost
@@ -18,6 +19,7 @@ from wsock import (
     WebSocketStream,
     streamApplication,
 )
+from wsock.sansio.url import parse
 from wsock.testing import Pair, ScriptedPeer
 from wsock.wire import factory as factories
 
@@ -123,3 +125,8 @@ def test_others_may_have_an_attribute_of_that_name() -> None:
     own = Own()
     assert own.server == "its own"
     assert "server" in vars(own)
+
+
+def test_a_client_s_url_may_be_one_that_was_read() -> None:
+    url = parse("ws://a.example/b")
+    assert WebSocketClientFactory(url, lambda request: None, reactor=Clock()).url is url

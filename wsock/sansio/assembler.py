@@ -24,7 +24,7 @@ from .masking import PayloadBuffer, unmask
 if TYPE_CHECKING:
     from mypy_extensions import i64
 
-#: The piece that is copied or checked at a time where the whole would take too much memory, in bytes.
+#: The piece that is copied or checked at a time where the whole would take too much memory, in bytes: whole keys.
 SLICE_BYTES: Final = 65536
 #: How many bytes of a message are made at a time of few compressed ones.
 _STEP_BYTES: Final = 2**20
@@ -88,13 +88,13 @@ class Assembler:
         if not self._is_text:
             self._payload.extend(data, start, end, key, phase, most)
             return
+        own = turned(key, phase)
         while start < end:
-            # In slices: text that is decoded only to be checked may take four times its bytes.
+            # In slices of whole keys: text that is decoded only to be checked may take four times its bytes.
             stop = end if end - start <= SLICE_BYTES else start + SLICE_BYTES
-            piece = unmask(data, start, stop, turned(key, phase))
+            piece = unmask(data, start, stop, own)
             self.check(piece)
             self._payload.extend(piece, 0, len(piece), b"", 0, most)
-            phase += stop - start
             start = stop
 
     def _inflate(self, inflater: Inflater, piece: bytes, most: i64) -> None:
