@@ -549,6 +549,9 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     },
     "wsock.sansio.frames:FrameReader.__init__": {
         "number: self.opcode: i64 = 0 -> self.opcode: i64 = 1": "asked only after a head has set it",
+        "number: self.final: bool = False -> self.final: bool = True": "asked only after a head has set it",
+        "number: self.length: i64 = 0 -> self.length: i64 = 1": "asked only after a head has set it",
+        "number: self.compressed: bool = False -> self.compressed: bool = True": "asked only after a head has set it",
     },
     "wsock.sansio._masking_python:<module>": {
         "number: _SHORT_BYTES: Final = 125 -> _SHORT_BYTES: Final = 125 + 1": _SLOWER,
@@ -573,6 +576,9 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     },
     "wsock.sansio.payloads:binary_payload": {
         "force: type(data) is bytes -> False": _SLOWER,
+    },
+    "wsock.sansio.messages:<module>": {
+        "number: _DEFLATED_SLICE_BYTES: Final = 16384 -> _DEFLATED_SLICE_BYTES: Final = 16384 + 1": _SLOWER,
     },
     "wsock.sansio.assembler:<module>": {
         "number: SLICE_BYTES: Final = 65536 -> SLICE_BYTES: Final = 65536 + 1": _SLOWER,

@@ -356,3 +356,13 @@ def test_keys_come_from_the_system_alone(monkeypatch):
     monkeypatch.setattr(os, "urandom", urandom)
     assert b"".join(keys(frames.MaskedFrameWriter(), 200)) == b"".join(drawn)[:800]
     assert len(drawn) > 1
+
+
+@pytest.mark.parametrize("opcode", [8, 9, 10])
+def test_a_control_frame_is_none_of_the_message_around_it(opcode):
+    reader = frames.FrameReader(False)
+    assert reader.read_head(b"\x01\x01", 0, 1) == 2
+    # The room is that of the message.
+    assert reader.read_head(bytes([0x80 | opcode, 125]), 0, 1) == 2
+    assert (reader.opcode, reader.final, reader.length) == (opcode, True, 125)
+    assert reader.read_head(b"\x80\x01", 0, 1) == 2
