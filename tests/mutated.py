@@ -547,6 +547,10 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "number: _SHORT_HEADS: Final = [_head(128 | i >> 7, i & 127, 0) if i & 127 < 126 else b'' for i in range(16 << 7)] -> _SHORT_HEADS: Final = [_head(128 | i >> 7, i & 127, 0) if i & 127 < 126 + 1 else b'' for i in range(16 << 7)]": "no length of a short frame finds these",
         "number: _SHORT_HEADS: Final = [_head(128 | i >> 7, i & 127, 0) if i & 127 < 126 else b'' for i in range(16 << 7)] -> _SHORT_HEADS: Final = [_head(128 | i >> 7, i & 127, 0) if i & 127 < 126 else b'' for i in range(16 << 7 + 1)]": "no opcode finds these",
     },
+    "wsock.sansio.frames:FrameReader._check_first": {
+        "compare: first < 128 -> first <= 128": "the first byte of a control frame has an opcode",
+        "number: first < 128 -> first < 128 + 1": "the first byte of a control frame has an opcode",
+    },
     "wsock.sansio.frames:FrameReader.__init__": {
         "number: self.opcode: i64 = 0 -> self.opcode: i64 = 1": "asked only after a head has set it",
         "number: self.final: bool = False -> self.final: bool = True": "asked only after a head has set it",
