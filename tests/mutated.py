@@ -416,6 +416,9 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.sansio.extensions:_Asked.__init__": {
         "number: given[name] = 1 -> given[name] = 0": "only whether it is there is asked",
     },
+    "wsock.sansio.frames:encode": {
+        "force: length < 126 and final and (rsv1 == 0) -> False": _SLOWER,
+    },
     "wsock.sansio.frames:MaskedFrameWriter.encode": {
         "force: length < 126 and final and (rsv1 == 0) -> False": _SLOWER,
     },
