@@ -12,7 +12,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 from twisted.protocols.haproxy._parser import HAProxyServerParser
 
-from wsock.server.ports import describeAddress, makeEndpoint, readPort
+from wsock.server.ports import describeAddress, isTCP, makeEndpoint, readPort
 
 
 def queue(port: str) -> int:
@@ -173,3 +173,24 @@ def test_urls(description: str, host: object, page: str | None, url: str) -> Non
 
 def test_standard_input_has_no_url() -> None:
     assert describeAddress("stdio:", socket.socket, "/") == "stdio:"
+
+
+@pytest.mark.parametrize(
+    ("description", "whether"),
+    [
+        ("tcp:80", True),
+        ("TCP6:80:interface=\\:\\:1", True),
+        ("haproxy:tcp:80", True),
+        ("HAProxy:tcp6:80", True),
+        ("systemd:domain=INET:index=0", True),
+        ("systemd:domain=INET6:name=web", True),
+        ("systemd:domain=UNIX:index=0", False),
+        ("haproxy:unix:/run/a", False),
+        ("haproxy", False),
+        ("unix:/tcp", False),
+        ("ssl:443:privateKey=tcp", False),
+        ("stdio:", False),
+    ],
+)
+def test_descriptions_of_tcp(description: str, whether: bool) -> None:
+    assert isTCP(description) is whether

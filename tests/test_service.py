@@ -90,6 +90,59 @@ def test_options() -> None:
         assert (options.maxConnections, options.settings) == (number, {})
 
 
+def test_options_of_tls() -> None:
+    options = Options()
+    options.parseOptions(["--tls-cert", "cert.pem", "--tls-key=key.pem", "--port=unix:/run/a", "--port=8443"])
+    assert options.tls == ("cert.pem", "key.pem")
+    options = Options()
+    options.parseOptions(["--tls-cert", "both.pem"])
+    assert options.tls == ("both.pem", "both.pem")
+    options = Options()
+    options.parseOptions([])
+    assert options.tls is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--tls-key", "key.pem"], "--tls-key key.pem: give its certificate, too, by --tls-cert"),
+        (["--tls-cert", "cert.pem", "--port", "unix:/run/a"], "--tls-cert cert.pem: no --port is one of TCP"),
+    ],
+)
+def test_bad_options_of_tls(arguments: list[str], words: str) -> None:
+    with pytest.raises(UsageError) as error:
+        Options().parseOptions(arguments)
+    assert str(error.value) == words
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ("nonesuch.pem {key}", "--tls-cert nonesuch.pem: No such file or directory: nonesuch.pem"),
+        ("{cert} nonesuch.pem", "--tls-cert {cert}: No such file or directory: nonesuch.pem"),
+        ("{cert} {folder}", "--tls-cert {cert}: Is a directory: {folder}"),
+        ("{cert} {cert}", "--tls-cert {cert}: {cert} has no private key in PEM"),
+        ("{key} {key}", "--tls-cert {key}: {key} has no certificate in PEM"),
+    ],
+)
+def test_bad_files_of_tls(files: str, words: str, certificate: tuple[Path, Path], tmp_path: Path) -> None:
+    names = {"key": certificate[0], "cert": certificate[1], "folder": tmp_path}
+    cert, key = files.format(**names).split()
+    result = run("-n", "wsock", "--port", LOOPBACK, "--tls-cert", cert, "--tls-key", key, cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (1, f"twistd wsock: {words.format(**names)}\n")
+
+
+def test_tls_is_for_the_ports_of_tcp(certificate: tuple[Path, Path]) -> None:
+    reactor = MemoryReactorClock()
+    options = Options()
+    key, cert = map(str, certificate)
+    options.parseOptions(["--tls-cert", cert, "--tls-key", key, "--port", "8443", "--port", "unix:/run/wsock.sock"])
+    service = makeService(options, reactor)
+    service.privilegedStartService()
+    assert type(reactor.tcpServers[0][1]).__name__ == "TLSServerFactory"
+    assert type(reactor.unixServers[0][1]).__name__ == "WebSocketServerFactory"
+
+
 @pytest.mark.parametrize(
     ("option", "value", "number"),
     [

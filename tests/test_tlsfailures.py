@@ -1,10 +1,14 @@
 """Errors of OpenSSL as pyOpenSSL has them, by version; `integration/test_tls_failures.py` has real handshakes."""
 
 import gc
+import ssl
 import weakref
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from integration.peer import make_certificate
 from service_identity import VerificationError
 from service_identity.exceptions import DNSMismatch
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -140,3 +144,102 @@ def test_a_loss_is_of_tls_until_the_handshake_is_done(lost: Exception) -> None:
         assert isDone(over)
         assert describeClientFailure(lost, over) is None
         assert describeServerFailure(lost, over) is None
+
+
+# Our own TLS: errors of the standard library's
+
+
+def failed(reason: str | None, code: int | None = None) -> ssl.SSLError:
+    error = ssl.SSLError(1, "as ssl has it") if code is None else ssl.SSLCertVerificationError(1, "as ssl has it")
+    error.reason = reason  # type: ignore[misc, assignment]
+    if code is not None:
+        error.verify_code = code  # type: ignore[attr-defined]
+    return error
+
+
+class Layer:
+    """As our own TLS when it fails."""
+
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        self.sslObject = SimpleNamespace(context=context or ssl.create_default_context(), server_hostname="a.example")
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("WRONG_VERSION_NUMBER", "wrong version number"),
+        ("TLSV1_ALERT_UNKNOWN_CA", "tlsv1 alert unknown ca"),
+        (None, "as ssl has it"),
+    ],
+)
+def test_a_reason_of_the_standard_librarys(reason: str | None, told: str) -> None:
+    assert reasonOf(failed(reason)) == told
+
+
+@pytest.mark.parametrize("error", [OSError(1, "not of TLS"), RuntimeError((("a", "b"),)), RuntimeError(), None])
+def test_errors_that_are_not_of_tls(error: BaseException | None) -> None:
+    assert reasonOf(error) is None
+
+
+SAYS = {
+    9: "the server's certificate, or its authority's, is not valid yet: look at this machine's clock",
+    10: "the server's certificate, or its authority's, has expired",
+    18: "the server's certificate is self-signed, and not trusted: give tls=ssl.create_default_context(",
+    23: "the server's certificate was revoked",
+    62: "the server's certificate is not for a.example, the host of the URL",
+    64: "the server's certificate is not for a.example, the host of the URL",
+    1: "the server's certificate is not trusted",
+    **dict.fromkeys(
+        (2, 19, 20, 21), "the server's certificate is signed by an authority that is not trusted (give tls="
+    ),
+}
+
+
+@pytest.mark.parametrize("code", SAYS)
+def test_a_certificate_that_is_not_accepted(code: int) -> None:
+    told = describeClientFailure(failed("CERTIFICATE_VERIFY_FAILED", code), Layer())
+    assert told is not None
+    assert told.startswith(f"TLS failed: {SAYS[code]}")
+    assert told.endswith(" (certificate verify failed)")
+
+
+def test_an_alert_has_no_verdict() -> None:
+    told = describeClientFailure(failed("TLSV1_ALERT_PROTOCOL_VERSION"), Layer())
+    assert told is not None
+    assert told.startswith("TLS failed: client and server have no version of TLS in common")
+
+
+@pytest.mark.parametrize("code", [2, 19, 20, 21])
+@pytest.mark.parametrize("files", [None, [], ["a.pem"]])
+def test_a_machine_without_roots(
+    code: int, files: list[str] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in files or ():
+        (tmp_path / name).touch()
+    paths = SimpleNamespace(capath=None if files is None else str(tmp_path))
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    told = describeClientFailure(failed("CERTIFICATE_VERIFY_FAILED", code), Layer(context))
+    assert told is not None
+    assert ("there are no trusted roots on this machine" in told) == (not files)
+    context.load_verify_locations(make_certificate(tmp_path)[1])
+    told = describeClientFailure(failed("CERTIFICATE_VERIFY_FAILED", code), Layer(context))
+    assert told is not None
+    assert "no trusted roots" not in told
+
+
+def test_a_verdict_is_for_a_certificate_alone() -> None:
+    layer = Layer()
+    noteVerdict(layer, "a verdict")
+    assert describeClientFailure(failed("CERTIFICATE_VERIFY_FAILED", 10), layer) == (
+        "TLS failed: a verdict (certificate verify failed)"
+    )
+    told = describeClientFailure(failed("TLSV1_ALERT_PROTOCOL_VERSION"), layer)
+    assert told is not None
+    assert "a verdict" not in told
+
+
+def test_the_library_for_names() -> None:
+    error = type("DNSMismatch", (Exception,), {"__module__": "service_identity.exceptions"})("a.example")
+    told = describeClientFailure(error, Layer())
+    assert told == "TLS failed: the server's certificate is not for the host of the URL (DNSMismatch('a.example'))"

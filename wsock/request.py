@@ -10,14 +10,52 @@ from twisted.internet.interfaces import IAddress
 from .sansio.errors import wrong_type
 from .sansio.http import RequestHead, ResponseHead, split_target
 
+_NO_CRYPTOGRAPHY: Final = (
+    "a certificate is an object of the package cryptography: pip install 'wsock[tls]', or take its bytes from "
+    "getPeerCertificateDER()"
+)
+
 
 def getPeerCertificate(transport: Any) -> Any:
-    """Returns the X.509 certificate that the peer of a TLS transport sent; None without one, or without TLS."""
+    """Returns the X.509 certificate that the peer of a TLS transport sent; None without one, or without TLS.
+
+    Raises:
+        ImportError: there is one, and the package cryptography is not installed.
+    """
     try:
-        return transport.getPeerCertificate()
+        certificate = transport.getPeerCertificate()
     except AttributeError:
         # No TLS; or Twisted's of a connection that is lost, which has forgotten all.
         return None
+    # Twisted's TLS has it from pyOpenSSL.
+    return certificate.to_cryptography() if hasattr(certificate, "to_cryptography") else certificate
+
+
+def getPeerCertificateDER(transport: Any) -> bytes | None:
+    """Returns the certificate that the peer of a TLS transport sent, in DER; None without one, or without TLS."""
+    if hasattr(transport, "getPeerCertificateDER"):
+        # It is right whatever stands between: it is the certificate of the connection's peer.
+        encoded: bytes | None = transport.getPeerCertificateDER()
+        return encoded
+    certificate = getPeerCertificate(transport)
+    if certificate is None:
+        return None
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return bytes(certificate.public_bytes(Encoding.DER))
+
+
+def loadCertificate(encoded: bytes) -> Any:
+    """Returns the ``cryptography.x509.Certificate`` of its bytes in DER.
+
+    Raises:
+        ImportError: that package is not installed.
+    """
+    try:
+        from cryptography.x509 import load_der_x509_certificate
+    except ImportError as error:
+        raise ImportError(_NO_CRYPTOGRAPHY, name="cryptography") from error
+    return load_der_x509_certificate(encoded)
 
 
 _NO_STREAM: Final = (
@@ -178,8 +216,16 @@ class Request:
         return address
 
     def getPeerCertificate(self) -> Any:
-        """Returns the client's X.509 certificate over TLS, if it sent one; else None."""
+        """Returns the client's certificate over TLS, a ``cryptography.x509.Certificate``; None where it sent none.
+
+        Raises:
+            ImportError: there is one, and the package cryptography is not installed.
+        """
         return getPeerCertificate(self._transport)
+
+    def getPeerCertificateDER(self) -> bytes | None:
+        """Returns the client's certificate over TLS, in DER; None where it sent none."""
+        return getPeerCertificateDER(self._transport)
 
     def __repr__(self) -> str:
         return f"<Request {self.rawPath}>"

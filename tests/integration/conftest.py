@@ -26,6 +26,7 @@ from twisted.logger import globalLogPublisher  # noqa: E402
 from twisted.protocols.policies import WrappingFactory  # noqa: E402
 
 from wsock import Settings, WebSocketServerFactory  # noqa: E402
+from wsock.server.tls import TLSServerFactory, makeContext  # noqa: E402
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -75,7 +76,7 @@ def serve(
 ) -> Iterator[Serve]:
     """Returns a function that starts a server: serve(kind, build, **arguments of the factory or of Settings).
 
-    The kind is one of `KINDS`, or an endpoint, or the description of one.
+    The kind is one of `KINDS`, or an endpoint, or the description of one; ``tls`` is a context for our own TLS on it.
     """
     from twisted.internet import reactor
 
@@ -88,9 +89,13 @@ def serve(
         if kind == "tls":
             server.certificate = pem
             return f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={pem}"
+        if kind == "own tls":
+            server.certificate = pem
         return kind if ":" in kind else "tcp:0:interface=127.0.0.1"
 
-    def start(kind: Any = "tcp", build: Callable[..., Any] = lambda request: Echo(), **arguments: Any) -> Server:
+    def start(
+        kind: Any = "tcp", build: Callable[..., Any] = lambda request: Echo(), tls: Any = None, **arguments: Any
+    ) -> Server:
         server = Server()
         server.applications = []
 
@@ -100,7 +105,10 @@ def serve(
 
         settings = Settings(**settings_among(arguments))
         server.factory = WebSocketServerFactory(remember, reactor=reactor, settings=settings, **arguments)
-        factory = WrappingFactory(server.factory) if kind == "wrapped" else server.factory
+        factory: Any = WrappingFactory(server.factory) if kind == "wrapped" else server.factory
+        if kind == "own tls" or tls is not None:
+            context = makeContext((pem, key) if tls is None else tls)
+            factory = TLSServerFactory(factory, context, reactor, settings.closeTimeout)
         factory.noisy = False
         endpoint = serverFromString(reactor, describe(kind, server)) if isinstance(kind, str) else kind
         server.listening = blockingCallFromThread(reactor, endpoint.listen, factory)

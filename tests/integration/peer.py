@@ -113,7 +113,15 @@ def make_certificate(
         .not_valid_before(now + timedelta(days=days[0]))
         .not_valid_after(now + timedelta(days=days[1]))
         .add_extension(x509.BasicConstraints(ca=authority is None, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
+    # Both of them are wanted from Python 3.13 on (RFC 5280 sections 4.2.1.1 and 4.2.1.3).
+    if authority is None:
+        usage = x509.KeyUsage(True, False, False, False, False, True, False, False, False)
+        builder = builder.add_extension(usage, critical=True)
+    else:
+        issuer_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
+        builder = builder.add_extension(issuer_key, critical=False)
     if alternatives:
         general = [_general_name(name) for name in names]
         builder = builder.add_extension(x509.SubjectAlternativeName(general), critical=False)

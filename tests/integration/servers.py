@@ -8,8 +8,10 @@ from twisted.internet.threads import blockingCallFromThread
 
 from wsock import Settings, WebSocketProtocol, WebSocketServerFactory
 
-#: The transports that a server may be on: eager and plain `write`, TLS, UNIX sockets.
-KINDS = ["tcp", "wrapped", "tls", "unix"]
+#: The two kinds of TLS: Twisted's, and our own.
+TLS_KINDS = ["tls", "own tls"]
+#: The transports that a server may be on: eager and plain `write`, TLS of both kinds, UNIX sockets.
+KINDS = ["tcp", "wrapped", *TLS_KINDS, "unix"]
 
 
 def settings_among(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The connections of the fixture `client`: streams of ours, for threads, where their Deferreds are waited for."""
 
+import ssl
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,11 @@ Listen: TypeAlias = Callable[..., Listener]
 def trust(certificate: Path) -> Certificate:
     """Whom a certificate in a file makes trusted."""
     return Certificate.loadPEM(certificate.read_bytes())
+
+
+def trusting(certificate: Path) -> ssl.SSLContext:
+    """The same for our own TLS."""
+    return ssl.create_default_context(cafile=certificate)
 
 
 def call(function: Callable[..., Any], *arguments: object, patience: float = PATIENCE) -> Any:
@@ -179,7 +185,7 @@ class Client:
     def _reach(server: Place, arguments: dict[str, Any]) -> str:
         from twisted.internet import reactor
 
-        if server.certificate is not None:
+        if server.certificate is not None and "tls" not in arguments:
             arguments.setdefault("trustRoot", trust(server.certificate))
         if server.path:
             arguments["endpoint"] = UNIXClientEndpoint(reactor, server.path)

@@ -13,7 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from wsock import WebSocketClosed, WebSocketDropped, WebSocketEnded, WebSocketStream, streamApplication
 
-pytestmark = pytest.mark.parametrize("kind", ["tcp", "tls"])
+pytestmark = pytest.mark.parametrize("kind", ["tcp", "tls", "own tls"])
 
 KIB, MIB = 2**10, 2**20
 #: The bytes that two connections and the system may hold where nobody reads: far less than is sent otherwise.

@@ -309,7 +309,7 @@ def test_F25_peer_closes_and_keeps_its_side_open(serve: Serve) -> None:
     assert application.reasons[0].closeReceived == (3000, "bye")
 
 
-@pytest.mark.parametrize("kind", ["tcp", "tls"])
+@pytest.mark.parametrize("kind", ["tcp", "tls", "own tls"])
 def test_F26_peer_never_answers_our_close(serve: Serve, kind: str) -> None:
     server = serve(kind, closeTimeout=0.5)
     peer = server.open()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from integration.peer import PATIENCE, Address, within
 from integration.servers import Echo, Serve
-from integration.streams import Client, Listen, call, connecting, trust
+from integration.streams import Client, Listen, call, connecting, trust, trusting
 from integration.tls import TLSPeer, answer_tls, call_tls
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
@@ -24,6 +24,8 @@ from wsock import WebSocketDropped, WebSocketEnded, WebSocketStream
 #: No timer is to help.
 SETTINGS = {"pingInterval": None, "pingTimeout": 600, "closeTimeout": 600, "slowConsumer": "close", "sendLimit": None}
 KIB = 2**10
+#: The kinds of TLS of a server, by the name of the role.
+SERVERS = {"server": "tls", "own server": "own tls"}
 
 
 def close_of(peer: TLSPeer, code: int) -> bytes:
@@ -84,14 +86,15 @@ class Side:
 
     def __init__(self, role: str, serve: Serve, client: Client, listen: Listen, application: Any) -> None:
         self.application = application
-        if role == "server":
-            server = serve("tls", lambda request: application, **SETTINGS)
+        if role in SERVERS:
+            server = serve(SERVERS[role], lambda request: application, **SETTINGS)
             self.peer = call_tls(server, receive_buffer=2**14)
             within(PATIENCE, lambda: server.call(lambda: len(server.factory.connections)), "it is open")
             server.peers.append(self.peer)
         else:
             listener = listen("tls", receive_buffer=2**14)
-            attempt = client.begin(listener, connecting(application), **SETTINGS)
+            own = {"tls": trusting(listener.certificate)} if role == "own client" else {}
+            attempt = client.begin(listener, connecting(application), **SETTINGS, **own)
             self.peer = answer_tls(listener)
             listener.callers.append(self.peer)  # type: ignore[arg-type]
             attempt.result()
@@ -129,7 +132,7 @@ class Side:
         return reason
 
 
-@pytest.fixture(params=["server", "client"])
+@pytest.fixture(params=[*SERVERS, "client", "own client"])
 def side(request: pytest.FixtureRequest, serve: Serve, client: Client, listen: Listen) -> Callable[..., Side]:
     def connected(application: Any = None) -> Side:
         return Side(request.param, serve, client, listen, Echo() if application is None else application)

@@ -5,16 +5,18 @@ import socket
 import ssl
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from integration.peer import Peer, make_certificate, request, within
-from integration.servers import Serve, Server
-from integration.streams import Client, Listen, trust
+from integration.servers import TLS_KINDS, Serve, Server
+from integration.streams import Client, Listen, trust, trusting
 from twisted.internet.endpoints import HostnameEndpoint, SSL4ServerEndpoint, wrapClientTLS
-from twisted.internet.ssl import CertificateOptions, PrivateCertificate, optionsForClientTLS
+from twisted.internet.ssl import CertificateOptions, PrivateCertificate, optionsForClientTLS, platformTrust
 from twisted.logger import formatEvent, globalLogPublisher
 
 from wsock import ConnectionRejected, InvalidResponse, WebSocketClientFactory, WebSocketDropped, WebSocketProtocol
@@ -67,7 +69,7 @@ def test_a_certificate_that_is_not_accepted(
 
     arguments, trusted, told = CERTIFICATES[wrong]
     listener = listen(certificate=issue("localhost", **arguments))
-    roots = {"trustRoot": trust(authority[1])} if trusted else {}
+    roots = {"trustRoot": trust(authority[1]) if trusted else platformTrust()}
     host = "other.example" if wrong == "another host" else "localhost"
     endpoint = HostnameEndpoint(reactor, "127.0.0.1", listener.port)
     attempt = client.begin(listener.url(host=host), endpoint=endpoint, **roots)
@@ -80,6 +82,46 @@ def test_a_certificate_that_is_not_accepted(
         assert str(error).endswith(" (certificate verify failed)")
     days = {"expired": -5, "not yet valid": 5}
     assert re.findall(r"\d{4}-\d\d-\d\d", str(error)) == ([day(days[wrong])] if wrong in days else [])
+
+
+#: The same of our own TLS, which is not told whose certificate of the chain it is.
+TOLD: dict[str, str] = {
+    "expired": "the server's certificate, or its authority's, has expired",
+    "not yet valid": "the server's certificate, or its authority's, is not valid yet",
+    "self-signed": "the server's certificate is self-signed, and not trusted: give tls=ssl.create_default_context(",
+    "unknown authority": "the server's certificate is signed by an authority that is not trusted (give tls=ssl.",
+    "another host": "the server's certificate is not for other.example, the host of the URL",
+}
+
+
+@pytest.mark.parametrize("wrong", CERTIFICATES)
+def test_a_certificate_that_our_own_tls_does_not_accept(
+    client: Client, listen: Listen, issue: Issue, authority: Pair, wrong: str
+) -> None:
+    from twisted.internet import reactor
+
+    arguments, trusted, _ = CERTIFICATES[wrong]
+    listener = listen(certificate=issue("localhost", **arguments))
+    roots = {"tls": trusting(authority[1])} if trusted else {}
+    host = "other.example" if wrong == "another host" else "localhost"
+    endpoint = HostnameEndpoint(reactor, "127.0.0.1", listener.port)
+    attempt = client.begin(listener.url(host=host), endpoint=endpoint, **roots)
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        listener.accept()
+    error = attempt.error(WebSocketDropped)
+    assert str(error).startswith(f"TLS failed: {TOLD[wrong]}")
+    assert str(error).endswith(" (certificate verify failed)")
+    assert isinstance(error.__cause__, ssl.SSLCertVerificationError)
+
+
+def test_a_machine_without_roots(client: Client, listen: Listen, issue: Issue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: SimpleNamespace(capath=None))
+    listener = listen(certificate=issue("localhost"))
+    attempt = client.begin(listener.url(), tls=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        listener.accept()
+    told = "TLS failed: there are no trusted roots on this machine: install its package ca-certificates, or give tls="
+    assert str(attempt.error(WebSocketDropped)).startswith(told)
 
 
 def test_a_certificate_of_another_host_by_an_endpoint_of_the_user_s(
@@ -242,6 +284,12 @@ def test_plain_text_at_the_tls_port_of_others(client: Client, listen: Listen, sa
 # Servers
 
 
+@pytest.fixture(params=TLS_KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """The kind of TLS of a server."""
+    return str(request.param)
+
+
 @pytest.fixture
 def lines() -> Iterator[list[str]]:
     """The log of wsock, line by line."""
@@ -286,8 +334,8 @@ def expect_line(lines: list[str], told: str, count: int = 1) -> None:
         (bytes(100), "the client speaks no TLS"),
     ],
 )
-def test_a_client_that_speaks_no_tls(serve: Serve, lines: list[str], says: bytes, told: str) -> None:
-    server = serve("tls")
+def test_a_client_that_speaks_no_tls(kind: str, serve: Serve, lines: list[str], says: bytes, told: str) -> None:
+    server = serve(kind)
     peer = connected(server)
     peer.send(says)
     peer.expect_end()
@@ -307,8 +355,8 @@ def untrusting(context: ssl.SSLContext) -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
-def test_a_client_that_fails(serve: Serve, lines: list[str], configure: Any, told: str) -> None:
-    server = serve("tls")
+def test_a_client_that_fails(kind: str, serve: Serve, lines: list[str], configure: Any, told: str) -> None:
+    server = serve(kind)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     configure(context)
     expect_failure(server, context)
@@ -317,13 +365,20 @@ def test_a_client_that_fails(serve: Serve, lines: list[str], configure: Any, tol
 
 @pytest.mark.parametrize("given", [False, True])
 def test_a_client_whose_certificate_is_not_accepted(
-    serve: Serve, lines: list[str], issue: Issue, certificate: Pair, authority: Pair, given: bool
+    kind: str, serve: Serve, lines: list[str], issue: Issue, certificate: Pair, authority: Pair, given: bool
 ) -> None:
     from twisted.internet import reactor
 
-    own = private(issue("localhost"))
-    options = CertificateOptions(own.privateKey.original, own.original, trustRoot=trust(authority[1]))
-    server = serve(SSL4ServerEndpoint(reactor, 0, options, interface="127.0.0.1"))
+    pair = issue("localhost")
+    if kind == "tls":
+        own = private(pair)
+        options = CertificateOptions(own.privateKey.original, own.original, trustRoot=trust(authority[1]))
+        server = serve(SSL4ServerEndpoint(reactor, 0, options, interface="127.0.0.1"))
+    else:
+        requiring = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority[1])
+        requiring.verify_mode = ssl.CERT_REQUIRED
+        requiring.load_cert_chain(pair[1], pair[0])
+        server = serve("tcp", tls=requiring)
     context = ssl.create_default_context(cafile=authority[1])
     if given:
         context.load_cert_chain(certificate[1], certificate[0])
@@ -344,8 +399,8 @@ def hello() -> bytes:
 
 
 @pytest.mark.parametrize("how", ["leaves", "resets", "stays"])
-def test_a_client_that_does_not_go_on(serve: Serve, lines: list[str], how: str) -> None:
-    server = serve("tls", openTimeout=0.5 if how == "stays" else 10)
+def test_a_client_that_does_not_go_on(kind: str, serve: Serve, lines: list[str], how: str) -> None:
+    server = serve(kind, openTimeout=0.5 if how == "stays" else 10)
     peer = connected(server)
     peer.send(hello())
     assert peer.read(1) == b"\x16"
@@ -356,15 +411,15 @@ def test_a_client_that_does_not_go_on(serve: Serve, lines: list[str], how: str) 
     expect_line(lines, "the handshake was not finished")
 
 
-def test_who_just_leaves_is_not_logged(serve: Serve, lines: list[str]) -> None:
+def test_who_just_leaves_is_not_logged(kind: str, serve: Serve, lines: list[str]) -> None:
     """Nor is who never says anything, nor half of a hello; the next one's line is the first."""
-    server = serve("tls", openTimeout=1)
+    server = serve(kind, openTimeout=1)
     for say in (b"", hello()[:20]):
         peer = connected(server)
         peer.send(say)
         peer.close()
     silent = connected(server)
-    with pytest.raises(ConnectionError):
+    with suppress(ConnectionError):
         silent.expect_end()
     peer = connected(server)
     peer.send(request())
@@ -372,8 +427,8 @@ def test_who_just_leaves_is_not_logged(serve: Serve, lines: list[str]) -> None:
     expect_line(lines, "the client speaks plain HTTP")
 
 
-def test_a_scanner_does_not_flood_the_log(serve: Serve, lines: list[str]) -> None:
-    server = serve("tls")
+def test_a_scanner_does_not_flood_the_log(kind: str, serve: Serve, lines: list[str]) -> None:
+    server = serve(kind)
     for _ in range(50):
         peer = connected(server)
         peer.send(request())
@@ -386,8 +441,8 @@ def test_a_scanner_does_not_flood_the_log(serve: Serve, lines: list[str]) -> Non
     assert counted + sum("times more" not in line for line in lines) == 50
 
 
-def test_an_open_connection_is_none_of_it(serve: Serve, lines: list[str]) -> None:
-    server = serve("tls")
+def test_an_open_connection_is_none_of_it(kind: str, serve: Serve, lines: list[str]) -> None:
+    server = serve(kind)
     server.open().close()
     within(30, lambda: server.applications[0].reasons, "the loss")
     assert not any("TLS" in line for line in lines)

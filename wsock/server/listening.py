@@ -34,20 +34,30 @@ class Listening:
 
     _log = ClassLogger()
 
-    def __init__(self, reactor: Any, endpoint: ServerEndpoint, factory: Any) -> None:
+    def __init__(self, reactor: Any, endpoint: ServerEndpoint, factory: Any, tls: Any = None) -> None:
         """Prepares to listen; `open` opens the port.
 
         Args:
             reactor: to listen with, where the endpoint has none.
             endpoint: where; one without a listen queue of its own gets a long one.
             factory: makes the connections.
+            tls: a context, or the files of a certificate and its key; None for no TLS but the endpoint's.
 
         Raises:
-            LocalProtocolError: no endpoint.
+            LocalProtocolError: no endpoint, or one that has TLS already; files without a certificate and its key.
+            OSError: a file that can't be read.
             Exception: whatever the kind of endpoint raises for a description that it does not understand.
         """
         self._endpoint, self._isSecure = _find(reactor, endpoint)
         self._factory = factory
+        if tls is not None:
+            # Here, so that the standard library's ssl is only loaded where it is used.
+            from .tls import TLSServerFactory, makeContext
+
+            if self._isSecure:
+                raise LocalProtocolError("tls: the endpoint has TLS of its own: write tcp: in its place, or no tls=")
+            self._factory = TLSServerFactory(factory, makeContext(tls), reactor, factory.settings.closeTimeout)
+            self._isSecure = True
         self.port: int | None = None
         self.url: str | None = None
         #: The endpoint's Deferred, until it is to be closed.

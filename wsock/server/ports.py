@@ -22,6 +22,8 @@ _SOCKETS: Final = {"tcp": 2, "tcp6": 1, "unix": 2, "ssl": 5}
 _TLS: Final = ("tls", 2)
 #: A number as a port, also one that is too small.
 _PORT: Final = re.compile(r"-?[0-9]+", re.ASCII)
+#: A socket of systemd's that is one of TCP.
+_SYSTEMD_TCP: Final = re.compile(r":domain=INET6?(?=:|$)")
 #: An address as other programs write it: ``127.0.0.1:8080``, ``[::1]:8080``, ``:8080``, ``http://localhost:8080/``.
 _ADDRESS: Final = re.compile(r"(?:(http|ws)(s?)://)?(\[([0-9A-Fa-f:.]+)\]|[^:=/\[\]\\]*):([0-9]+)/?", re.ASCII)
 #: Every address of this machine, as others write it.
@@ -141,18 +143,19 @@ def _split(description: str) -> tuple[list[str], list[str]]:
     return arguments, names
 
 
-def describeAddress(description: str, port: Any, page: str | None) -> str:
+def describeAddress(description: str, port: Any, page: str | None, tls: bool = False) -> str:
     """Returns the URL of a port that listens, where it has one, or else its description.
 
     Args:
         description: the endpoint's.
         port: the result of its ``listen``.
         page: the path of a page to show, or None where there are WebSockets alone.
+        tls: whether TLS was added to the endpoint.
     """
     address = addressOf(port)
     if isinstance(address, UNIXAddress) and address.name:
         return printable(f"unix:{os.fsdecode(address.name)}")
-    url = makeURL(address, isSecure(description), "ws" if page is None else "http", page or "/")
+    url = makeURL(address, tls or isSecure(description), "ws" if page is None else "http", page or "/")
     return printable(description) if url is None else url
 
 
@@ -164,6 +167,17 @@ def addressOf(port: Any) -> Any:
 def isSecure(description: str) -> bool:
     """Whether an endpoint description is of one with TLS."""
     return not {"ssl", "tls"}.isdisjoint(argument.lower() for argument in _split(description)[0])
+
+
+def isTCP(description: str) -> bool:
+    """Whether an endpoint description is of TCP without TLS: by itself, by systemd, or with a proxy's header first."""
+    arguments, _ = _split(description)
+    kind = arguments[0].lower()
+    if kind == "systemd":
+        return _SYSTEMD_TCP.search(description) is not None
+    if kind == "haproxy" and len(arguments) > 1:
+        kind = arguments[1].lower()
+    return kind in ("tcp", "tcp6")
 
 
 def makeURL(address: object, isSecure: bool, scheme: str = "ws", path: str = "/") -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from twisted.internet.defer import Deferred
 
@@ -23,6 +23,9 @@ from .factory import WebSocketServerFactory
 from .listening import Listening, ServerEndpoint
 from .opening import Fallback
 from .signals import atSecondSignal
+
+if TYPE_CHECKING:
+    from .tls import ServerTLS
 
 #: How long those have that a second signal ends, in seconds: no time at all.
 _NO_SECONDS: Final = 1e-6
@@ -117,6 +120,7 @@ def serve(
     fallback: Fallback | None = None,
     maxConnections: int | None = None,
     accessLog: Callable[[AccessRecord], object] | None = None,
+    tls: ServerTLS | None = None,
 ) -> Deferred[Server]:
     """Starts a server; it ends with the reactor, or by `Server.stop`.
 
@@ -126,9 +130,9 @@ def serve(
     Args:
         reactor: to listen with.
         endpoint: where: a TCP port, such as ``8080``, on all addresses of this machine, 0 for any port that is free; an
-            endpoint description, such as ``"tcp:8080:interface=127.0.0.1"`` or
-            ``"ssl:8443:privateKey=key.pem:certKey=cert.pem"``; or an ``IStreamServerEndpoint``. Up to 4,096 connections
-            wait to be accepted where a description does not say how many; an endpoint object says it itself.
+            endpoint description, such as ``"tcp:8080:interface=127.0.0.1"``; or an ``IStreamServerEndpoint``. Up to
+            4,096 connections wait to be accepted where a description does not say how many; an endpoint object says it
+            itself.
         buildApplication: called with the `Request` of each client; returns its application. See
             `WebSocketServerFactory`, as for all that follows.
         settings: limits and timers.
@@ -139,15 +143,19 @@ def serve(
         fallback: a factory for connections whose request is not for a WebSocket.
         maxConnections: how many connections may be open.
         accessLog: called with an `AccessRecord` of each connection.
+        tls: TLS on the endpoint, whatever its kind: the files of a certificate (with the intermediate ones behind it)
+            and of its key, both in PEM; or an ``ssl.SSLContext``, which is changed: it refuses renegotiation, and
+            offers ``http/1.1`` by ALPN. It needs no other package.
 
     Returns:
         a Deferred that fires with the `Server` when it listens. It fails with the endpoint's exception when it can't,
         such as ``CannotListenError`` of ``twisted.internet.error``; cancelling it stops to listen.
 
     Raises:
-        LocalProtocolError: an argument that can't be, such as an origin with a path, or a client's endpoint.
-        ValueError: an invalid description; other exceptions are of the endpoint's kind, such as an ``OSError`` for
-            a key that can't be read.
+        LocalProtocolError: an argument that can't be, such as an origin with a path, or a client's endpoint; files
+            without a certificate and its key; ``tls`` for an endpoint that has TLS already.
+        OSError: a file that can't be read.
+        ValueError: an invalid description; other exceptions are of the endpoint's kind.
     """
     if isinstance(reactor, type) or not all(callable(getattr(reactor, name, None)) for name in _METHODS):
         raise wrong_type("reactor", "a reactor", reactor, "from twisted.internet import reactor")
@@ -163,7 +171,7 @@ def serve(
         maxConnections=maxConnections,
         accessLog=accessLog,
     )
-    return Deferred.fromCoroutine(_start(reactor, factory, Listening(reactor, endpoint, factory)))
+    return Deferred.fromCoroutine(_start(reactor, factory, Listening(reactor, endpoint, factory, tls)))
 
 
 async def _start(reactor: Any, factory: WebSocketServerFactory, listening: Listening) -> Server:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
@@ -12,6 +12,9 @@ from ..log import ClassLogger
 from ..sansio.errors import wrong_type
 from .factory import WebSocketServerFactory
 from .listening import Listening, ServerEndpoint
+
+if TYPE_CHECKING:
+    from .tls import ServerTLS
 
 
 class WebSocketServerService(Service):
@@ -23,21 +26,25 @@ class WebSocketServerService(Service):
 
     _log = ClassLogger()
 
-    def __init__(self, endpoint: ServerEndpoint, factory: WebSocketServerFactory) -> None:
+    def __init__(
+        self, endpoint: ServerEndpoint, factory: WebSocketServerFactory, *, tls: ServerTLS | None = None
+    ) -> None:
         """Makes a service that is not running yet.
 
         Args:
             endpoint: where, as `serve` takes it. A port or a description is listened on by the factory's reactor.
             factory: makes the connections. It is stopped with the service, and so both are started once.
+            tls: TLS on the endpoint, as `serve` takes it.
 
         Raises:
-            LocalProtocolError: no endpoint, or no factory.
+            LocalProtocolError: no endpoint, or no factory; TLS as for `serve`.
             ValueError: an invalid description; other exceptions are of the endpoint's kind.
+            OSError: a file of ``tls`` that can't be read.
         """
         if not isinstance(factory, WebSocketServerFactory):
             raise wrong_type("factory", "a WebSocketServerFactory", factory)
         self.factory = factory
-        self._listening = Listening(factory.ensureReactor(), endpoint, factory)
+        self._listening = Listening(factory.ensureReactor(), endpoint, factory, tls)
         #: Whether a failure is for the caller that starts the service, and the failure.
         self._isStarting = False
         self._failure: Failure | None = None

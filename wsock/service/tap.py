@@ -30,7 +30,7 @@ from .. import (
 from ..log import formatAddress
 from ..sansio.handshake import check_origins
 from ..sansio.http import split_target
-from ..server.ports import describeAddress, readPort
+from ..server.ports import describeAddress, isTCP, readPort
 from .accesslog import AccessLog
 from .console import consoleResource
 from .health import HEALTH_PATH, Health
@@ -80,6 +80,10 @@ class Options(BaseOptions):
         self.maxConnections: int | None = None
         #: How messages are compressed, or None.
         self.compression: Compression | None = None
+        #: The files of the certificate and its key for all TCP ports, or None.
+        self.tls: tuple[str, str] | None = None
+        self._certificate: str | None = None
+        self._key: str | None = None
         #: Where the access log goes: a file, "-" or "none"; None where nothing was said.
         self.accessLog: str | None = None
 
@@ -100,7 +104,7 @@ class Options(BaseOptions):
 
     def opt_port(self, description: str) -> None:
         """Where to listen: a TCP port, or an endpoint description such as unix:/run/wsock.sock or
-        ssl:8443:privateKey=key.pem:certKey=cert.pem. May be given several times. [default: 8080]
+        tcp:8080:interface=127.0.0.1. May be given several times. [default: 8080]
         """
         try:
             self.ports.append(readPort(description))
@@ -108,6 +112,16 @@ class Options(BaseOptions):
             raise UsageError(f"--port {description}: {error}") from None
 
     opt_p = opt_port
+
+    def opt_tls_cert(self, file: str) -> None:
+        """TLS on every TCP port (a number, tcp:, tcp6:, haproxy:tcp:, systemd:domain=INET:), with the certificate of
+        this file in PEM, and the intermediate ones behind it. Other ports, such as unix:, stay as they are.
+        """
+        self._certificate = file
+
+    def opt_tls_key(self, file: str) -> None:
+        """The key of --tls-cert, in PEM. [default: the file of --tls-cert]"""
+        self._key = file
 
     def opt_route(self, route: str) -> None:
         """Serve one of these at a path: /path=echo, /path=broadcast (to all who are there), or /path=console (a page to
@@ -180,6 +194,12 @@ class Options(BaseOptions):
         """Fills in the options that were not given."""
         if not self.ports:
             self.opt_port(_DEFAULT_PORT)
+        if self._certificate is not None:
+            if not any(map(isTCP, self.ports)):
+                raise UsageError(f"--tls-cert {self._certificate}: no --port is one of TCP")
+            self.tls = self._certificate, self._certificate if self._key is None else self._key
+        elif self._key is not None:
+            raise UsageError(f"--tls-key {self._key}: give its certificate, too, by --tls-cert")
 
 
 def _checkPath(option: str, text: str, path: str) -> None:
@@ -200,7 +220,13 @@ class ListeningService(Service):
     """Listens on one endpoint while it runs, and says so, or why it can't."""
 
     def __init__(
-        self, reactor: Any, description: str, factory: WebSocketServerFactory, start: Start, page: str | None
+        self,
+        reactor: Any,
+        description: str,
+        factory: WebSocketServerFactory,
+        start: Start,
+        page: str | None,
+        tls: tuple[str, str] | None = None,
     ) -> None:
         """Makes a service that is not running yet.
 
@@ -210,6 +236,7 @@ class ListeningService(Service):
             factory: makes the connections; it is stopped with the first of its ports.
             start: for reports of failures.
             page: the path of the URL that is told, where there is a page that is worth a click.
+            tls: the files of the certificate and its key, for TLS that is added; or None.
 
         Raises:
             Exception: any that an endpoint plugin raises for an invalid description.
@@ -218,7 +245,8 @@ class ListeningService(Service):
         self._description = description
         self._start = start
         self._page = page
-        self._server = WebSocketServerService(description, factory)
+        self._isSecured = tls is not None
+        self._server = WebSocketServerService(description, factory, tls=tls)
         #: Whether the log is to be told, or was, how that went.
         self._isTold = False
 
@@ -246,7 +274,7 @@ class ListeningService(Service):
             self._server.whenListening().addCallbacks(self._listens, self._failed)
 
     def _listens(self, port: Any) -> None:
-        _log.info("listening on {url}", url=describeAddress(self._description, port, self._page))
+        _log.info("listening on {url}", url=describeAddress(self._description, port, self._page, self._isSecured))
 
     def _complaint(self, error: BaseException) -> str:
         return f"can't listen: {explain(error, self._description)} ({self._description})"
@@ -416,8 +444,8 @@ def makeService(options: Options, reactor: Any = None) -> WebSocketService:
         reactor: by default the global one.
 
     Raises:
-        SystemExit: an endpoint description that makes no endpoint, or an access log that can't be written; its message
-            is for the user.
+        SystemExit: an endpoint description that makes no endpoint, an access log that can't be written, or files for
+            TLS that are none; its message is for the user.
     """
     if reactor is None:
         from twisted.internet import reactor
@@ -450,11 +478,15 @@ def makeService(options: Options, reactor: Any = None) -> WebSocketService:
     service = WebSocketService(reactor, factory, start, served, health, accessLog)
     page = next(iter(consoles), None)
     for description in options.ports:
+        tls = options.tls if isTCP(description) else None
         try:
-            port = ListeningService(reactor, description, factory, start, page)
+            port = ListeningService(reactor, description, factory, start, page, tls)
         except Exception as error:
             # An endpoint plugin may raise anything: a bad description, a file that can't be read, an invalid key.
-            raise SystemExit(f"twistd wsock: --port {description}: {explain(error, description)}") from None
+            option = f"--port {description}"
+            if tls is not None and isinstance(error, (OSError, LocalProtocolError)):
+                option = f"--tls-cert {tls[0]}"
+            raise SystemExit(f"twistd wsock: {option}: {explain(error, description)}") from None
         port.setServiceParent(service)
     start.begin()
     return service

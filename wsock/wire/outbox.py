@@ -23,12 +23,9 @@ from typing import Any, Final, Protocol
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from zope.interface import implementer
 
-from .transports import JOIN_UP_TO_BYTES, MAX_BUFFERS, PLAIN, driverOf, mayTrySocket, trySocket
+from .transports import HANDOVER_BYTES, JOIN_UP_TO_BYTES, MAX_BUFFERS, PLAIN, driverOf, mayTrySocket, trySocket
 from .turn import sharedTurn
 
-#: The bytes that a transport is given at a time. One more than `FileDescriptor.bufferSize`, because a transport pauses
-#: its producer, and so resumes it later, only when it holds more than that.
-_HANDOVER_BYTES: Final = 2**16 + 1
 #: Corked bytes leave early at 64 KiB, or at ``highWaterMark`` or ``sendLimit`` where these are smaller.
 _CORK_BYTES: Final = 2**16
 #: Corked messages leave early past so many: 64 KiB of empty messages would take 5 MB of memory.
@@ -271,7 +268,7 @@ class Outbox:
             return self.size
         held = self.driver.bytesHeld(self._transport)
         # Of any other transport one thing is known: it pauses us when it holds more than 64 KiB.
-        return self.size + (_HANDOVER_BYTES if held is None else held)
+        return self.size + (HANDOVER_BYTES if held is None else held)
 
     @property
     def isOverLimit(self) -> bool:
@@ -664,7 +661,15 @@ class Outbox:
     def _handOver(self) -> None:
         """Gives the transport its next portion; of what TLS makes of it, the socket gets at once what it takes."""
         driver, transport = self.driver, self._transport
-        portion = b"".join(self._takeBytes(_HANDOVER_BYTES))
+        queue = self._queue
+        portion: bytes
+        if queue is not None and self.size == len(queue[0][0]) <= _CORK_BYTES:
+            # The most frequent case: one small frame, which is all there is.
+            portion = queue[0][0]
+            self._queue = self._pongs = None
+            self.size = 0
+        else:
+            portion = b"".join(self._takeBytes(driver.handoverBytes))
         self.bytesHandedOver += len(portion)
         left: int | None = 0
         self._isClear = False

@@ -30,7 +30,7 @@ from ..application import appliesBackpressure, isIdle
 from ..errors import Close, WebSocketEnded
 from ..log import APPLICATION_ERRORS, excerpt, formatAddress
 from ..reasons import again, failed
-from ..request import Request, Response, plainPath
+from ..request import Request, Response, getPeerCertificateDER, plainPath
 from ..results import asDeferred
 from ..sansio.connection import Connection
 from ..sansio.constants import CloseCode, Role
@@ -811,8 +811,16 @@ class WebSocketTransport:
         return address
 
     def getPeerCertificate(self) -> Any:
-        """Returns the peer's X.509 certificate over TLS, if it sent one; else None."""
+        """Returns the peer's certificate over TLS, a ``cryptography.x509.Certificate``; None where it sent none.
+
+        Raises:
+            ImportError: there is one, and the package cryptography is not installed.
+        """
         return self._outbox.driver.getPeerCertificate(self._transport)
+
+    def getPeerCertificateDER(self) -> bytes | None:
+        """Returns the peer's certificate over TLS, in DER; None where it sent none."""
+        return getPeerCertificateDER(self._transport)
 
     def peerForLog(self) -> str:
         """Returns the peer's address; a transport that is lost may not know it any more, as that of a process."""

@@ -37,6 +37,9 @@ else:
     #: SIOCOUTQ, under its older name.
     _OUTQ = termios.TIOCOUTQ
 
+#: The bytes that a transport is given at a time. One more than `FileDescriptor.bufferSize`, because a transport pauses
+#: its producer, and so resumes it later, only when it holds more than that.
+HANDOVER_BYTES: Final = 2**16 + 1
 #: Buffers of up to so many bytes are joined before they are sent, since `sendmsg` takes more time to look at.
 JOIN_UP_TO_BYTES: Final = 2**15
 #: Buffers are joined, too, where they are smaller than this on the average, in bytes.
@@ -54,6 +57,7 @@ class Driver:
         waitsForTurn: whether the transport is written to once in a turn of the reactor, and not for each message.
         knowsBytesHeld: whether `bytesHeld` is right at any time, and not only while the transport takes no more.
         pushes: whether `push` gives the socket at once what `write` has made of the bytes.
+        handoverBytes: how many bytes the transport is given at a time.
     """
 
     __slots__ = ()
@@ -62,6 +66,7 @@ class Driver:
     waitsForTurn: ClassVar[bool] = False
     knowsBytesHeld: ClassVar[bool] = False
     pushes: ClassVar[bool] = False
+    handoverBytes: ClassVar[int] = HANDOVER_BYTES
 
     def fit(self, transport: Any) -> Driver:
         """Returns the driver of one transport of this kind: the transport below it may make a difference."""
@@ -122,6 +127,17 @@ class Driver:
     def getPeerCertificate(self, transport: Any) -> Any:
         """Returns the X.509 certificate that the peer sent; None without one, or without TLS."""
         return getPeerCertificate(transport)
+
+    def isShaken(self, transport: Any) -> bool:
+        """Whether the TLS handshake has come to its end; of a transport without TLS it has."""
+        try:
+            return transport.getHandle().get_peer_finished() is not None
+        except AttributeError:
+            return True
+
+    def hasBegun(self, transport: Any) -> bool:
+        """Whether the first message of the peer's TLS handshake has come; OpenSSL may be in a state of error by now."""
+        return bool(transport.getHandle().client_random())
 
     def setNoDelay(self, transport: Any) -> None:
         """Has small messages leave at once: waiting for more to fill a segment only delays them."""

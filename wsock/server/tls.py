@@ -1,0 +1,130 @@
+"""TLS of a server by the standard library: its context, from files or ready-made, and the factory that adds it.
+
+It is imported where TLS is asked for alone.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from typing import Any, Final, NoReturn, TypeAlias
+
+from twisted.internet.interfaces import ILoggingContext, IProtocolFactory
+from zope.interface import implementer
+
+from ..sansio.errors import LocalProtocolError, wrong_type
+from ..wire.tls import TLSLayer, prepareContext
+
+#: A context, or the files of a certificate and of its key, both in PEM.
+ServerTLS: TypeAlias = "ssl.SSLContext | tuple[str | os.PathLike[str], str | os.PathLike[str]]"
+
+_ADVICE: Final = "write tls=('cert.pem', 'key.pem'), or make an ssl.SSLContext"
+#: OpenSSL's reasons, in the words of the user.
+_REASONS: Final = {
+    "KEY_VALUES_MISMATCH": "the key does not fit the certificate",
+    "EE_KEY_TOO_SMALL": "the key is too short to be safe",
+    "CA_MD_TOO_WEAK": "the certificate is signed in a way that is not safe any more",
+}
+
+
+def makeContext(tls: Any) -> ssl.SSLContext:
+    """Returns the context of a server.
+
+    Args:
+        tls: a context, which is changed: it refuses renegotiation from now on, and offers ``http/1.1`` by ALPN; or the
+            files of a certificate, with the intermediate ones behind it, and of its key.
+
+    Raises:
+        LocalProtocolError: neither of the two; or a client's context; or files without a certificate and its key.
+        OSError: a file that can't be read.
+    """
+    if isinstance(tls, ssl.SSLContext):
+        context = tls
+        if context.protocol is ssl.PROTOCOL_TLS_CLIENT:
+            raise LocalProtocolError(f"tls: this context is for clients: {_ADVICE}, of ssl.PROTOCOL_TLS_SERVER")
+    elif isinstance(tls, tuple) and len(tls) == 2 and all(isinstance(name, (str, os.PathLike)) for name in tls):
+        context = _loadContext(*map(os.fspath, tls))
+    else:
+        raise wrong_type("tls", "an ssl.SSLContext or two files, (certificate, key)", tls, _ADVICE)
+    return prepareContext(context)
+
+
+def _loadContext(certificate: str, key: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
+    # The standard library's own error does not say which of the two it is.
+    found = b"-----BEGIN CERTIFICATE-----" in _read(certificate), b"PRIVATE KEY-----" in _read(key)
+    try:
+        context.load_cert_chain(certificate, key, password=_refusePassword)
+    except ssl.SSLError as error:
+        reason = _REASONS.get(error.reason or "")
+        if reason is None and not found[0]:
+            raise LocalProtocolError(f"{certificate} has no certificate in PEM") from error
+        if reason is None and not found[1]:
+            raise LocalProtocolError(f"{key} has no private key in PEM") from error
+        reason = reason or f"no usable certificate and key ({_reasonOf(error)})"
+        raise LocalProtocolError(f"{reason}: {certificate}, {key}") from error
+    except _Encrypted:
+        raise LocalProtocolError(
+            f"{key} is encrypted: decrypt it, or make an ssl.SSLContext with its password"
+        ) from None
+    return context
+
+
+def _reasonOf(error: ssl.SSLError) -> str:
+    return (error.reason or str(error)).lower().replace("_", " ")
+
+
+def _read(name: str) -> bytes:
+    with open(name, "rb") as file:
+        return file.read()
+
+
+class _Encrypted(Exception):
+    """A key that has a password."""
+
+
+def _refusePassword() -> NoReturn:
+    # OpenSSL would ask the terminal.
+    raise _Encrypted
+
+
+@implementer(IProtocolFactory, ILoggingContext)
+class TLSServerFactory:
+    """Makes the connections of a factory, each behind TLS.
+
+    Attributes:
+        noisy: whether the port says when it opens and closes, as the factory has it.
+    """
+
+    def __init__(self, factory: Any, context: ssl.SSLContext, reactor: Any, closeSeconds: float | None) -> None:
+        """Adds TLS to a factory.
+
+        Args:
+            factory: makes the connections behind TLS.
+            context: from `makeContext`.
+            reactor: for the timers.
+            closeSeconds: how long the peer's end of TLS is awaited behind ours; None for as long as it takes.
+        """
+        self._factory = factory
+        self._context = context
+        self._reactor = reactor
+        self._closeSeconds = closeSeconds
+        self.noisy: bool = factory.noisy
+
+    def logPrefix(self) -> str:
+        """Names the port in Twisted's log."""
+        return f"{type(self._factory).__name__} (TLS)"
+
+    def buildProtocol(self, addr: Any) -> TLSLayer | None:
+        """Returns the protocol for a new connection; None where the factory wants none."""
+        protocol = self._factory.buildProtocol(addr)
+        return None if protocol is None else TLSLayer(protocol, self._context, self._reactor, self._closeSeconds)
+
+    def doStart(self) -> None:
+        """A port begins to listen."""
+        self._factory.doStart()
+
+    def doStop(self) -> None:
+        """A port has stopped to listen."""
+        self._factory.doStop()
