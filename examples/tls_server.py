@@ -20,8 +20,7 @@ class Echo(WebSocketProtocol):
 
 async def main(reactor: Any, key: str, certificate: str, port: str = "8443", host: str = "127.0.0.1") -> None:
     startLogging(sys.stderr, setStdout=False)  # it tells who is refused, and why
-    tls = f"privateKey={key}:certKey={certificate}"
-    server = await serve(reactor, f"ssl:{port}:interface={host}:{tls}", lambda request: Echo())
+    server = await serve(reactor, f"tcp:{port}:interface={host}", lambda request: Echo(), tls=(certificate, key))
     print(server.url, flush=True)
     await Deferred()  # until Control-C, or SIGTERM
 

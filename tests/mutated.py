@@ -87,6 +87,13 @@ GUARDED: dict[str, list[str]] = {
     "wsock.wire.threads:_sendNow": ["threads", "integration/test_threads"],
     "wsock.wire.unopened": ["unopened"],
     "wsock.wire.tlsfailures": ["tlsfailures"],
+    "wsock.wire.tls": ["tls"],
+    "wsock.wire.tls:prepareContext": ["server_tls", "client_tls"],
+    "wsock.wire.tlssending": ["tls"],
+    "wsock.wire.tlsrecords": ["tls"],
+    "wsock.wire.tlsdriver": ["tls"],
+    "wsock.server.tls": ["server_tls"],
+    "wsock.client.tls": ["client_tls"],
     "wsock.application": ["application", "arguments", "stream", "inbox", "copies"],
     "wsock.settings": ["settings", "arguments", "threads"],
     "wsock.errors": ["errors", "copies"],
@@ -183,10 +190,74 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "sign: self.size > JOIN_UP_TO_BYTES and buffers and (len(buffers) + len(message) > MAX_BUFFERS) -> self.size > JOIN_UP_TO_BYTES and buffers and (len(buffers) - len(message) > MAX_BUFFERS)": _SLOWER,
     },
     "wsock.wire.outbox:Outbox._handOver": {
+        "force: queue is not None and self.size == len(queue[0][0]) <= _CORK_BYTES -> False": _SLOWER,
+        "compare: queue is not None and self.size == len(queue[0][0]) <= _CORK_BYTES -> queue is not None and self.size == len(queue[0][0]) < _CORK_BYTES": _SLOWER,
         "number: left: int | None = 0 -> left: int | None = 1": "asked only where it was set since",
     },
     "wsock.wire.outbox:Outbox._takeBytes": {
         "compare: len(buffer) > count -> len(buffer) >= count": "an empty buffer more, which is passed over",
+    },
+    "wsock.wire.tlssending:<module>": {
+        "number: PORTION_BYTES: Final = 2 ** 17 -> PORTION_BYTES: Final = 2 ** 17 + 1": "one byte",
+    },
+    "wsock.wire.tlssending:Sender.writable": {
+        "operand: return not self._blocked and self._waiting is None -> return not self._blocked and True": "text waits only in the handshake, or while the socket is full",
+    },
+    "wsock.wire.tlssending:Sender.write": {
+        "force: not self._blocked and self._waiting is None and records.isShaken and (0 < len(data) <= PIECE_BYTES) -> False": _SLOWER,
+        "operand: not self._blocked and self._waiting is None and records.isShaken and (0 < len(data) <= PIECE_BYTES) -> not self._blocked and True and records.isShaken and (0 < len(data) <= PIECE_BYTES)": "text waits only in the handshake, or while the socket is full",
+        "compare: not self._blocked and self._waiting is None and records.isShaken and (0 < len(data) <= PIECE_BYTES) -> not self._blocked and self._waiting is None and records.isShaken and (0 <= len(data) <= PIECE_BYTES)": _SLOWER,
+        "compare: not self._blocked and self._waiting is None and records.isShaken and (0 < len(data) <= PIECE_BYTES) -> not self._blocked and self._waiting is None and records.isShaken and (0 < len(data) < PIECE_BYTES)": _SLOWER,
+        "number: not self._blocked and self._waiting is None and records.isShaken and (0 < len(data) <= PIECE_BYTES) -> not self._blocked and self._waiting is None and records.isShaken and (1 < len(data) <= PIECE_BYTES)": _SLOWER,
+        "force: records.fault is not None and self._owner is not None -> False": "no test can have OpenSSL fail to encrypt",
+        "operand: records.fault is not None and self._owner is not None -> True and self._owner is not None": "no test can have OpenSSL fail to encrypt",
+        "operand: records.fault is not None and self._owner is not None -> records.fault is not None and True": "no test can have OpenSSL fail to encrypt",
+        "force: data -> True": _SLOWER,
+    },
+    "wsock.wire.tlssending:Sender.proceed": {
+        "force: self._owner is not None -> True": "its owner is there as long as it is called",
+    },
+    "wsock.wire.tlssending:Sender.finish": {
+        "operand: self._waiting is not None and self._records.isShaken -> self._waiting is not None and True": "text waits only in the handshake, or while the socket is full",
+    },
+    "wsock.wire.tlssending:Sender.lose": {
+        "drop: self._waiting = None -> pass": "only memory: nothing is sent or asked any more",
+        "drop: self.size = 0 -> pass": "only memory: nothing is sent or asked any more",
+        "number: self.size = 0 -> self.size = 1": "only memory: nothing is sent or asked any more",
+    },
+    "wsock.wire.tlssending:Sender._sendPortion": {
+        "force: len(records) == 1 -> False": _SLOWER,
+        "number: len(records) == 1 -> len(records) == 0": _SLOWER,
+        "force: self._records.fault is not None and self._owner is not None -> False": "no test can have OpenSSL fail to encrypt",
+        "operand: self._records.fault is not None and self._owner is not None -> True and self._owner is not None": "no test can have OpenSSL fail to encrypt",
+        "operand: self._records.fault is not None and self._owner is not None -> self._records.fault is not None and True": "no test can have OpenSSL fail to encrypt",
+    },
+    "wsock.wire.tlssending:Sender.send": {
+        "force: not data -> False": "a socket and a transport take nothing as well",
+    },
+    "wsock.wire.tlssending:Sender._sendAll": {
+        "force: self._isStock and mayTrySocket(below) -> False": _SLOWER,
+    },
+    "wsock.wire.tls:<module>": {
+        "number: _MAX_DISCARDED_BYTES: Final = 2 ** 24 -> _MAX_DISCARDED_BYTES: Final = 2 ** 24 + 1": "one byte",
+        "number: _SHUT: Final = 2 -> _SHUT: Final = 2 + 1": "as closed, but that bytes are looked at",
+        "number: _TOLD: Final = 4 -> _TOLD: Final = 4 + 1": "it is the last",
+    },
+    "wsock.wire.tls:TLSLayer._discard": {
+        "compare: self._discarded > _MAX_DISCARDED_BYTES -> self._discarded >= _MAX_DISCARDED_BYTES": "one byte",
+        "drop: return -> pass": "an aborted connection looks at some bytes more",
+    },
+    "wsock.wire.tls:TLSLayer.senderFailed": {
+        "drop: self._continueSoon() -> pass": "no test can have OpenSSL fail to encrypt",
+    },
+    "wsock.wire.tls:TLSLayer.__init__": {
+        "number: self._discarded = 0 -> self._discarded = 1": "one byte",
+    },
+    "wsock.wire.tls:TLSLayer.makeConnection": {
+        "operand: not self._isServer and self._state == _SHAKING -> True and self._state == _SHAKING": _SLOWER,
+    },
+    "wsock.wire.tls:TLSLayer.dataReceived": {
+        "force: records.outgoing.pending or records.hasEnded or self.disconnecting or records.incoming.pending -> True": _SLOWER,
     },
     "wsock.wire.state:describe": {
         "number: zip(NAMES, NEXT, strict=True) -> zip(NAMES, NEXT, strict=False)": "both have as many, as the test of all pairs sees",

@@ -1,6 +1,7 @@
 """A connection that is to be open in a time, alone: its endpoint and its connection are plain objects."""
 
 import gc
+import ssl
 import sys
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -413,8 +414,15 @@ class Reactor(MemoryReactorClock):
     nameResolver: Any = Resolver()
 
 
-def reached(url: str, endpoint: Any = None, trustRoot: Any = None, certificate: Any = None, reactor: Any = None) -> Any:
-    return endpointFor(Reactor() if reactor is None else reactor, parse(url), endpoint, trustRoot, certificate)
+def reached(
+    url: str,
+    endpoint: Any = None,
+    trustRoot: Any = None,
+    certificate: Any = None,
+    reactor: Any = None,
+    tls: Any = None,
+) -> Any:
+    return endpointFor(Reactor() if reactor is None else reactor, parse(url), endpoint, trustRoot, certificate, tls)
 
 
 @pytest.mark.parametrize(("url", "port"), [("ws://127.0.0.1/", 80), ("ws://127.0.0.1:8000/", 8000)])
@@ -429,10 +437,13 @@ def test_a_server_is_reached_in_another_way() -> None:
     assert reached("ws://example.com/", endpoint) is endpoint
 
 
-def test_through_tls_the_outcome_is_that_of_the_endpoint() -> None:
+@pytest.mark.parametrize("own", [True, False])
+def test_through_tls_the_outcome_is_that_of_the_endpoint(own: bool) -> None:
     endpoint, error = Endpoint(), RuntimeError("expected")
     seen: list[Any] = []
-    reached("wss://example.com/", endpoint).connect(ClientFactory()).addErrback(seen.append)
+    reached("wss://example.com/", endpoint, None if own else certificate()).connect(ClientFactory()).addErrback(
+        seen.append
+    )
     assert seen == []
     endpoint.connecting.errback(error)
     assert [one.value for one in seen] == [error]
@@ -450,6 +461,17 @@ def certificate() -> PrivateCertificate:
     builder = x509.CertificateBuilder(name, name, key.public_key(), 1, begin, begin + timedelta(days=36500))
     made = builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
     return PrivateCertificate.loadPEM(made + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
+def test_the_two_kinds_of_tls_exclude_each_other() -> None:
+    context = ssl.create_default_context()
+    reached("wss://example.com/", tls=context)
+    with pytest.raises(LocalProtocolError, match="give one kind"):
+        reached("wss://example.com/", tls=context, trustRoot=certificate())
+    with pytest.raises(LocalProtocolError, match="give one kind"):
+        reached("wss://example.com/", tls=context, certificate=certificate())
+    with pytest.raises(LocalProtocolError, match="wss://"):
+        reached("ws://example.com/", tls=context)
 
 
 def test_certificates_are_for_tls() -> None:
@@ -475,10 +497,13 @@ def test_a_host_that_was_not_parsed() -> None:
     url = URL(True, "b\xfccher.example", 443, "/")
     with pytest.raises(InvalidURL, match="A-labels"):
         endpointFor(Reactor(), url, Endpoint(), None, None)
+    with pytest.raises(InvalidURL, match="A-labels"):
+        endpointFor(Reactor(), url, Endpoint(), certificate(), None)
 
 
 def test_without_the_packages_for_tls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "twisted.internet.ssl", None)
     reached("ws://example.com/", Endpoint())
+    reached("wss://example.com/", Endpoint())
     with pytest.raises(ImportError, match=r"pip install 'wsock\[tls\]'"):
-        reached("wss://example.com/", Endpoint())
+        reached("wss://example.com/", Endpoint(), trustRoot=object())

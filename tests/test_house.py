@@ -30,10 +30,13 @@ PARTS = {
     "wire/producer.py:Producer": "from `attachProducer` until it is detached",
     "wire/closewatch.py:CloseWatch": "over TLS, until the connection is open; a client's until it ends",
     "server/accessrecord.py:AccessNote": "as long as the connection, where there is an access log",
+    "wire/tls.py:TLSLayer": "our own TLS: as long as the transport below it",
+    "wire/tlssending.py:Sender": "the same",
+    "wire/tlsrecords.py:Records": "until the layer has told of the loss",
     "wire/factory.py:Connections": "as long as the factory",
 }
 #: Bases that classes of wsock may have among wsock's own, beside exceptions and typing's protocols: none has state.
-STATELESS = {"Event", "ConnectionFactory", "WebSocketProtocol", "Driver", "TLSDriver", "InMemory"}
+STATELESS = {"Event", "ConnectionFactory", "WebSocketProtocol", "Driver", "TLSDriver", "LayerDriver", "InMemory"}
 #: Writes to the attributes of other objects, with the reason.
 WRITES = {
     "log.py:failure.tb": "a failure lets go of its frames",
@@ -49,6 +52,10 @@ WRITES = {
     "wire/transports.py:transport._wsockEnded": "Twisted's",
     "wire/transports.py:transport.producerPaused": "Twisted's",
     "wire/transports.py:below.producerPaused": "Twisted's",
+    "wire/tlssending.py:below.producerPaused": "Twisted's",
+    "wire/tls.py:context.options": "a context that was made for it, or is given to be changed",
+    "client/tls.py:context.hostname_checks_common_name": "the same",
+    "server/tls.py:context.minimum_version": "a context that was made here",
     "wire/transports.py:Telling.__name__": "a class that was made here",
     "wire/transports.py:Telling.__qualname__": "the same",
     "service/tap.py:site.requestFactory": "twisted.web's",

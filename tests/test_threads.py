@@ -90,6 +90,7 @@ def test_all_that_an_application_calls_is_looked_at() -> None:
         "getHost",
         "getPeer",
         "getPeerCertificate",
+        "getPeerCertificateDER",
         "isOpening",
         "logFailure",
         "logPrefix",

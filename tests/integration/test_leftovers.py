@@ -10,13 +10,13 @@ from typing import Any, TypeAlias
 import pytest
 from integration.peer import PATIENCE, within
 from integration.servers import Serve, Server
-from integration.streams import call, trust
+from integration.streams import call, trust, trusting
 from leftovers import chains, newOnes, withoutCollector
 from twisted.application.internet import ClientService
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, UNIXClientEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError
-from twisted.internet.ssl import optionsForClientTLS
+from twisted.internet.ssl import optionsForClientTLS, platformTrust
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
@@ -37,10 +37,11 @@ from wsock import (
 #: How often a way is gone, and how many connections of it may still be on their way out.
 TIMES = 50
 NO_TIME = Settings(openTimeout=0.02)
-KINDS = ("tcp", "unix", "tls")
+KINDS = ("tcp", "unix", "tls", "own tls")
 #: Objects that may be left: those that Twisted was handed, which hold nothing by then; loggers of lines that are kept.
 LEFT = (
     "wsock.client.attempt._Handed",
+    "wsock.client.tls._Securing",
     "wsock.client.verification.VerifiedHost",
     "wsock.log.ClassLogger",
     # Twisted's own, by another class; it holds the failure that ended it, whose frames hold it.
@@ -103,7 +104,7 @@ ROUTES: dict[str, Callable[[Any], Any]] = {
 class Target:
     """A server to connect to, by the endpoint that its kind needs."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, ownTLS: bool) -> None:
         from twisted.internet import reactor
 
         self.server = server
@@ -112,7 +113,9 @@ class Target:
         if server.path:
             self.arguments["endpoint"] = UNIXClientEndpoint(reactor, server.path)
         if server.certificate:
-            self.arguments["trustRoot"] = trust(server.certificate)
+            self.arguments = (
+                {"tls": trusting(server.certificate)} if ownTLS else {"trustRoot": trust(server.certificate)}
+            )
 
     def begin(self, path: str, **arguments: Any) -> Deferred[WebSocketStream]:
         from twisted.internet import reactor
@@ -268,7 +271,9 @@ async def notTrusted(target: Target) -> None:
     if not target.server.certificate:
         return
     try:
-        await target.begin("/receives", trustRoot=None)
+        await target.begin(
+            "/receives", trustRoot=platformTrust() if "trustRoot" in target.arguments else None, tls=None
+        )
     except WebSocketDropped as error:
         assert error
 
@@ -289,7 +294,7 @@ async def aService(target: Target) -> None:
     if target.service is None:
         endpoint = target.arguments.get("endpoint") or TCP4ClientEndpoint(reactor, "127.0.0.1", target.server.port)
         if target.server.certificate:
-            endpoint = wrapClientTLS(optionsForClientTLS("localhost", target.arguments["trustRoot"]), endpoint)
+            endpoint = wrapClientTLS(optionsForClientTLS("localhost", trust(target.server.certificate)), endpoint)
         factory = WebSocketClientFactory(target.server.url("/app"), lambda request: App(), reactor=reactor)
         target.service = ClientService(endpoint, factory)
     service = target.service
@@ -362,7 +367,8 @@ def check(run: Callable[[int], object], serving: Server | None = None, times: in
 @pytest.fixture
 def targets(serve: Serve) -> Callable[[str], Target]:
     def target(kind: str) -> Target:
-        return Target(serve(kind, lambda request: ROUTES[request.path](request), maxMessageSize=1000))
+        server = serve(kind, lambda request: ROUTES[request.path](request), maxMessageSize=1000)
+        return Target(server, kind == "own tls")
 
     return target
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, NoReturn, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
 from twisted.internet.defer import Deferred
 
@@ -21,6 +21,9 @@ from ..settings import Settings
 from ..stream import WebSocketStream
 from .attempt import Attempt, Endpoint, endpointFor
 from .factory import WebSocketClientFactory
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 AnyApplication = TypeVar("AnyApplication", bound=Application)
 Build: TypeAlias = Callable[[Request], AnyApplication | Deferred[AnyApplication] | Coroutine[Any, Any, AnyApplication]]
@@ -39,6 +42,7 @@ class Agent:
         "_reactor",
         "_settings",
         "_subprotocols",
+        "_tls",
         "_trustRoot",
     )
 
@@ -50,6 +54,7 @@ class Agent:
         headers: Sequence[tuple[str, str]] = (),
         subprotocols: Sequence[str] = (),
         compression: Compression | None = Compression(),  # noqa: B008 - frozen
+        tls: SSLContext | None = None,
         trustRoot: Any = None,
         clientCertificate: Any = None,
     ) -> None:
@@ -62,9 +67,12 @@ class Agent:
             headers: more fields for each request, such as Origin, Cookie and Authorization.
             subprotocols: offered, the preferred first.
             compression: offered to the server, by default with all defaults; None offers nothing.
-            trustRoot: the trust in place of the platform's roots: a certificate, or what
-                ``twisted.internet.ssl.trustRootFromCertificates`` returns.
-            clientCertificate: who we are, a ``twisted.internet.ssl.PrivateCertificate``.
+            tls: the context for ``wss:``, such as ``ssl.create_default_context(cafile="cert.pem")``, in place of one
+                with the platform's roots. It has to verify servers and their names; `connect` says so otherwise. It is
+                changed: it refuses renegotiation, and offers ``http/1.1`` by ALPN.
+            trustRoot: the trust in place of the platform's roots, and Twisted's TLS in place of the standard library's:
+                a certificate, or what ``twisted.internet.ssl.trustRootFromCertificates`` returns.
+            clientCertificate: who we are, a ``twisted.internet.ssl.PrivateCertificate``; with Twisted's TLS, too.
 
         Raises:
             LocalProtocolError: an argument that can't be, such as a header in bytes.
@@ -80,6 +88,7 @@ class Agent:
             handshake.open(_ANYWHERE, headers=self._headers, subprotocols=self._subprotocols)
         checkCompression(compression)
         self._compression = compression
+        self._tls = tls
         self._trustRoot = trustRoot
         self._clientCertificate = clientCertificate
 
@@ -123,8 +132,8 @@ class Agent:
         Raises:
             InvalidURL: not a URL of RFC 6455 section 3.
             LocalProtocolError: another argument that can't be, such as a header in bytes, or an endpoint that is a str;
-                certificates for a URL without TLS.
-            ImportError: a ``wss:`` URL without the packages for TLS.
+                certificates for a URL without TLS; ``tls`` that does not verify, or beside Twisted's.
+            ImportError: certificates of Twisted's without the packages for its TLS.
         """
         factory = WebSocketClientFactory(
             url,
@@ -135,7 +144,15 @@ class Agent:
             subprotocols=self._subprotocols if subprotocols is None else subprotocols,
             compression=self._compression,
         )
-        endpoint = endpointFor(self._reactor, factory.url, endpoint, self._trustRoot, self._clientCertificate)
+        endpoint = endpointFor(
+            self._reactor,
+            factory.url,
+            endpoint,
+            self._trustRoot,
+            self._clientCertificate,
+            self._tls,
+            self._settings.closeTimeout,
+        )
         attempt = Attempt(self._reactor, self._settings.openTimeout)
         factory.observe(attempt)
         return attempt.begin(endpoint, factory)
@@ -165,7 +182,7 @@ class Agent:
         Raises:
             InvalidURL: as `connectProtocol`, and so are the others.
             LocalProtocolError: another argument that can't be, such as a header in bytes, or an endpoint that is a str.
-            ImportError: a ``wss:`` URL without the packages for TLS.
+            ImportError: certificates of Twisted's without the packages for its TLS.
         """
         return self.connectProtocol(
             url, lambda request: WebSocketStream(), endpoint=endpoint, headers=headers, subprotocols=subprotocols
@@ -182,6 +199,7 @@ def connectProtocol(
     headers: Sequence[tuple[str, str]] = (),
     subprotocols: Sequence[str] = (),
     compression: Compression | None = Compression(),  # noqa: B008 - frozen
+    tls: SSLContext | None = None,
     trustRoot: Any = None,
     clientCertificate: Any = None,
 ) -> Deferred[AnyApplication]:
@@ -197,8 +215,9 @@ def connectProtocol(
         headers: more fields for the request, such as Origin, Cookie and Authorization.
         subprotocols: offered, the preferred first.
         compression: offered to the server, by default with all defaults; None offers nothing.
-        trustRoot: the trust in place of the platform's roots.
-        clientCertificate: who we are.
+        tls: the context for ``wss:``, in place of one with the platform's roots.
+        trustRoot: the trust in place of the platform's roots, with Twisted's TLS.
+        clientCertificate: who we are, with Twisted's TLS.
 
     Returns:
         the Deferred of `Agent.connectProtocol`, see there for its failures. Cancelling it drops the connection.
@@ -206,7 +225,7 @@ def connectProtocol(
     Raises:
         InvalidURL: not a URL of RFC 6455 section 3.
         LocalProtocolError: another argument that can't be, such as a header in bytes, or an endpoint that is a str.
-        ImportError: a ``wss:`` URL without the packages for TLS.
+        ImportError: certificates of Twisted's without the packages for its TLS.
     """
     agent = Agent(
         reactor,
@@ -214,6 +233,7 @@ def connectProtocol(
         headers=headers,
         subprotocols=subprotocols,
         compression=compression,
+        tls=tls,
         trustRoot=trustRoot,
         clientCertificate=clientCertificate,
     )
@@ -229,6 +249,7 @@ def connect(
     headers: Sequence[tuple[str, str]] = (),
     subprotocols: Sequence[str] = (),
     compression: Compression | None = Compression(),  # noqa: B008 - frozen
+    tls: SSLContext | None = None,
     trustRoot: Any = None,
     clientCertificate: Any = None,
 ) -> Deferred[WebSocketStream]:
@@ -244,8 +265,9 @@ def connect(
         headers: more fields for the request.
         subprotocols: offered, the preferred first.
         compression: offered to the server, by default with all defaults; None offers nothing.
-        trustRoot: whom to trust.
-        clientCertificate: who we are.
+        tls: the context for ``wss:``.
+        trustRoot: whom to trust, with Twisted's TLS.
+        clientCertificate: who we are, with Twisted's TLS.
 
     Returns:
         a Deferred that fires with the `WebSocketStream` when the connection is open. It fails, and is cancelled, as
@@ -254,7 +276,7 @@ def connect(
     Raises:
         InvalidURL: as `connectProtocol`, and so are the others.
         LocalProtocolError: another argument that can't be, such as a header in bytes, or an endpoint that is a str.
-        ImportError: a ``wss:`` URL without the packages for TLS.
+        ImportError: certificates of Twisted's without the packages for its TLS.
     """
     agent = Agent(
         reactor,
@@ -262,6 +284,7 @@ def connect(
         headers=headers,
         subprotocols=subprotocols,
         compression=compression,
+        tls=tls,
         trustRoot=trustRoot,
         clientCertificate=clientCertificate,
     )

@@ -6,7 +6,7 @@ handshake ended.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import wrapClientTLS
@@ -37,6 +37,9 @@ class _Connects(Protocol):
 #: An ``IStreamClientEndpoint``, also for type checkers that do not know what implements one: those without mypy-zope.
 #: In quotes: before zope.interface 6.2 an interface had no ``|``.
 Endpoint: TypeAlias = "IStreamClientEndpoint | _Connects"
+
+
+_NO_A_LABELS: Final = "a host that is not in A-labels (xn--...): wsock.sansio.url.parse makes them"
 
 
 def openingTimedOut(isSecure: bool = True) -> WebSocketDropped:
@@ -205,43 +208,67 @@ class _Verified:
         return connecting.addBoth(self._creator.letGo)
 
 
-def endpointFor(reactor: Any, url: URL, endpoint: Endpoint | None, trustRoot: Any, clientCertificate: Any) -> Endpoint:
+def endpointFor(
+    reactor: Any,
+    url: URL,
+    endpoint: Endpoint | None,
+    trustRoot: Any,
+    clientCertificate: Any,
+    tls: Any = None,
+    closeSeconds: float | None = None,
+) -> Endpoint:
     """Returns the endpoint that leads to a URL's server, for ``wss:`` through TLS that verifies it.
 
     Args:
         reactor: to connect with.
         url: where to.
         endpoint: how to reach it, in place of the URL's host and port.
-        trustRoot: whom to trust; None for the platform's roots.
-        clientCertificate: who we are, or None.
+        trustRoot: whom to trust, for Twisted's TLS, or None.
+        clientCertificate: who we are, for Twisted's TLS, or None.
+        tls: the context of our own TLS, which is taken where neither of these two is given; None for the platform's
+            roots.
+        closeSeconds: how long the end of our own TLS may take.
 
     Raises:
         InvalidURL: the host of a `URL` that `parse` did not make.
-        LocalProtocolError: an invalid endpoint; an invalid trust root or certificate, or one of these for a URL without
-            TLS.
-        ImportError: the packages for TLS are missing.
+        LocalProtocolError: an invalid endpoint; an invalid context, trust root or certificate, or one of these for a
+            URL without TLS; a context beside one of the others.
+        ImportError: the packages for Twisted's TLS are missing.
     """
     if endpoint is None:
         endpoint = hostEndpoint(reactor, url.host, url.port)
     else:
         checkEndpoint(endpoint)
     if not url.secure:
-        if trustRoot is not None or clientCertificate is not None:
-            raise LocalProtocolError("trustRoot and clientCertificate are for TLS, and so for a wss:// URL")
+        if not (tls is None and trustRoot is None and clientCertificate is None):
+            raise LocalProtocolError("tls, trustRoot and clientCertificate are for TLS, and so for a wss:// URL")
         return endpoint
+    if trustRoot is None and clientCertificate is None:
+        # Here, so that the standard library's ssl is only loaded where it is used.
+        from .tls import SecuredEndpoint, makeContext, serverNameOf
+
+        try:
+            serverName = serverNameOf(url.host)
+        except UnicodeError as error:
+            raise InvalidURL(_NO_A_LABELS) from error
+        return SecuredEndpoint(reactor, endpoint, makeContext(tls), serverName, closeSeconds)
+    if tls is not None:
+        raise LocalProtocolError(
+            "tls is a context of the standard library, trustRoot and clientCertificate are Twisted's: give one kind"
+        )
     try:
         from twisted.internet.ssl import PrivateCertificate
 
         from .verification import VerifiedHost
     except ImportError as error:
-        raise ImportError("a wss:// URL needs TLS: pip install 'wsock[tls]'") from error
+        raise ImportError("trustRoot and clientCertificate are for Twisted's TLS: pip install 'wsock[tls]'") from error
     if clientCertificate is not None and not isinstance(clientCertificate, PrivateCertificate):
         raise LocalProtocolError("clientCertificate is a PrivateCertificate of twisted.internet.ssl")
     try:
         # Certificates have no dot at the end of a name.
         creator = VerifiedHost(url.host.rstrip("."), trustRoot, clientCertificate)
     except UnicodeError as error:
-        raise InvalidURL("a host that is not in A-labels (xn--...): wsock.sansio.url.parse makes them") from error
+        raise InvalidURL(_NO_A_LABELS) from error
     except TypeError as error:
         raise LocalProtocolError("trustRoot is a certificate or a trust root of twisted.internet.ssl") from error
     return _Verified(creator, endpoint)
