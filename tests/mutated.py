@@ -90,7 +90,7 @@ GUARDED: dict[str, list[str]] = {
     "wsock.wire.tls": ["tls"],
     "wsock.wire.tls:prepareContext": ["server_tls", "client_tls"],
     "wsock.wire.tlssending": ["tls"],
-    "wsock.wire.tlsrecords": ["tls"],
+    "wsock.wire.tlsrecords": ["tlsrecords", "tls"],
     "wsock.wire.tlsdriver": ["tls"],
     "wsock.server.tls": ["server_tls"],
     "wsock.client.tls": ["client_tls"],
@@ -257,7 +257,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "operand: not self._isServer and self._state == _SHAKING -> True and self._state == _SHAKING": _SLOWER,
     },
     "wsock.wire.tls:TLSLayer.dataReceived": {
-        "force: records.outgoing.pending or records.hasEnded or self.disconnecting or records.incoming.pending -> True": _SLOWER,
+        "force: records.outgoing.pending or records.hasEnded or self.disconnecting or records.isWaiting -> True": _SLOWER,
     },
     "wsock.wire.state:describe": {
         "number: zip(NAMES, NEXT, strict=True) -> zip(NAMES, NEXT, strict=False)": "both have as many, as the test of all pairs sees",

@@ -21,7 +21,7 @@ def test_connections_over_a_socket_are_read_by_the_hub(serve: Serve, client: Cli
             stream.send(message)
             assert stream.receive() == message
     # Both ends are here; policies and Twisted's TLS stand in the way, on a client as on a server.
-    expected = {"tcp": 6, "unix": 6, "wrapped": 3, "tls": 0}[kind]
+    expected = {"tcp": 6, "unix": 6, "own tls": 6, "wrapped": 3, "tls": 0}[kind]
     assert [f"with {expected} connections" in name for name in hubs()] == [True] * bool(expected)
     for stream in streams:
         stream.close()

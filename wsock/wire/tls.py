@@ -167,7 +167,7 @@ class TLSLayer:
                 self.protocol.dataReceived(text)
             finally:
                 self._stops &= ~_DELIVERING
-        if records.outgoing.pending or records.hasEnded or self.disconnecting or records.incoming.pending:
+        if records.outgoing.pending or records.hasEnded or self.disconnecting or records.isWaiting:
             self._proceed()
 
     def connectionLost(self, reason: Failure) -> None:
@@ -189,14 +189,14 @@ class TLSLayer:
     def _receive(self, data: bytes) -> None:
         """Takes bytes in the other states, and while nothing may be delivered."""
         if self._state == _SHAKING:
-            self._records.incoming.write(data)
+            self._records.take(data)
             self._shake()
             self._proceed()
         elif self._state == _SHUT:
             self._discard(data)
         elif self._state == _OPEN:
             # They wait; the transport below pauses, or another call is about to go on.
-            self._records.incoming.write(data)
+            self._records.take(data)
 
     def _shake(self) -> None:
         """Goes on with the TLS handshake."""

@@ -47,6 +47,11 @@ class LayerDriver(Driver):
         """Whether there is TLS: always."""
         return True
 
+    def readMuch(self, transport: Any) -> None:
+        """Has the transport below be read in larger pieces where that can be."""
+        below = transport.transport
+        driverOf(below).readMuch(below)
+
     def setNoDelay(self, transport: Any) -> None:
         """Has small messages leave at once."""
         below = transport.transport

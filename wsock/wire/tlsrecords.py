@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Final
 
@@ -15,6 +16,11 @@ from ..log import release
 #: The largest piece that OpenSSL is given to encrypt or decrypt, in bytes: the plain text of a record (RFC 8446
 #: section 5.1).
 PIECE_BYTES: Final = 2**14
+#: The head of a record has a kind, from change_cipher_spec to application_data, a version in two bytes of which the
+#: first is 3, and a length in two bytes (RFC 8446 section 5.1). The length is at most 2**14 + 2048 in TLS 1.2.
+_HEAD_BYTES: Final = 5
+_RECORD_KINDS: Final = range(20, 24)
+_MAX_RECORD_BYTES: Final = 2**14 + 2048
 #: So many bytes of plain text are decrypted before they are delivered.
 _PORTION_BYTES: Final = 2**16
 
@@ -26,6 +32,7 @@ class Records:
         incoming: bytes that wait to be decrypted.
         outgoing: bytes that wait to be sent.
         sslObject: the standard library's.
+        isWaiting: whether records wait to be decrypted, or plain text to be taken.
         isShaken: whether the TLS handshake is done.
         hasAnswered: whether the peer's first message was understood.
         peerEnded: whether the peer's close_notify was read.
@@ -34,6 +41,8 @@ class Records:
     """
 
     __slots__ = (
+        "_head",
+        "_missing",
         "_pending",
         "_read",
         "_write",
@@ -42,6 +51,7 @@ class Records:
         "hasEnded",
         "incoming",
         "isShaken",
+        "isWaiting",
         "outgoing",
         "peerEnded",
         "sslObject",
@@ -64,16 +74,15 @@ class Records:
         # The object inside does the same with one call less, where there is one.
         inner: Any = getattr(self.sslObject, "_sslobj", self.sslObject)
         self._read, self._write, self._pending = inner.read, inner.write, inner.pending
+        #: The beginning of a record's head; and how many bytes of a record are still to come.
+        self._head = b""
+        self._missing = 0
+        self.isWaiting = False
         self.isShaken = False
         self.hasAnswered = False
         self.peerEnded = False
         self.fault: ssl.SSLError | None = None
         self.hasEnded = False
-
-    @property
-    def isWaiting(self) -> bool:
-        """Whether bytes wait to be decrypted, or plain text to be taken."""
-        return bool(self.incoming.pending or self._pending())
 
     def shake(self) -> bool:
         """Goes on with the TLS handshake; returns whether it is done."""
@@ -88,38 +97,76 @@ class Records:
         self.isShaken = self.hasAnswered = True
         return True
 
+    def take(self, data: bytes) -> None:
+        """Takes bytes that are decrypted later."""
+        for piece, isWhole in self._cut(data):
+            self.incoming.write(piece)
+            self.isWaiting = self.isWaiting or isWhole
+
     def decrypt(self, data: bytes) -> bytes:
         """Decrypts bytes that came; returns all plain text that they complete."""
-        if not 0 < len(data) <= PIECE_BYTES:
-            return self._decryptPieces(data)
-        incoming = self.incoming
-        incoming.write(data)
+        size = len(data)
+        if self.isWaiting:
+            self.take(data)
+            return self.decryptMore()
+        if self._missing or self._head or size < _HEAD_BYTES or size != _HEAD_BYTES + (data[3] << 8 | data[4]):
+            texts = []
+            for piece, isWhole in self._cut(data):
+                self.incoming.write(piece)
+                if isWhole and not self.hasEnded:
+                    texts.append(self._readOne(PIECE_BYTES))
+            return b"".join(texts)
+        # The usual case: one record.
+        self.incoming.write(data)
+        return self._readOne(size)
+
+    def _readOne(self, size: int) -> bytes:
+        """Decrypts a record that is there, of at most so many bytes."""
         try:
-            text: bytes = self._read(len(data))
+            text: bytes = self._read(size)
         except ssl.SSLWantReadError:
-            # A part of a record; or a message of TLS's own, which may want an answer.
+            # A message of TLS's own, which may want an answer.
             return b""
         except ssl.SSLError as error:
             self._fail(error)
             return b""
         if not text:
             self.peerEnded = self.hasEnded = True
-        elif incoming.pending or self._pending():
-            text += self.decryptMore()
         return text
 
-    def _decryptPieces(self, data: bytes) -> bytes:
-        view, texts = memoryview(data), []
-        for start in range(0, len(data), PIECE_BYTES):
-            self.incoming.write(view[start : start + PIECE_BYTES])
-            texts.append(self.decryptMore())
-        return b"".join(texts)
+    def _cut(self, data: bytes) -> Iterator[tuple[memoryview, bool]]:
+        """Cuts bytes that came into records; yields each, and whether it is whole now.
+
+        OpenSSL raises an exception when it is asked to read a part of one. Bytes that are no record are left to it.
+        """
+        if self._head:
+            data = self._head + data
+            self._head = b""
+        view, start, end = memoryview(data), 0, len(data)
+        while start < end:
+            if not self._missing:
+                if end - start < _HEAD_BYTES:
+                    self._head = data[start:]
+                    return
+                kind, version, length = data[start], data[start + 1], data[start + 3] << 8 | data[start + 4]
+                if kind not in _RECORD_KINDS or version != 3 or length > _MAX_RECORD_BYTES:
+                    yield view[start:], True
+                    return
+                self._missing = _HEAD_BYTES + length
+            stop = min(start + self._missing, end)
+            self._missing -= stop - start
+            yield view[start:stop], not self._missing
+            start = stop
 
     def decryptMore(self) -> bytes:
         """Decrypts what waits, up to a portion."""
         incoming, pending, texts, size = self.incoming, self._pending, [], 0
+        self.isWaiting = False
         try:
-            while (incoming.pending or pending()) and size < _PORTION_BYTES and not self.hasEnded:
+            while (incoming.pending or pending()) and not self.hasEnded:
+                if size >= _PORTION_BYTES:
+                    self.isWaiting = True
+                    break
                 text: bytes = self._read(PIECE_BYTES)
                 if text:
                     texts.append(text)
