@@ -664,7 +664,7 @@ def test_options_of_compression() -> None:
 @pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="the system does not tell a process's CPU time")
 def test_the_benchmark_of_compression() -> None:
     """Each of its four tables has a line for each size, or for each way."""
-    command = [sys.executable, str(ROOT / "benchmarks/compression.py"), "--messages", "3", "--repeat", "1"]
+    command = [sys.executable, str(ROOT / "benchmarks/programs/deflate.py"), "--messages", "3", "--repeat", "1"]
     result = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=4 * PATIENCE, check=True)
     first, *parts = result.stdout.split("\n\n")
     assert first.startswith("wsock ")

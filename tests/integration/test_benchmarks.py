@@ -1,4 +1,4 @@
-"""The programs in benchmarks/, each run for a moment: they measure nothing here, but work."""
+"""Programs in benchmarks/programs/, each run for a moment: they measure nothing here, but work."""
 
 import re
 import subprocess
@@ -20,7 +20,7 @@ def run(*command: object) -> str:
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system does not tell a process's memory")
 def test_idle_connections() -> None:
     options = ["--connections", 60, "--seconds", 1, "--interval", 1, "--timeout", 60]
-    said = run(ROOT / "benchmarks/idle.py", *options)
+    said = run(ROOT / "benchmarks/programs/idle.py", *options)
     assert "; 60 connections, opened in " in said
     assert re.search(r"^memory: -?[0-9.]+ KiB a connection, ", said, re.MULTILINE)
     assert said.endswith("lost by the clients: 0\ndropped by the server: 0\n")
@@ -30,5 +30,5 @@ def test_idle_connections() -> None:
 def test_round_trips_of_a_client(kind: str) -> None:
     with starting() as start:
         port = start("echo_server.py", 0).url.rpartition(":")[2].strip("/")
-        said = run(ROOT / "benchmarks/echo_client.py", kind, port, 100, 50, 10)
+        said = run(ROOT / "benchmarks/programs/echo_client.py", kind, port, 100, 50, 10)
     assert re.fullmatch(rf"wsock {kind} \(.*\) size 100 window 10: cpu [0-9.]+ us, wall [0-9.]+ us\n", said)

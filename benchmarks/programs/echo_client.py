@@ -1,6 +1,6 @@
 """The cost of a round trip to a client: CPU and time, against any echo server.
 
-    python benchmarks/echo_client.py callbacks|stream PORT SIZE MESSAGES WINDOW
+    python -m benchmarks client callbacks|stream PORT SIZE MESSAGES WINDOW
 
 WINDOW messages are on their way at a time. It prints microseconds of this process's CPU, and of time, a round trip.
 """

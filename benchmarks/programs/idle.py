@@ -1,6 +1,6 @@
 """The cost of idle connections to a server: memory and CPU of one `twistd wsock` with keepalive on.
 
-    python benchmarks/idle.py [--connections 10000] [--seconds 60] [--interval 5] [--timeout 5]
+    python -m benchmarks idle [--connections 10000] [--seconds 60] [--interval 5] [--timeout 5]
 
 The server is that of the interpreter this runs on; all connections are another process's, which answers Pings and does
 nothing else. Each has the header fields of a browser, and has had one echo. Memory is the server's resident set, less
