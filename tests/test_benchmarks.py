@@ -378,7 +378,6 @@ def test_cases_of_the_codec(codec: Any) -> None:
 
 @pytest.mark.slow
 def test_the_codec_by_pyperf() -> None:
-    pytest.importorskip("pyperf")
     result = run("codec", "--debug-single-value", "--quiet", "--only", "server sends 64 B")
     assert result.returncode == 0, result.stderr
     assert [line.partition(":")[0] for line in result.stdout.splitlines() if ":" in line] == [
