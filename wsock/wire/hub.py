@@ -230,7 +230,8 @@ class Hub(_PollLikeMixin, _DisconnectSelectableMixin):
 
     def doRead(self) -> None:
         """Reads the connections that can be read, and has those write that can."""
-        reads, changed = self._reads, set[int]()
+        reads = self._reads
+        changed: set[int] = set()
         self._batches.append(changed)
         self._turn.beginBatch()
         try:
