@@ -12,7 +12,7 @@ Rules:
 * An end is met here, by Twisted's own code: told to the reactor in the middle of a batch, it would be told wrongly.
 * One connection's exception is logged as the reactor would, and does not touch the others.
 * Where a Twisted has not the private names that are used here, the reactor reads all.
-* Twisted's private names stand here, in `wsock.wire.transports` and in `wsock.wire.tls` alone.
+* Twisted's private names stand here and in `wsock.wire.transports` alone.
 """
 
 from __future__ import annotations
