@@ -6,7 +6,9 @@ They are for each reactor that the system has. Twisted's tests need PyHamcrest. 
 that are named here, with the reason, and also if one of these does not fail.
 """
 
+import os
 import sys
+import tempfile
 from collections.abc import Iterator
 
 from twisted.internet import tcp, unix
@@ -44,12 +46,14 @@ def failed(result: TestResult) -> Iterator[tuple[str, str]]:
         yield test.id(), str(failure)
 
 
-def main() -> None:
+def main(folder: str) -> None:
     globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
     for kind in (tcp.Server, tcp.Client, unix.Server, unix.Client):
         adopt_at_once(kind)
     different = set()
     wrong = []
+    # They leave files in the folder that they run in.
+    os.chdir(folder)
     for suite in SUITES:
         result = TestResult()
         TestLoader().loadByName(suite).run(result)
@@ -67,4 +71,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with tempfile.TemporaryDirectory() as folder:
+        main(folder)

@@ -152,9 +152,6 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.wire.hub:_hubOf": {
         "force: hub is None -> True": _SLOWER,
     },
-    "wsock.wire.hub:_adoptedClasses": {
-        "force: not hasattr(select, 'epoll') -> False": _EPOLL,
-    },
     "wsock.wire.outbox:<module>": {
         "number: _MIN_LIMIT_BYTES: Final = 2 ** 20 -> _MIN_LIMIT_BYTES: Final = 2 ** 20 + 1": "a fraction of a message",
         "number: _MIN_MARK_BYTES: Final = 2 ** 16 -> _MIN_MARK_BYTES: Final = 2 ** 16 + 1": "a fraction of a message",

@@ -73,7 +73,7 @@ WRITES = {
 #: Names with an underscore that are Python's own.
 PYTHONS = {"_exit", "_getframe"}
 #: Modules that may name Twisted's private attributes.
-OF_TWISTED = {"wire/transports.py", "wire/hub.py", "wire/tls.py"}
+OF_TWISTED = {"wire/transports.py", "wire/hub.py"}
 
 
 @cache

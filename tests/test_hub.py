@@ -6,6 +6,7 @@ import os
 import select
 import socket
 import struct
+import subprocess
 import sys
 import weakref
 from collections.abc import Callable, Iterator
@@ -926,6 +927,66 @@ def test_only_known_reactors_have_one() -> None:
     finally:
         world.close()
         world.reactor._poller.close()
+
+
+#: The names of others that the hub is made of.
+PARTS = (
+    "select.epoll",
+    "twisted.internet.posixbase._PollLikeMixin._doReadOrWrite",
+    "twisted.internet.posixbase._DisconnectSelectableMixin._disconnectSelectable",
+)
+
+
+@pytest.mark.parametrize("missing", PARTS)
+def test_without_its_parts_the_hub_adopts_nothing(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    monkeypatch.delattr(missing)
+    assert dict(hub._adoptedClasses(lambda _: None)) == {}
+
+
+@pytest.mark.parametrize("missing", [*PARTS, *(part.rpartition(".")[0] for part in PARTS[1:])])
+def test_the_package_can_be_imported_without_them(missing: str) -> None:
+    program = f"""if True:
+        import select, twisted.internet.posixbase
+        from twisted.internet.pollreactor import PollReactor
+        del {missing}
+        import wsock
+        from twisted.internet import tcp
+        from wsock.wire.hub import adopt
+        transport = object.__new__(tcp.Server)
+        transport.reactor = PollReactor()
+        print(adopt(transport), type(transport) is tcp.Server)
+    """
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ran.stdout, ran.stderr) == ("False True\n", "")
+
+
+def test_transports_that_take_no_other_class_are_not_adopted(epoll: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slotted:
+        __slots__ = ("reactor",)
+
+    monkeypatch.setattr(tcp, "Server", Slotted)
+    monkeypatch.setattr(hub, "ADOPTED_CLASSES", dict(hub._adoptedClasses(lambda _: None)))
+    transport: Any = Slotted()
+    transport.reactor = epoll.reactor
+    assert not adopt(transport)
+    assert type(transport) is Slotted
+
+
+@pytest.mark.parametrize("kind", REACTORS)
+def test_a_reactor_that_keeps_its_readers_elsewhere_reads_all(kind: str) -> None:
+    world = World(REACTORS[kind]())
+    name = "_readers" if kind == "asyncio" else "_reads"
+    readers = getattr(world.reactor, name)
+    try:
+        transport, _ = world.make(Recording(), adopted=False)
+        delattr(world.reactor, name)
+        assert not adopt(transport)
+        assert type(transport) is tcp.Server
+    finally:
+        setattr(world.reactor, name, readers)
+        world.close()
+        if kind == "asyncio":
+            world.reactor._asyncioEventloop.close()
 
 
 def test_one_that_the_reactor_does_not_read_is_not_adopted(world: World) -> None:

@@ -11,7 +11,8 @@ Rules:
 * The hub has an epoll, and is the reactor's reader, from its first connection to its last.
 * An end is met here, by Twisted's own code: told to the reactor in the middle of a batch, it would be told wrongly.
 * One connection's exception is logged as the reactor would, and does not touch the others.
-* Twisted's private names stand here, in `wsock.wire.transports` and in `wsock.wire.tls` alone.
+* Where a Twisted has not the private names that are used here, the reactor reads all.
+* Twisted's private names stand here and in `wsock.wire.transports` alone.
 """
 
 from __future__ import annotations
@@ -23,10 +24,9 @@ from errno import EAGAIN
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
-from twisted.internet import tcp
+from twisted.internet import posixbase, tcp
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
-from twisted.internet.posixbase import _DisconnectSelectableMixin, _PollLikeMixin
 from twisted.python import log
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -47,22 +47,32 @@ _OUT: Final[int] = getattr(select, "EPOLLOUT", 4)
 #: The buffer that all TCP connections are read into. Their bytes are copied out before anything else runs.
 _LARGE_BUFFER: Final = memoryview(bytearray(_LARGE_READ_BYTES))
 _BUFFER: Final = _LARGE_BUFFER[:_READ_BYTES]
+#: Twisted's own code for the events of a descriptor, and for its end, as far as this Twisted has it.
+_TwistedsOwn: Final[Any] = type(
+    "_TwistedsOwn",
+    tuple(
+        getattr(posixbase, name)
+        for name in ("_PollLikeMixin", "_DisconnectSelectableMixin")
+        if hasattr(posixbase, name)
+    ),
+    {},
+)
 
 
 def _readsByNumber(reactor: Any, descriptor: Any) -> bool:
-    return descriptor.fileno() in reactor._reads
+    return descriptor.fileno() in getattr(reactor, "_reads", ())
 
 
 def _readsItself(reactor: Any, descriptor: Any) -> bool:
-    return descriptor in reactor._reads
+    return descriptor in getattr(reactor, "_reads", ())
 
 
 def _readsByLoop(reactor: Any, descriptor: Any) -> bool:
-    return descriptor in reactor._readers
+    return descriptor in getattr(reactor, "_readers", ())
 
 
 #: How each kind of reactor tells whether it reads a descriptor, by the name of its exact type: ``getReaders`` would
-#: take the time of all of them.
+#: take the time of all of them. One that a later Twisted has changed reads nothing as far as they know.
 _REACTORS: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "twisted.internet.epollreactor.EPollReactor": _readsByNumber,
     "twisted.internet.pollreactor.PollReactor": _readsByNumber,
@@ -72,7 +82,7 @@ _REACTORS: Final[dict[str, Callable[[Any, Any], bool]]] = {
 
 
 @implementer(IReadDescriptor)
-class Hub(_PollLikeMixin, _DisconnectSelectableMixin):
+class Hub(_TwistedsOwn):  # type: ignore[misc]
     """The adopted connections of one reactor."""
 
     _POLL_DISCONNECTED = getattr(select, "EPOLLHUP", 16) | getattr(select, "EPOLLERR", 8)
@@ -351,7 +361,7 @@ def _adoptedClasses(doTCPRead: Callable[[Any], object]) -> Iterator[tuple[type, 
     Methods set on each transport would take 1.6 KiB a connection, and be a cycle. The class has one base: with another
     one, even without slots, it could not be given to a transport.
     """
-    if not hasattr(select, "epoll"):
+    if not (hasattr(select, "epoll") and hasattr(Hub, "_doReadOrWrite") and hasattr(Hub, "_disconnectSelectable")):
         return
     methods: dict[type, dict[str, Callable[..., object]]] = {
         tcp.Server: {**_WAITS, "doRead": doTCPRead},
@@ -363,7 +373,14 @@ def _adoptedClasses(doTCPRead: Callable[[Any], object]) -> Iterator[tuple[type, 
         # Their bytes may come with descriptors.
         methods |= {unix.Server: _WAITS, unix.Client: _WAITS}
     for own, differing in methods.items():
-        yield own, type(own.__name__, (own,), {**differing, "__doc__": own.__doc__, "__module__": own.__module__})
+        adopted = type(own.__name__, (own,), {**differing, "__doc__": own.__doc__, "__module__": own.__module__})
+        transport: Any = object.__new__(own)
+        try:
+            transport.__class__ = adopted
+        except TypeError:
+            # A later Twisted's transports may not take another class, as if they had slots.
+            continue
+        yield own, adopted
 
 
 #: The class that a transport of each kind has while it is adopted, and the other way round.

@@ -8,7 +8,7 @@ Rules:
 * A transport is judged by its exact type, never by its attributes: wrappers forward attributes, and the socket of a
   TLS wrapper would take plain text.
 * A driver has no state: a connection's facts are the connection's, and all connections share the driver.
-* Twisted's private attributes are named in this module alone.
+* Twisted's private attributes are named here and in `wsock.wire.hub` alone.
 """
 
 from __future__ import annotations
