@@ -337,6 +337,25 @@ def test_the_system_is_asked_for_one_batch_and_not_waited_for(epoll: World, monk
     assert asked == [(0, 128)]
 
 
+def test_in_the_middle_of_large_messages_a_batch_is_smaller(epoll: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Epoll(FullEpoll):
+        def __init__(self) -> None:
+            super().__init__()
+            self.poll = lambda *arguments: asked.append(arguments) or self.real.poll(*arguments)
+
+    monkeypatch.setattr(hub.select, "epoll", Epoll)
+    it = Recording()
+    transport, peer = epoll.make(it, pair=socket.socketpair())
+    hub.readMuch(transport)
+    for size in (130_000, 10, 10, 10):
+        fill(peer, size)
+        epoll.hubs[0].doRead()
+    assert asked == [(0, 128), (0, 16), (0, 16), (0, 128)]
+    assert len(it.told) == 4
+
+
 def test_a_paused_transport_is_not_read_and_goes_on_later(world: World) -> None:
     it = Recording()
     transport, peer = world.make(it)

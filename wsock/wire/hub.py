@@ -35,6 +35,8 @@ from .turn import Turn, sharedTurn
 
 #: The hub reads so many connections at a time; then the reactor serves others, and its timers.
 _BATCH: Final = 128
+#: In the middle of large messages, which take longer to read: 4 MiB.
+_LARGE_BATCH: Final = 16
 #: ``select`` takes no descriptor from this number on.
 _SELECT_LIMIT: Final = 1024
 #: So many connections are named by `repr`.
@@ -42,6 +44,8 @@ _NAMED: Final = 8
 #: The bytes that are read at a time, as many as ``FileDescriptor.bufferSize``; and in the middle of a large message.
 _READ_BYTES: Final = 2**16
 _LARGE_READ_BYTES: Final = 2**18
+#: The result of a large read; Twisted's own code takes it for none.
+_MUCH: Final = 0
 _IN: Final[int] = getattr(select, "EPOLLIN", 1)
 _OUT: Final[int] = getattr(select, "EPOLLOUT", 4)
 #: The buffer that all TCP connections are read into. Their bytes are copied out before anything else runs.
@@ -101,6 +105,8 @@ class Hub(_TwistedsOwn):  # type: ignore[misc]
         #: For each batch that is on the stack, the numbers that were given to the epoll since: its events for these
         #: belong to a descriptor before.
         self._batches: list[set[int]] = []
+        #: How many connections the next batch has at the most.
+        self._most = _BATCH
 
     def __repr__(self) -> str:
         connections = self._connections()
@@ -142,11 +148,11 @@ class Hub(_TwistedsOwn):  # type: ignore[misc]
         self._add(transport, self._writes, _OUT, self._reactor.addWriter)
 
     def removeReader(self, transport: Any) -> None:
-        """Reads a transport no more."""
+        """Stops reading a transport."""
         self._remove(transport, self._reads)
 
     def removeWriter(self, transport: Any) -> None:
-        """Has a transport write no more."""
+        """Stops waiting for a socket to take bytes."""
         self._remove(transport, self._writes)
 
     def _add(self, transport: Any, waiting: dict[int, Any], event: int, addToReactor: Callable[[Any], object]) -> None:
@@ -245,7 +251,9 @@ class Hub(_TwistedsOwn):  # type: ignore[misc]
         self._batches.append(changed)
         self._turn.beginBatch()
         try:
-            for number, event in self._epoll.poll(0, _BATCH):
+            events = self._epoll.poll(0, self._most)
+            self._most = _BATCH
+            for number, event in events:
                 transport = reads.get(number)
                 if number in changed:
                     continue
@@ -257,7 +265,12 @@ class Hub(_TwistedsOwn):  # type: ignore[misc]
                 except BaseException as error:
                     why = error
                     log.callWithLogger(transport, log.err)
-                if why is not None:
+                if why is None:
+                    continue
+                if why == _MUCH:
+                    # Fewer, and not the rest of these later: the epoll gives those that had to wait first.
+                    self._most = _LARGE_BATCH
+                else:
                     _call(transport, self._disconnectSelectable, transport, why, True)
         finally:
             self._batches.pop()
@@ -333,8 +346,8 @@ def _doRead(self: Any) -> Exception | None:
     return None
 
 
-def _doLargeRead(self: Any) -> Exception | None:
-    """Reads more at a time, until less comes."""
+def _doLargeRead(self: Any) -> Exception | int | None:
+    """Reads more at a time, until less comes; returns `_MUCH` after that."""
     try:
         count = self.socket.recv_into(_LARGE_BUFFER)
     except OSError as error:
@@ -344,7 +357,7 @@ def _doLargeRead(self: Any) -> Exception | None:
     if count <= _READ_BYTES:
         self.__class__ = ADOPTED_CLASSES[_OWN_CLASSES[type(self)]]
     self.protocol.dataReceived(_LARGE_BUFFER[:count].tobytes())
-    return None
+    return _MUCH
 
 
 _WAITS: Final[dict[str, Callable[..., object]]] = {

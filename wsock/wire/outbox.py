@@ -344,6 +344,7 @@ class Outbox:
                     self.size = len(frame)
                     return True
             elif self._turnNumber != self._turn.number and self._maySend():
+                # As in `uncork`: a call for both would take each message longer.
                 self._turnNumber = self._turn.begin()
                 try:
                     sent: int = self._transport.socket.send(frame)

@@ -34,7 +34,7 @@ class Turn:
         self._call: IDelayedCall | None = None
         #: How many batches of the hub's are on the stack: the end of each is the end of a turn.
         self._batches = 0
-        #: Whether nothing was sent in this turn.
+        #: Whether nothing was sent in this turn, and nothing waits for its end.
         self._isNew = True
         #: The time while a batch is read, when it began; None otherwise.
         self.now: float | None = None
