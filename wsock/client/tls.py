@@ -72,10 +72,10 @@ def serverNameOf(host: str) -> str:
     # Certificates have no dot at the end of a name, and no zone of an address.
     name = host.rstrip(".").partition("%")[0]
     name.encode("ascii")
-    # As the standard library will do.
+    # As the standard library will do: it refuses an empty label.
     name.encode("idna")
-    if not name or name.startswith("."):
-        raise UnicodeError("an empty label")
+    if not name:
+        raise UnicodeError("an empty name")
     return name
 
 

@@ -334,8 +334,6 @@ class TLSLayer:
     def _close(self) -> None:
         """Closes the transport below; a peer that takes nothing of what that holds is not waited for."""
         self._state = _CLOSED
-        if self._timer is not None:
-            self._timer.stop()
         self.sender.letGo()
         below = self.transport
         below.loseConnection()

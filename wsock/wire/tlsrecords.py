@@ -43,7 +43,6 @@ class Records:
     __slots__ = (
         "_head",
         "_missing",
-        "_pending",
         "_read",
         "_write",
         "fault",
@@ -73,7 +72,7 @@ class Records:
         )
         # The object inside does the same with one call less, where there is one.
         inner: Any = getattr(self.sslObject, "_sslobj", self.sslObject)
-        self._read, self._write, self._pending = inner.read, inner.write, inner.pending
+        self._read, self._write = inner.read, inner.write
         #: The beginning of a record's head; and how many bytes of a record are still to come.
         self._head = b""
         self._missing = 0
@@ -94,7 +93,7 @@ class Records:
         except ssl.SSLError as error:
             self._fail(error)
             return False
-        self.isShaken = self.hasAnswered = True
+        self.isShaken = True
         return True
 
     def take(self, data: bytes) -> None:
@@ -160,10 +159,11 @@ class Records:
 
     def decryptMore(self) -> bytes:
         """Decrypts what waits, up to a portion."""
-        incoming, pending, texts, size = self.incoming, self._pending, [], 0
+        incoming, texts, size = self.incoming, [], 0
         self.isWaiting = False
         try:
-            while (incoming.pending or pending()) and not self.hasEnded:
+            # A read takes all of a record: OpenSSL keeps no plain text.
+            while incoming.pending and not self.hasEnded:
                 if size >= _PORTION_BYTES:
                     self.isWaiting = True
                     break

@@ -150,7 +150,6 @@ class Sender:
 
     def _sendAll(self, records: list[bytes | memoryview]) -> None:
         below = self._below
-        sent = 0
         if self._isStock and mayTrySocket(below):
             try:
                 sent, _ = trySocket(below, records)
@@ -165,7 +164,7 @@ class Sender:
         """Has the transport below hold bytes that its socket did not take, and say when it has sent them."""
         below = self._below
         below.write(data)
-        if self._isRegistered and not self._blocked:
+        if not self._blocked:
             below.producerPaused = True
             self.pauseProducing()
 
