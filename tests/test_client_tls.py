@@ -59,13 +59,19 @@ def optional() -> ssl.SSLContext:
     return context
 
 
+def optional_but_by_name() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.verify_mode = ssl.CERT_OPTIONAL
+    return context
+
+
 def trusting_all() -> ssl.SSLContext:
     context = unverifying()
     context.verify_mode = ssl.CERT_NONE
     return context
 
 
-@pytest.mark.parametrize("make", [unverifying, optional, trusting_all])
+@pytest.mark.parametrize("make", [unverifying, optional, optional_but_by_name, trusting_all])
 def test_a_context_that_does_not_verify(make: Any) -> None:
     with pytest.raises(LocalProtocolError, match="cafile="):
         makeContext(make())

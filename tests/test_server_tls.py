@@ -4,12 +4,14 @@ import os
 import ssl
 import subprocess
 import sys
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from integration.peer import make_certificate
-from secured import Pair
+from secured import Above, Pair
 from twisted.internet.endpoints import SSL4ServerEndpoint, TCP4ServerEndpoint
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
@@ -17,6 +19,7 @@ from wire import Application, quiet
 
 from wsock import LocalProtocolError, WebSocketServerFactory, WebSocketServerService, serve
 from wsock.server.tls import TLSServerFactory, makeContext
+from wsock.wire.tls import TLSLayer
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +77,16 @@ def test_files_that_can_not_be_read(pair: Pair, tmp_path: Path) -> None:
 
 
 def test_files_of_something_else(pair: Pair, tmp_path: Path) -> None:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ed25519
+
     key, certificate = pair
+    other = tmp_path / "other.pem"
+    other.write_bytes(
+        ed25519.Ed25519PrivateKey.generate().private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
     broken = tmp_path / "broken.pem"
     broken.write_bytes(certificate.read_bytes().replace(b"M", b"N"))
     for files, told in (
@@ -86,6 +98,59 @@ def test_files_of_something_else(pair: Pair, tmp_path: Path) -> None:
         with pytest.raises(LocalProtocolError) as raised:
             makeContext(files)
         assert str(raised.value).startswith(told)
+    # OpenSSL's reason is in plain words where it has a name.
+    with pytest.raises(LocalProtocolError, match=r"^no usable certificate and key \([a-z ]+\): "):
+        makeContext((certificate, other))
+
+
+def test_a_certificate_by_an_older_name(pair: Pair, tmp_path: Path) -> None:
+    """OpenSSL reads it as well, and so its reason is the right one."""
+    older = tmp_path / "older.pem"
+    older.write_bytes(pair[1].read_bytes().replace(b" CERTIFICATE-----", b" X509 CERTIFICATE-----"))
+    makeContext((older, pair[0]))
+    with pytest.raises(LocalProtocolError, match="^the key does not fit the certificate: "):
+        makeContext((older, make_certificate(tmp_path)[0]))
+
+
+def test_a_key_that_is_too_short(pair: Pair, tmp_path: Path) -> None:
+    """That is said first, whatever the other file has."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+    from cryptography.x509.oid import NameOID
+
+    key = rsa.generate_private_key(65537, 1024)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    today = datetime.now(timezone.utc)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, today, today + timedelta(days=1))
+    short = tmp_path / "short.pem"
+    short.write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    with pytest.raises(LocalProtocolError, match="^the key is too short to be safe: "):
+        makeContext((short, pair[1]))
+
+
+@pytest.mark.parametrize(
+    ("platforms", "least"),
+    [
+        pytest.param(ssl.TLSVersion.MINIMUM_SUPPORTED, ssl.TLSVersion.TLSv1_2, id="lower"),
+        pytest.param(ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_3, id="higher"),
+    ],
+)
+def test_the_least_version(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, platforms: ssl.TLSVersion, least: ssl.TLSVersion
+) -> None:
+    """It is 1.2, or the platform's where that asks for more."""
+
+    class OfThePlatform(ssl.SSLContext):
+        def __new__(cls, protocol: int) -> "OfThePlatform":
+            context = super().__new__(cls, protocol)
+            context.minimum_version = platforms
+            return context
+
+    platform = ModuleType("ssl")
+    vars(platform).update(vars(ssl), SSLContext=OfThePlatform)
+    monkeypatch.setattr("wsock.server.tls.ssl", platform)
+    assert makeContext((pair[1], pair[0])).minimum_version is least
 
 
 def test_a_key_with_a_password(pair: Pair, tmp_path: Path) -> None:
@@ -179,6 +244,20 @@ def test_the_factory_is_a_factory_of_twisteds(pair: Pair) -> None:
     outer.doStop()
     assert told == ["start", "address", "stop"]
     assert (outer.noisy, outer.logPrefix()) == (True, "Inner (TLS)")
+
+
+def test_its_connections_are_behind_tls(pair: Pair) -> None:
+    above = Above()
+
+    class Inner:
+        noisy = False
+
+        def buildProtocol(self, addr: Any) -> Above:
+            return above
+
+    layer = TLSServerFactory(Inner(), makeContext((pair[1], pair[0])), Clock(), 10).buildProtocol(None)
+    assert type(layer) is TLSLayer
+    assert layer.protocol is above
 
 
 def test_files_may_be_paths(pair: Pair) -> None:

@@ -192,7 +192,8 @@ def test_facts(pair: Pair, version: ssl.TLSVersion) -> None:
     assert layer.getPeerCertificate() is None
     assert (layer.getPeer(), layer.getHost()) == (link.below.getPeer(), link.below.getHost())
     link.lose()
-    assert (layer.sslObject, layer.negotiatedProtocol, layer.isShaken) == (None, None, False)
+    assert (layer.sslObject, layer.negotiatedProtocol) == (None, None)
+    assert (layer.isShaken, layer.hasAnswered) == (False, False)
     assert layer.getPeerCertificate() is None
 
 
@@ -207,8 +208,9 @@ def test_alpn(pair: Pair, offered: list[str], chosen: bytes | None) -> None:
     assert link.layer.negotiatedProtocol == chosen
 
 
+@pytest.mark.parametrize("text", [b"asks", b""], ids=["before text", "alone"])
 @pytest.mark.parametrize("paused", [False, True])
-def test_tls_asks_in_an_open_connection(pair: Pair, paused: bool) -> None:
+def test_tls_asks_in_an_open_connection(pair: Pair, paused: bool, text: bytes) -> None:
     """Its answer leaves at once: here to a request for a certificate (RFC 8446 section 4.6.2)."""
     server, client = serverContext(pair), clientContext(pair)
     server.post_handshake_auth = client.post_handshake_auth = True
@@ -218,10 +220,11 @@ def test_tls_asks_in_an_open_connection(pair: Pair, paused: bool) -> None:
     if paused:
         link.layer.pauseProducing()
     link.peer.tls.verify_client_post_handshake()
-    link.feed(b"asks")
+    link.peer.tls.do_handshake()
+    link.feed(*[text] if text else [])
     link.layer.resumeProducing()
     link.clock.advance(0)
-    assert link.above.received == b"asks"
+    assert link.above.received == text
     assert len(link.below.taken()) > 50
 
 
@@ -336,6 +339,46 @@ def test_a_pause_before_the_resumption_took_effect(pair: Pair) -> None:
     link.clock.advance(0)
     assert link.above.pieces == []
     assert link.told[-1] == "pause"
+
+
+def test_a_resumption_without_a_pause_is_nothing(pair: Pair) -> None:
+    link = Secured(pair).opened()
+    link.layer.resumeProducing()
+    assert link.told == []
+
+
+def test_a_pause_in_the_handshake(pair: Pair) -> None:
+    link = Secured(pair)
+    link.layer.dataReceived(link.peer.take(b""))
+    link.layer.pauseProducing()
+    link.layer.resumeProducing()
+    assert link.told == ["pause", "resume"]
+
+
+def test_a_pause_and_a_resumption_behind_our_end(pair: Pair) -> None:
+    """The transport below is read for the peer's end, whatever the protocol above wants."""
+    link = Secured(pair).opened()
+    link.layer.loseConnection()
+    link.layer.pauseProducing()
+    assert link.told == []
+
+
+def test_a_lost_transport_is_not_resumed(pair: Pair) -> None:
+    link = Secured(pair).opened()
+    link.layer.pauseProducing()
+    link.lose()
+    link.layer.resumeProducing()
+    assert link.told == ["pause"]
+
+
+def test_an_end_that_waits_is_not_followed_by_a_resumption(pair: Pair) -> None:
+    link = Secured(pair).opened()
+    link.layer.pauseProducing()
+    link.layer.dataReceived(link.peer.encrypted(b"Hello") + link.peer.close_notify())
+    link.layer.resumeProducing()
+    link.clock.advance(0)
+    assert link.above.received == b"Hello"
+    assert link.told == ["pause", "lose"]
 
 
 def test_an_end_is_not_told_in_a_pause(pair: Pair) -> None:
@@ -476,6 +519,23 @@ def test_half_an_end_is_a_whole_one(pair: Pair) -> None:
     link.layer.loseWriteConnection()
     link.pump()
     assert link.peer.ended
+
+
+def test_an_end_behind_the_peers_is_nothing_more(pair: Pair) -> None:
+    link = Secured(pair).opened()
+    link.layer.dataReceived(link.peer.close_notify())
+    link.layer.loseConnection()
+    assert link.told == ["lose"]
+
+
+def test_a_transport_below_that_does_not_close_is_aborted(pair: Pair) -> None:
+    link = Secured(pair).opened()
+    link.layer.dataReceived(link.peer.close_notify())
+    assert link.told == ["lose"]
+    link.clock.advance(9)
+    assert link.told == ["lose"]
+    link.clock.advance(1)
+    assert link.told == ["lose", "abort"]
 
 
 def test_the_time_for_the_end_is_one(pair: Pair) -> None:
@@ -706,6 +766,25 @@ def test_a_pull_producer(pair: Pair) -> None:
     assert link.clock.getDelayedCalls() == []
 
 
+def test_a_pull_producer_that_leaves_is_asked_no_more(pair: Pair) -> None:
+    link = Secured(pair).opened()
+    producer = Producer()
+    link.layer.registerProducer(producer, False)
+    told = list(producer.told)
+    link.layer.unregisterProducer()
+    link.clock.advance(1)
+    assert producer.told == told
+
+
+def test_producers_that_come_after_the_loss_are_stopped(pair: Pair) -> None:
+    link = Secured(pair).opened()
+    link.lose()
+    producers = Producer(), Producer()
+    for producer in producers:
+        link.layer.registerProducer(producer, True)
+    assert [producer.told for producer in producers] == [["stop"], ["stop"]]
+
+
 def test_the_end_waits_for_the_producer(pair: Pair) -> None:
     link = Secured(pair).opened()
     link.layer.registerProducer(Producer(), True)
@@ -828,11 +907,16 @@ def test_nothing_overtakes_bytes_that_the_transport_below_holds(socketed: Callab
 @pytest.mark.parametrize("size", [1000, 9000, 16000, 16384])
 def test_messages_until_the_socket_is_full(socketed: Callable[..., Socketed], size: int) -> None:
     link = socketed(sendBuffer=2**14)
+    producer = Producer()
+    link.layer.registerProducer(producer, True)
     count = 0
     while not driverOf(link.below).bytesHeld(link.below):
+        assert producer.told == []
         link.layer.write(bytes([count % 256]) * size)
         count += 1
+    assert producer.told == ["pause"]
     assert link.drain() == b"".join(bytes([number % 256]) * size for number in range(count))
+    assert producer.told == ["pause", "resume"]
 
 
 @pytest.mark.parametrize(("size", "records"), [(4, 1), (40000, 3)])
@@ -874,6 +958,45 @@ def test_a_peer_that_ends_gets_the_rest_if_it_reads(socketed: Callable[..., Sock
     assert (size > 100 * KIB) is reads
     assert link.clock.getDelayedCalls() == []
     assert link.clock.writers == []
+
+
+def test_nothing_overtakes_bytes_that_the_transport_below_holds_at_the_peers_end(
+    socketed: Callable[..., Socketed],
+) -> None:
+    """The socket has room again, and the reactor has not written yet."""
+    link = socketed(sendBuffer=2**14)
+    text = bytes(range(256)) * (4 * KIB)
+    link.layer.write(text)
+    start = link.take()
+    link.socket.send(link.peer.close_notify())
+    link.read()
+    assert start + link.drain() == text
+    assert link.peer.ended
+
+
+def test_a_peer_that_ends_has_a_moment_for_the_rest(socketed: Callable[..., Socketed]) -> None:
+    link = socketed(sendBuffer=2**14)
+    link.layer.write(bytes(100 * KIB))
+    link.socket.send(link.peer.close_notify())
+    link.read()
+    link.clock.advance(0.05)
+    assert link.below.connected
+    # As soon as all has left it is closed, at the end of a moment.
+    while driverOf(link.below).bytesHeld(link.below):
+        assert link.below.connected
+        link.arrived()
+        link.clock.advance(0.1)
+    assert not link.below.connected
+
+
+def test_our_end_in_the_delivery_of_text_before_the_peers(socketed: Callable[..., Socketed]) -> None:
+    """Nothing is left to wait for."""
+    link = socketed(Above(data=lambda it: it.transport.loseConnection()))
+    link.socket.send(link.peer.encrypted(b"Hello") + link.peer.close_notify())
+    link.read()
+    link.clock.advance(0)
+    assert [type(reason) for reason in link.above.reasons] == [ConnectionDone]
+    assert not link.below.connected
 
 
 def test_a_socket_that_fails_is_the_reactors(socketed: Callable[..., Socketed]) -> None:
@@ -967,10 +1090,15 @@ def test_options_of_tcp_are_those_of_the_transport_below(pair: Pair) -> None:
 
     below = WithOptions()
     layer = Secured(pair, below=below).layer
+    assert not layer.getTcpNoDelay()
     layer.setTcpNoDelay(True)
     assert (layer.getTcpNoDelay(), layer.getTcpKeepAlive()) == (True, False)
     layer.setTcpKeepAlive(True)
     assert (below.noDelay, layer.getTcpKeepAlive()) == (True, True)
+
+
+def test_a_transport_below_that_does_not_know_what_it_holds(pair: Pair) -> None:
+    assert Secured(pair).layer.bytesHeld is None
 
 
 # A WebSocket above it

@@ -46,6 +46,35 @@ class Opened:
         self.records._read = counting
 
 
+def test_facts_of_a_handshake(pair: Pair) -> None:
+    """Half a first message is no answer; and a peer that has answered once has answered."""
+    records = Records(serverContext(pair), True, None)
+    peer = Peer(clientContext(pair), False)
+    assert (records.isWaiting, records.isShaken, records.hasEnded) == (False, False, False)
+    hello = peer.take(b"")
+    records.take(hello[:-1])
+    assert not records.shake()
+    assert not records.hasAnswered
+    records.take(hello[-1:])
+    assert not records.shake()
+    assert records.hasAnswered
+    finished = peer.take(records.outgoing.read())
+    records.take(finished[:-1])
+    assert not records.shake()
+    assert records.hasAnswered
+    records.take(finished[-1:])
+    assert records.shake()
+    assert (records.isShaken, records.hasAnswered, records.hasEnded) == (True, True, False)
+
+
+def test_a_handshake_that_fails_is_not_done(pair: Pair) -> None:
+    records = Records(serverContext(pair), True, None)
+    records.take(b"GET / HTTP/1.1\r\n\r\n")
+    assert not records.shake()
+    assert isinstance(records.fault, ssl.SSLError)
+    assert (records.isShaken, records.hasAnswered, records.hasEnded) == (False, False, True)
+
+
 @given(data=st.data(), version=versions)
 def test_records_in_pieces(pair: Pair, version: ssl.TLSVersion, data: st.DataObject) -> None:
     it = Opened(pair, version)
@@ -58,6 +87,39 @@ def test_records_in_pieces(pair: Pair, version: ssl.TLSVersion, data: st.DataObj
     assert text == b"".join(texts)
     assert not it.records.isWaiting
     assert it.vain == 0, "OpenSSL was asked for what it did not have"
+
+
+def test_a_piece_of_a_record_that_looks_like_one(pair: Pair) -> None:
+    it = Opened(pair)
+    text = bytes(16000)
+    stream = it.peer.encrypted(text)
+    sizes = ((start, 5 + int.from_bytes(stream[start + 3 : start + 5], "big")) for start in range(5, 15000))
+    start, size = next((start, size) for start, size in sizes if start + size < len(stream))
+    assert it.records.decrypt(stream[:start]) == b""
+    assert it.records.decrypt(stream[start : start + size]) == b""
+    assert it.vain == 0
+    assert it.records.decrypt(stream[start + size :]) == text
+
+
+def test_a_piece_behind_a_part_of_a_head_that_looks_like_a_record(pair: Pair) -> None:
+    it = Opened(pair)
+    text = bytes(512 - 17)
+    stream = it.peer.encrypted(text)
+    assert stream[:5] == b"\x17\x03\x03\x02\x00"
+    # Behind its first byte a length is read of 00, the last byte of the head, and of the first behind that.
+    size = 5 + stream[5]
+    assert it.records.decrypt(stream[:1]) == b""
+    assert it.records.decrypt(stream[1 : 1 + size]) == b""
+    assert it.vain == 0
+    assert it.records.decrypt(stream[1 + size :]) == text
+
+
+def test_two_records_of_256_bytes_each_behind_the_first_head(pair: Pair) -> None:
+    """Their length is what the first head would say if its first byte counted twice."""
+    it = Opened(pair)
+    stream = it.peer.encrypted(bytes(256 - 17), b"x" * (251 - 17))
+    assert (len(stream), stream[:5]) == (5 + 512, b"\x17\x03\x03\x01\x00")
+    assert it.records.decrypt(stream) == bytes(256 - 17) + b"x" * (251 - 17)
 
 
 @given(data=st.data(), version=versions)
@@ -128,3 +190,40 @@ def test_nothing_is_read_behind_the_peers_end(pair: Pair) -> None:
     stream = it.peer.encrypted(b"Hello") + it.peer.close_notify() + b"garbage"
     assert it.records.decrypt(stream) == b"Hello"
     assert (it.records.peerEnded, it.records.fault) == (True, None)
+
+
+def test_what_waits_behind_the_peers_end_is_not_read(pair: Pair) -> None:
+    it = Opened(pair)
+    it.records.take(it.peer.encrypted(b"Hello") + it.peer.close_notify() + b"garbage")
+    assert it.records.decryptAll() == b"Hello"
+    assert (it.records.hasEnded, it.records.peerEnded, it.records.fault) == (True, True, None)
+
+
+def test_garbage_that_waits_is_a_fault(pair: Pair) -> None:
+    it = Opened(pair)
+    it.records.take(it.peer.encrypted(b"Hello") + b"GET / HTTP/1.1\r\n\r\n")
+    assert it.records.decryptAll() == b"Hello"
+    assert isinstance(it.records.fault, ssl.SSLError)
+    assert (it.records.hasEnded, it.records.peerEnded) == (True, False)
+
+
+@pytest.mark.parametrize("version", [TLS12, TLS13], ids=["1.2", "1.3"])
+def test_our_end_with_input_that_waits(pair: Pair, version: ssl.TLSVersion) -> None:
+    """OpenSSL would call it a fault, and then read nothing any more."""
+    it = Opened(pair, version)
+    it.records.take(it.peer.encrypted(b"Hello"))
+    it.records.end()
+    it.peer.take(it.records.outgoing.read())
+    assert it.peer.ended
+    assert not it.records.hasEnded
+    assert it.records.decrypt(it.peer.close_notify()) == b""
+    assert (it.records.hasEnded, it.records.peerEnded, it.records.fault) == (True, True, None)
+
+
+def test_nothing_is_encrypted_behind_our_end(pair: Pair) -> None:
+    it = Opened(pair)
+    it.records.end()
+    assert it.records.outgoing.read()
+    assert it.records.encrypt(b"Hello") == b""
+    assert isinstance(it.records.fault, ssl.SSLError)
+    assert it.records.hasEnded
