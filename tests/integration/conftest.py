@@ -43,6 +43,20 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool:
     return True
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks a test over Twisted's TLS as slow where it is the same over our own: most runs can do without both."""
+    kinds: dict[tuple[Path, str], dict[object, list[pytest.Item]]] = {}
+    for item in items:
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+            test = kinds.setdefault((item.path, item.originalname), {})
+            test.setdefault(item.callspec.params.get("kind"), []).append(item)
+    for test in kinds.values():
+        if "own tls" in test:
+            for item in test.get("tls", ()):
+                item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return make_certificate(tmp_path_factory.mktemp("tls"))
