@@ -17,6 +17,7 @@ def run(*command: object) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system does not tell a process's memory")
 def test_idle_connections() -> None:
     options = ["--connections", 60, "--seconds", 1, "--interval", 1, "--timeout", 60]
