@@ -1,5 +1,6 @@
 """A run of the suite asserts first which implementation it tests, and says last which tests it left out."""
 
+import gc
 import os
 import platform
 import signal
@@ -73,6 +74,12 @@ def pytest_sessionstart() -> None:
         found = type(reactor).__name__, type(loop).__module__.partition(".")[0]
         if found != (_REACTORS[expected], {"asyncio": "asyncio", "uvloop": "uvloop"}.get(expected, "builtins")):
             raise pytest.UsageError(f"the reactor is {found}, not {expected}'s")
+
+
+def pytest_collection_finish() -> None:
+    """Has the garbage collector pass over the tests themselves: many of them run it, and would take longer."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_report_header() -> str:
