@@ -5,6 +5,7 @@ The application is told at once, and nothing is lost silently. No timer can end 
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ SETTINGS = {"pingInterval": None, "pingTimeout": 600, "closeTimeout": 600, "slow
 KIB = 2**10
 #: The kinds of TLS of a server, by the name of the role.
 SERVERS = {"server": "tls", "own server": "own tls"}
+#: Over Twisted's TLS all is the same again: most runs can do without.
+TWISTEDS = partial(pytest.param, marks=pytest.mark.slow)
 
 
 def close_of(peer: TLSPeer, code: int) -> bytes:
@@ -132,7 +135,7 @@ class Side:
         return reason
 
 
-@pytest.fixture(params=[*SERVERS, "client", "own client"])
+@pytest.fixture(params=[TWISTEDS("server"), "own server", TWISTEDS("client"), "own client"])
 def side(request: pytest.FixtureRequest, serve: Serve, client: Client, listen: Listen) -> Callable[..., Side]:
     def connected(application: Any = None) -> Side:
         return Side(request.param, serve, client, listen, Echo() if application is None else application)
