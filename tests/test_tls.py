@@ -960,6 +960,21 @@ def test_a_peer_that_ends_gets_the_rest_if_it_reads(socketed: Callable[..., Sock
     assert link.clock.writers == []
 
 
+def test_a_peer_that_ends_and_takes_the_rest_too_slowly_is_not_waited_for(socketed: Callable[..., Socketed]) -> None:
+    link = socketed(sendBuffer=2**14)
+    link.layer.write(bytes(2**22))
+    link.socket.send(link.peer.close_notify())
+    link.read()
+    seconds = 0.0
+    while link.below.connected:
+        # It takes some bytes each time, so that it would be waited for.
+        link.socket.recv(2**15)
+        link.clock.advance(0.1)
+        seconds += 0.1
+    assert 9.9 < seconds < 10.2, "closeTimeout"
+    assert link.clock.getDelayedCalls() == []
+
+
 def test_nothing_overtakes_bytes_that_the_transport_below_holds_at_the_peers_end(
     socketed: Callable[..., Socketed],
 ) -> None:

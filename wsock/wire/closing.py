@@ -26,7 +26,7 @@ from .outbox import Outbox
 from .timer import Timer
 
 #: How long a peer that has ended TLS may take nothing of what the transport still holds, in seconds.
-_DRAIN_SECONDS: Final = 0.1
+DRAIN_SECONDS: Final = 0.1
 #: How many bytes are read, after a refusal or our Close, for no one; a peer that sends more is aborted. Twice as
 #: much as systems have under way by default.
 MAX_DISCARDED_BYTES: Final = 2**24
@@ -205,7 +205,7 @@ class Closing:
         left = driver.drain(self._transport)
         late = deadline is not None and self._reactor.seconds() >= deadline
         if left and not late and (before is None or left < before):
-            self._tlsTimer.start(_DRAIN_SECONDS, self._drainBelow, left, deadline)
+            self._tlsTimer.start(DRAIN_SECONDS, self._drainBelow, left, deadline)
         else:
             driver.loseDrained(self._transport)
 

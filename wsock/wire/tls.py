@@ -30,17 +30,13 @@ from zope.interface import implementer
 
 from ..log import ClassLogger
 from ..request import loadCertificate
+from .closing import DRAIN_SECONDS, MAX_DISCARDED_BYTES
 from .producer import Producer
 from .timer import Timer
 from .tlsdriver import LAYER
 from .tlsrecords import Records
 from .tlssending import Sender
 from .transports import DRIVERS, driverOf, isStock, push
-
-#: Bytes that are read from a peer behind our close_notify, for no one; a peer that sends more is aborted.
-_MAX_DISCARDED_BYTES: Final = 2**24
-#: How long a peer that has ended TLS may take nothing of what the transport below still holds, in seconds.
-_DRAIN_SECONDS: Final = 0.1
 
 #: The states. In the TLS handshake; open; our close_notify is written, and the peer's end awaited; the transport below
 #: closes, and the protocol above is told when that is lost; the protocol above has been told.
@@ -243,7 +239,7 @@ class TLSLayer:
     def _discard(self, data: bytes) -> None:
         """Looks for the peer's end in what comes behind ours."""
         self._discarded += len(data)
-        if self._discarded > _MAX_DISCARDED_BYTES:
+        if self._discarded > MAX_DISCARDED_BYTES:
             self.abortConnection()
             return
         records = self._records
@@ -341,13 +337,15 @@ class TLSLayer:
             self._startTimer()
         elif below.connected:
             left = push(below)
+            deadline = None if self._closeSeconds is None else self._reactor.seconds() + self._closeSeconds
             # A socket that took all is not said to be writable while the peer reads nothing.
-            self._ownTimer().start(_DRAIN_SECONDS if left else 0, self._drain, left)
+            self._ownTimer().start(DRAIN_SECONDS if left else 0, self._drain, left, deadline)
 
-    def _drain(self, before: int) -> None:
+    def _drain(self, before: int, deadline: float | None) -> None:
         left = push(self.transport)
-        if left and left < before:
-            self._ownTimer().start(_DRAIN_SECONDS, self._drain, left)
+        late = deadline is not None and self._reactor.seconds() >= deadline
+        if left and left < before and not late:
+            self._ownTimer().start(DRAIN_SECONDS, self._drain, left, deadline)
         else:
             # As the reactor does: what the system holds still arrives.
             self.transport.connectionLost(Failure(ConnectionDone()))
