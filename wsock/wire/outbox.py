@@ -335,15 +335,15 @@ class Outbox:
         """
         if self._aborted:
             return True
-        if not (self.size or self.paused) and self._eager and len(message) == 1:
+        if not (self.size or self.paused) and len(message) == 1:
             # The usual cases: nothing waits.
             frame = message[0]
             if self._corked:
-                if not kind and len(frame) < self._limits.corkBytes:
+                if not kind and len(frame) < self._limits.corkBytes and len(frame) <= HANDOVER_BYTES:
                     self._single = frame
                     self.size = len(frame)
                     return True
-            elif self._turnNumber != self._turn.number and self._maySend():
+            elif self._eager and self._turnNumber != self._turn.number and self._maySend():
                 # As in `uncork`: a call for both would take each message longer.
                 self._turnNumber = self._turn.begin()
                 try:
@@ -449,7 +449,7 @@ class Outbox:
         """Sends what `cork` held back."""
         self._corked = False
         frame = self._single
-        if frame is not None and not self.paused and self._maySend():
+        if frame is not None and self._eager and not self.paused and self._maySend():
             self._single = None
             self.size = 0
             try:
@@ -605,8 +605,6 @@ class Outbox:
         if self._handing:
             # Bytes on their way must not be overtaken; the first caller goes on.
             return
-        if self._single is not None:
-            self._queueSingle()
         while self.size and not self.paused:
             if not self._eager or not self._maySend():
                 self._handOver()
@@ -630,6 +628,8 @@ class Outbox:
 
     def _trySocket(self) -> bool:
         """Tries the socket once; returns whether it took all that it was given."""
+        if self._single is not None:
+            self._queueSingle()
         queue = self._queue
         try:
             if queue is not None and len(queue) == 1 and len(queue[0]) == 1 and not self._current:
@@ -662,15 +662,12 @@ class Outbox:
     def _handOver(self) -> None:
         """Gives the transport its next portion; of what TLS makes of it, the socket gets at once what it takes."""
         driver, transport = self.driver, self._transport
-        queue = self._queue
-        portion: bytes
-        if queue is not None and self.size == len(queue[0][0]) <= _CORK_BYTES:
-            # The most frequent case: one small frame, which is all there is.
-            portion = queue[0][0]
-            self._queue = self._pongs = None
-            self.size = 0
-        else:
+        portion, self._single = self._single, None
+        if portion is None:
             portion = b"".join(self._takeBytes(driver.handoverBytes))
+        else:
+            # It is all there is.
+            self.size = 0
         self.bytesHandedOver += len(portion)
         left: int | None = 0
         self._isClear = False

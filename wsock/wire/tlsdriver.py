@@ -47,6 +47,11 @@ class LayerDriver(Driver):
         """Whether there is TLS: always."""
         return True
 
+    def adopt(self, transport: Any) -> bool:
+        """Has the hub read the transport below where that can be, once that holds nothing that was not sent."""
+        below = transport.transport
+        return driverOf(below).adopt(below)
+
     def readMuch(self, transport: Any) -> None:
         """Has the transport below be read in larger pieces where that can be."""
         below = transport.transport
@@ -83,11 +88,6 @@ class SocketLayerDriver(LayerDriver):
     __slots__ = ()
 
     knowsBytesHeld = True
-
-    def adopt(self, transport: Any) -> bool:
-        """Has the hub read the transport below, once that holds nothing that was not sent."""
-        below = transport.transport
-        return driverOf(below).adopt(below)
 
 
 LAYER: Final = LayerDriver()

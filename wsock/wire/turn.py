@@ -51,15 +51,19 @@ class Turn:
         """
         if self._isNew:
             self._isNew = False
-        elif self._call is None and not self._batches:
-            self._call = self._reactor.callLater(0, self._end)
+        else:
+            self._seeToEnd()
         return self.number
 
     def wait(self, waiting: Flushable) -> None:
         """Flushes an object at the end of this turn."""
         self.waiting[waiting] = None
+        self._seeToEnd()
+
+    def _seeToEnd(self) -> None:
         self._isNew = False
-        self.begin()
+        if self._call is None and not self._batches:
+            self._call = self._reactor.callLater(0, self._end)
 
     def beginBatch(self) -> None:
         """The hub begins to read a batch of connections."""
@@ -76,8 +80,7 @@ class Turn:
         """Whether so many bytes more may be written through to a socket in this turn; others want to be served, too."""
         if size < _SMALL_BYTES:
             return True
-        self._isNew = False
-        self.begin()
+        self._seeToEnd()
         self._written += size
         return self._written <= _TURN_BYTES
 
