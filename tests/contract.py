@@ -16,7 +16,7 @@ from twisted.logger import globalLogBeginner
 from twisted.trial.reporter import TestResult
 from twisted.trial.runner import TestLoader
 
-from wsock.wire import hub
+from wsock.wire import adoption
 
 SUITES = ("twisted.internet.test.test_tcp", "twisted.internet.test.test_unix")
 #: The tests that fail, by their names in Twisted.
@@ -36,7 +36,7 @@ def adopt_at_once(kind: type) -> None:
         global adopted
         begin(self)
         if type(self) is kind:
-            adopted += hub.adopt(self)
+            adopted += adoption.adopt(self)
 
     kind.startReading = start_reading
 

@@ -4,6 +4,7 @@
 GUARDED: dict[str, list[str]] = {
     "wsock.wire.turn": ["turn", "outbox", "broadcast", "hub"],
     "wsock.wire.hub": ["hub"],
+    "wsock.wire.adoption": ["hub"],
     "wsock.wire.watch": ["watch", "protocol_keepalive"],
     "wsock.wire.transports": ["transports", "outbox", "protocol", "protocol_sending", "protocol_keepalive", "hub"],
     "wsock.wire.outbox": [
@@ -130,8 +131,10 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.wire.turn:sharedTurn": {
         "operand: return _turns.get(id(reactor)) or _turns.setdefault(id(reactor), Turn(reactor)) -> return False or _turns.setdefault(id(reactor), Turn(reactor))": _SLOWER,
     },
-    "wsock.wire.hub:<module>": {
+    "wsock.wire.adoption:<module>": {
         "number: _LARGE_READ_BYTES: Final = 2 ** 18 -> _LARGE_READ_BYTES: Final = 2 ** 18 + 1": "one byte of 256 KiB",
+    },
+    "wsock.wire.hub:<module>": {
         "number: _SELECT_LIMIT: Final = 1024 -> _SELECT_LIMIT: Final = 1024 + 1": "one number of 1,024",
         "number: _IN: Final[int] = getattr(select, 'EPOLLIN', 1) -> _IN: Final[int] = getattr(select, 'EPOLLIN', 0)": _EPOLL,
         "number: _OUT: Final[int] = getattr(select, 'EPOLLOUT', 4) -> _OUT: Final[int] = getattr(select, 'EPOLLOUT', 4 + 1)": _EPOLL,
@@ -149,7 +152,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.wire.hub:Hub.doRead": {
         "force: event != _IN or transport is None -> True": _SLOWER,
     },
-    "wsock.wire.hub:_hubOf": {
+    "wsock.wire.hub:hubOf": {
         "force: hub is None -> True": _SLOWER,
     },
     "wsock.wire.outbox:<module>": {
@@ -187,8 +190,6 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "sign: self.size > JOIN_UP_TO_BYTES and buffers and (len(buffers) + len(message) > MAX_BUFFERS) -> self.size > JOIN_UP_TO_BYTES and buffers and (len(buffers) - len(message) > MAX_BUFFERS)": _SLOWER,
     },
     "wsock.wire.outbox:Outbox._handOver": {
-        "force: queue is not None and self.size == len(queue[0][0]) <= _CORK_BYTES -> False": _SLOWER,
-        "compare: queue is not None and self.size == len(queue[0][0]) <= _CORK_BYTES -> queue is not None and self.size == len(queue[0][0]) < _CORK_BYTES": _SLOWER,
         "number: left: int | None = 0 -> left: int | None = 1": "asked only where it was set since",
     },
     "wsock.wire.outbox:Outbox._takeBytes": {
@@ -255,12 +256,11 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "force: self._owner is not None -> True": "its owner is there as long as it is registered",
     },
     "wsock.wire.tls:<module>": {
-        "number: _MAX_DISCARDED_BYTES: Final = 2 ** 24 -> _MAX_DISCARDED_BYTES: Final = 2 ** 24 + 1": "one byte",
         "number: _SHUT: Final = 2 -> _SHUT: Final = 2 + 1": "as closed, but that bytes are looked at",
         "number: _TOLD: Final = 4 -> _TOLD: Final = 4 + 1": "it is the last",
     },
     "wsock.wire.tls:TLSLayer._discard": {
-        "compare: self._discarded > _MAX_DISCARDED_BYTES -> self._discarded >= _MAX_DISCARDED_BYTES": "one byte",
+        "compare: self._discarded > MAX_DISCARDED_BYTES -> self._discarded >= MAX_DISCARDED_BYTES": "one byte",
         "drop: return -> pass": "an aborted connection looks at some bytes more",
     },
     "wsock.wire.tls:TLSLayer.senderFailed": {
@@ -426,7 +426,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "drop: building, self._building = (self._building, None) -> building, _ = (self._building, None)": "only memory: nobody asks for it again",
     },
     "wsock.wire.closing:<module>": {
-        "number: _DRAIN_SECONDS: Final = 0.1 -> _DRAIN_SECONDS: Final = 0.1 + 1": "only how long a peer that has ended TLS may take nothing",
+        "number: DRAIN_SECONDS: Final = 0.1 -> DRAIN_SECONDS: Final = 0.1 + 1": "only how long a peer that has ended TLS may take nothing",
         "number: MAX_DISCARDED_BYTES: Final = 2 ** 24 -> MAX_DISCARDED_BYTES: Final = 2 ** 24 + 1": "one byte of 16 MiB",
     },
     "wsock.wire.closing:Closing.__init__": {

@@ -49,6 +49,7 @@ WRITES = {
     "wire/watch.py:check.when": "the same",
     "wire/transports.py:transport.__class__": "Twisted's, see the rules of the module",
     "wire/hub.py:transport.__class__": "the same",
+    "wire/adoption.py:transport.__class__": "the same",
     "wire/transports.py:transport._wsockEnded": "Twisted's",
     "wire/transports.py:transport.producerPaused": "Twisted's",
     "wire/transports.py:below.producerPaused": "Twisted's",

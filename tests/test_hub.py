@@ -28,8 +28,8 @@ from wire import ANSWER, CLOSE, HELLO, HELLO_SENT, REQUEST
 from zope.interface import implementer
 
 from wsock import Settings, WebSocketProtocol, WebSocketServerFactory
-from wsock.wire import hub
-from wsock.wire.hub import adopt
+from wsock.wire import adoption, hub
+from wsock.wire.adoption import adopt
 from wsock.wire.turn import sharedTurn
 
 pytestmark = pytest.mark.skipif(not hasattr(select, "epoll"), reason="the system has no epoll")
@@ -243,7 +243,7 @@ def test_much_is_read_at_a_time_in_the_middle_of_a_large_message(epoll: World) -
     fill(peer, 130_000)
     epoll.until(lambda: sum(sizes) == 130_000)
     assert sizes == [65536, 64464]
-    hub.readMuch(transport)
+    adoption.readMuch(transport)
     assert isinstance(transport, tcp.Server)
     for _ in range(2):
         del sizes[:]
@@ -263,7 +263,7 @@ def test_much_is_read_at_a_time_in_the_middle_of_a_large_message(epoll: World) -
 
 def test_only_an_adopted_transport_reads_much(epoll: World) -> None:
     transport, _ = epoll.make(Recording(), adopted=False)
-    hub.readMuch(transport)
+    adoption.readMuch(transport)
     assert type(transport) is tcp.Server
 
 
@@ -347,7 +347,7 @@ def test_in_the_middle_of_large_messages_a_batch_is_smaller(epoll: World, monkey
     monkeypatch.setattr(hub.select, "epoll", Epoll)
     it = Recording()
     transport, peer = epoll.make(it, pair=socket.socketpair())
-    hub.readMuch(transport)
+    adoption.readMuch(transport)
     for size in (130_000, 10, 10, 10):
         fill(peer, size)
         epoll.hubs[0].doRead()
@@ -526,7 +526,7 @@ def test_ends_are_told_as_ever_while_much_is_read(epoll: World, logged: list[Log
         it = Recording()
         transport, peer = epoll.make(it)
         if large:
-            hub.readMuch(transport)
+            adoption.readMuch(transport)
             assert transport.doRead() is None, "nothing has come"
         del logged[:]
         ENDS[way](it, transport, peer)
@@ -960,7 +960,7 @@ PARTS = (
 @pytest.mark.parametrize("missing", PARTS)
 def test_without_its_parts_the_hub_adopts_nothing(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     monkeypatch.delattr(missing)
-    assert dict(hub._adoptedClasses(lambda _: None)) == {}
+    assert dict(adoption._adoptedClasses(lambda _: None)) == {}
 
 
 @pytest.mark.parametrize("missing", [*PARTS, *(part.rpartition(".")[0] for part in PARTS[1:])])
@@ -971,7 +971,7 @@ def test_the_package_can_be_imported_without_them(missing: str) -> None:
         del {missing}
         import wsock
         from twisted.internet import tcp
-        from wsock.wire.hub import adopt
+        from wsock.wire.adoption import adopt
         transport = object.__new__(tcp.Server)
         transport.reactor = PollReactor()
         print(adopt(transport), type(transport) is tcp.Server)
@@ -985,7 +985,7 @@ def test_transports_that_take_no_other_class_are_not_adopted(epoll: World, monke
         __slots__ = ("reactor",)
 
     monkeypatch.setattr(tcp, "Server", Slotted)
-    monkeypatch.setattr(hub, "ADOPTED_CLASSES", dict(hub._adoptedClasses(lambda _: None)))
+    monkeypatch.setattr(adoption, "ADOPTED_CLASSES", dict(adoption._adoptedClasses(lambda _: None)))
     transport: Any = Slotted()
     transport.reactor = epoll.reactor
     assert not adopt(transport)
@@ -1192,5 +1192,5 @@ def test_a_large_message_is_read_in_large_pieces(epoll: World) -> None:
         epoll.turn()
         reads.append(type(transport))
     assert sizes == [2**20]
-    assert set(reads) <= {tcp.Server, hub.ADOPTED_CLASSES[tcp.Server], hub.LARGE_CLASSES[tcp.Server]}
-    assert hub.LARGE_CLASSES[tcp.Server] in reads
+    assert set(reads) <= {tcp.Server, adoption.ADOPTED_CLASSES[tcp.Server], adoption.LARGE_CLASSES[tcp.Server]}
+    assert adoption.LARGE_CLASSES[tcp.Server] in reads

@@ -29,7 +29,7 @@ from zope.interface import directlyProvides, implementer
 
 import wsock
 from wsock.wire import transports
-from wsock.wire.hub import ADOPTED_CLASSES, LARGE_CLASSES
+from wsock.wire.adoption import ADOPTED_CLASSES, LARGE_CLASSES
 from wsock.wire.transports import DRIVERS, PLAIN, SOCKET_TLS, STOCK, TLS, Driver, driverOf, isStock
 
 
@@ -598,7 +598,7 @@ def test_tls_that_was_started_on_a_socket_is_found(link: Callable[..., Link]) ->
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The transports that the hub was given."""
     transports: list[Any] = []
-    monkeypatch.setattr("wsock.wire.hub.adopt", transports.append)
+    monkeypatch.setattr("wsock.wire.adoption.adopt", transports.append)
     return transports
 
 
@@ -630,7 +630,7 @@ def test_one_that_still_sends_is_given_to_the_hub_later(link: Callable[..., Link
 
 def test_a_stock_transport_is_read_in_larger_pieces(link: Callable[..., Link], monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[Any] = []
-    monkeypatch.setattr("wsock.wire.hub.readMuch", told.append)
+    monkeypatch.setattr("wsock.wire.adoption.readMuch", told.append)
     it = link()
     for driver in (STOCK, PLAIN, TLS):
         driver.readMuch(it.transport)

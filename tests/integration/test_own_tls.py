@@ -15,7 +15,7 @@ from integration.streams import Client
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
-from wsock.wire.hub import ADOPTED_CLASSES
+from wsock.wire.adoption import ADOPTED_CLASSES
 
 ASK = "GET /healthz HTTP/1.1\nHost: localhost\n\n"
 

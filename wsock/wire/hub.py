@@ -1,13 +1,11 @@
 """How bytes come in: the connections of a reactor wait in an epoll of ours, which is one reader of the reactor's.
 
 The reactor calls us once for a batch of connections that can be read, where it would call each with a log context of
-its own. A connection stays Twisted's: it is **adopted** by giving its transport another class, which waits here in
-place of the reactor. No more than that differs, and giving it its own class back undoes it.
+its own. The transports here are those that `wsock.wire.adoption` has adopted.
 
 Rules:
 
-* Only Twisted's own TCP and UNIX transports are adopted, by their exact type, and only on Twisted's own reactors for
-  epoll, poll, select and asyncio. All else is read by the reactor, as is all where the system has no epoll.
+* Only Twisted's own reactors for epoll, poll, select and asyncio have a hub, where the system has an epoll.
 * The hub has an epoll, and is the reactor's reader, from its first connection to its last.
 * An end is met here, by Twisted's own code: told to the reactor in the middle of a batch, it would be told wrongly.
 * One connection's exception is logged as the reactor would, and does not touch the others.
@@ -18,15 +16,13 @@ Rules:
 from __future__ import annotations
 
 import select
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from errno import EAGAIN
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
-from twisted.internet import posixbase, tcp
+from twisted.internet import posixbase
 from twisted.internet.interfaces import IReadDescriptor
-from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.python import log
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -41,16 +37,10 @@ _LARGE_BATCH: Final = 16
 _SELECT_LIMIT: Final = 1024
 #: So many connections are named by `repr`.
 _NAMED: Final = 8
-#: The bytes that are read at a time, as many as ``FileDescriptor.bufferSize``; and in the middle of a large message.
-_READ_BYTES: Final = 2**16
-_LARGE_READ_BYTES: Final = 2**18
-#: The result of a large read; Twisted's own code takes it for none.
-_MUCH: Final = 0
+#: The result of a transport's ``doRead`` that has read much; Twisted's own code takes it for none.
+MUCH: Final = 0
 _IN: Final[int] = getattr(select, "EPOLLIN", 1)
 _OUT: Final[int] = getattr(select, "EPOLLOUT", 4)
-#: The buffer that all TCP connections are read into. Their bytes are copied out before anything else runs.
-_LARGE_BUFFER: Final = memoryview(bytearray(_LARGE_READ_BYTES))
-_BUFFER: Final = _LARGE_BUFFER[:_READ_BYTES]
 #: Twisted's own code for the events of a descriptor, and for its end, as far as this Twisted has it.
 _TwistedsOwn: Final[Any] = type(
     "_TwistedsOwn",
@@ -162,7 +152,8 @@ class Hub(_TwistedsOwn):  # type: ignore[misc]
         if self._wait(transport, number, event):
             waiting[number] = transport
         else:
-            transport.__class__ = _OWN_CLASSES[type(transport)]
+            # Its own class is the base of the one that it was given.
+            transport.__class__ = type(transport).__base__
             addToReactor(transport)
 
     def _remove(self, transport: Any, waiting: dict[int, Any]) -> None:
@@ -267,7 +258,7 @@ class Hub(_TwistedsOwn):  # type: ignore[misc]
                     log.callWithLogger(transport, log.err)
                 if why is None:
                     continue
-                if why == _MUCH:
+                if why == MUCH:
                     # Fewer, and not the rest of these later: the epoll gives those that had to wait first.
                     self._most = _LARGE_BATCH
                 else:
@@ -290,6 +281,11 @@ class Hub(_TwistedsOwn):  # type: ignore[misc]
             _call(connection, connection.connectionLost, reason)
 
 
+def canRead() -> bool:
+    """Whether this system and this Twisted have all that a hub needs."""
+    return hasattr(select, "epoll") and hasattr(Hub, "_doReadOrWrite") and hasattr(Hub, "_disconnectSelectable")
+
+
 def _call(transport: Any, function: Callable[..., object], *arguments: object) -> None:
     """Calls a function with a connection's context for the log, in which its exceptions are logged."""
     try:
@@ -304,7 +300,8 @@ def _call(transport: Any, function: Callable[..., object], *arguments: object) -
 _hubs: WeakValueDictionary[int, Hub] = WeakValueDictionary()
 
 
-def _hubOf(reactor: Any) -> Hub | None:
+def hubOf(reactor: Any) -> Hub | None:
+    """Returns the hub of a reactor; None of one that has none."""
     hub = _hubs.get(id(reactor))
     if hub is None:
         kind = type(reactor)
@@ -313,111 +310,3 @@ def _hubOf(reactor: Any) -> Hub | None:
             return None
         hub = _hubs.setdefault(id(reactor), Hub(reactor, isRead))
     return hub
-
-
-# The methods that differ in a transport that waits in the hub
-
-
-def _startReading(self: Any) -> None:
-    _hubOf(self.reactor).addReader(self)  # type: ignore[union-attr]
-
-
-def _stopReading(self: Any) -> None:
-    _hubOf(self.reactor).removeReader(self)  # type: ignore[union-attr]
-
-
-def _startWriting(self: Any) -> None:
-    _hubOf(self.reactor).addWriter(self)  # type: ignore[union-attr]
-
-
-def _stopWriting(self: Any) -> None:
-    _hubOf(self.reactor).removeWriter(self)  # type: ignore[union-attr]
-
-
-def _doRead(self: Any) -> Exception | None:
-    """Reads into the buffer that all share: one of its own for each read takes longer to make."""
-    try:
-        count = self.socket.recv_into(_BUFFER)
-    except OSError as error:
-        return None if error.errno == EAGAIN else CONNECTION_LOST
-    if not count:
-        return CONNECTION_DONE
-    self.protocol.dataReceived(_BUFFER[:count].tobytes())
-    return None
-
-
-def _doLargeRead(self: Any) -> Exception | int | None:
-    """Reads more at a time, until less comes; returns `_MUCH` after that."""
-    try:
-        count = self.socket.recv_into(_LARGE_BUFFER)
-    except OSError as error:
-        return None if error.errno == EAGAIN else CONNECTION_LOST
-    if not count:
-        return CONNECTION_DONE
-    if count <= _READ_BYTES:
-        self.__class__ = ADOPTED_CLASSES[_OWN_CLASSES[type(self)]]
-    self.protocol.dataReceived(_LARGE_BUFFER[:count].tobytes())
-    return _MUCH
-
-
-_WAITS: Final[dict[str, Callable[..., object]]] = {
-    "startReading": _startReading,
-    "stopReading": _stopReading,
-    "startWriting": _startWriting,
-    "stopWriting": _stopWriting,
-}
-
-
-def _adoptedClasses(doTCPRead: Callable[[Any], object]) -> Iterator[tuple[type, type]]:
-    """Makes the class of the adopted transports of each kind; those over TCP read by ``doTCPRead``.
-
-    Methods set on each transport would take 1.6 KiB a connection, and be a cycle. The class has one base: with another
-    one, even without slots, it could not be given to a transport.
-    """
-    if not (hasattr(select, "epoll") and hasattr(Hub, "_doReadOrWrite") and hasattr(Hub, "_disconnectSelectable")):
-        return
-    methods: dict[type, dict[str, Callable[..., object]]] = {
-        tcp.Server: {**_WAITS, "doRead": doTCPRead},
-        tcp.Client: {**_WAITS, "doRead": doTCPRead},
-    }
-    with suppress(ImportError):
-        from twisted.internet import unix
-
-        # Their bytes may come with descriptors.
-        methods |= {unix.Server: _WAITS, unix.Client: _WAITS}
-    for own, differing in methods.items():
-        adopted = type(own.__name__, (own,), {**differing, "__doc__": own.__doc__, "__module__": own.__module__})
-        transport: Any = object.__new__(own)
-        try:
-            transport.__class__ = adopted
-        except TypeError:
-            # A later Twisted's transports may not take another class, as if they had slots.
-            continue
-        yield own, adopted
-
-
-#: The class that a transport of each kind has while it is adopted, and the other way round.
-ADOPTED_CLASSES: Final[dict[type, type]] = dict(_adoptedClasses(_doRead))
-#: The class of one that reads much at a time.
-LARGE_CLASSES: Final[dict[type, type]] = dict(_adoptedClasses(_doLargeRead))
-_OWN_CLASSES: Final = {adopted: own for classes in (ADOPTED_CLASSES, LARGE_CLASSES) for own, adopted in classes.items()}
-
-
-def adopt(transport: Any) -> bool:
-    """Has the hub of its reactor take over a transport; returns whether it is the hub's now.
-
-    Args:
-        transport: one of Twisted's own over a socket, which holds nothing that was not sent, and does not end.
-    """
-    kind = type(transport)
-    if kind in _OWN_CLASSES:
-        return True
-    adopted, hub = ADOPTED_CLASSES.get(kind), _hubOf(transport.reactor)
-    return adopted is not None and hub is not None and hub.adopt(transport, adopted)
-
-
-def readMuch(transport: Any) -> None:
-    """Reads a transport in larger pieces, if it is adopted, for as long as much comes: a large message is under way."""
-    own = _OWN_CLASSES.get(type(transport))
-    if own is not None:
-        transport.__class__ = LARGE_CLASSES[own]

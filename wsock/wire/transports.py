@@ -26,7 +26,7 @@ from twisted.internet.interfaces import IHalfCloseableDescriptor, ISSLTransport,
 from twisted.python.failure import Failure
 
 from ..request import getPeerCertificate
-from . import hub
+from . import adoption
 
 try:
     import fcntl
@@ -244,12 +244,12 @@ class StockDriver(Driver):
         """Has the hub read the transport, once that holds nothing that was not sent."""
         if not mayTrySocket(transport):
             return False
-        hub.adopt(transport)
+        adoption.adopt(transport)
         return True
 
     def readMuch(self, transport: Any) -> None:
         """Has the hub read more at a time."""
-        hub.readMuch(transport)
+        adoption.readMuch(transport)
 
 
 class TLSDriver(Driver):
@@ -314,7 +314,7 @@ with suppress(ImportError):  # on a platform without UNIX sockets
     from twisted.internet import unix
 
     DRIVERS.update({unix.Server: STOCK, unix.Client: STOCK})
-DRIVERS.update(dict.fromkeys((*hub.ADOPTED_CLASSES.values(), *hub.LARGE_CLASSES.values()), STOCK))
+DRIVERS.update(dict.fromkeys((*adoption.ADOPTED_CLASSES.values(), *adoption.LARGE_CLASSES.values()), STOCK))
 
 
 def driverOf(transport: Any) -> Driver:
