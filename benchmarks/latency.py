@@ -16,7 +16,7 @@ from typing import Any
 
 from . import load
 from .load import BenchmarkError
-from .measure import Cell, combine, make_row
+from .measure import Cell, combine, make_row, take_rounds
 from .rows import Row
 from .servers import Servers, find_port
 
@@ -47,23 +47,11 @@ def measure(
     row: Row, servers: Servers, names: Sequence[str], rounds: int, scale: float, say: Callable[[str], None]
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Measures one row, which becomes several: one for each percentile, and one for the rate."""
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in names if row.runs_on(name)}
-    failures: dict[str, str] = {}
-    for _ in range(rounds):
-        for name, figures in found.items():
-            if name not in failures:
-                try:
-                    figures.append(once(row, servers, name, scale))
-                except BenchmarkError as error:
-                    failures[name] = str(error)
+    found, failures = take_rounds(names, rounds, row, lambda name: once(row, servers, name, scale))
     say(f"\n{row.name}: {row.about}")
     rows = []
     for part in PARTS:
-        cells: dict[str, Cell] = {
-            name: combine([(one[part], 0) for one in figures])
-            for name, figures in found.items()
-            if name not in failures
-        }
+        cells: dict[str, Cell] = {name: combine([(one[part], 0) for one in figures]) for name, figures in found.items()}
         for cell in cells.values():
             del cell["faults"]
         unit = "messages a second" if part == "rate" else row.unit

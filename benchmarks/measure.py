@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 from . import load
 from .load import BenchmarkError
@@ -11,6 +11,9 @@ from .servers import OURS, RAW, Servers, settle
 
 #: How many connections are there before memory is counted: the first ones make a process grow for good.
 _WARM = 50
+
+
+Figures = TypeVar("Figures")
 
 
 class Cell(TypedDict, total=False):
@@ -48,16 +51,8 @@ def measure(
     Returns:
         The row as results have it, if there is a figure; and in words what failed.
     """
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in names if row.runs_on(name)}
-    failures: dict[str, str] = {}
-    for _ in range(rounds):
-        for name, figures in found.items():
-            if name not in failures:
-                try:
-                    figures.append(once(row, servers, name, scale))
-                except BenchmarkError as error:
-                    failures[name] = str(error)
-    cells = {name: combine(figures) for name, figures in found.items() if name not in failures}
+    found, failures = take_rounds(names, rounds, row, lambda name: once(row, servers, name, scale))
+    cells = {name: combine(figures) for name, figures in found.items()}
     say(f"\n{row.name}: {row.about} ({row.unit})")
     for name, cell in sorted(cells.items(), key=lambda item: item[1]["value"]):
         faults = "" if row.mode == "idle" else f"   faults {cell['faults']:.1f}"
@@ -65,6 +60,32 @@ def measure(
     for name, why in failures.items():
         say(f"  {name:18} failed: {why}")
     return [make_row(row, cells)] if cells else [], failures
+
+
+def take_rounds(
+    names: Sequence[str], rounds: int, row: Row, take: Callable[[str], Figures]
+) -> tuple[dict[str, list[Figures]], dict[str, str]]:
+    """Measures a row on all servers in turns.
+
+    Args:
+        names: the servers.
+        rounds: how often each is measured.
+        row: the workload, which does not run on all.
+        take: measures it once on a server.
+
+    Returns:
+        The figures of each server, in the order of the rounds; and in words what failed, which has no figures.
+    """
+    found: dict[str, list[Figures]] = {name: [] for name in names if row.runs_on(name)}
+    failures: dict[str, str] = {}
+    for _ in range(rounds):
+        for name in list(found):
+            try:
+                found[name].append(take(name))
+            except BenchmarkError as error:
+                failures[name] = str(error)
+                del found[name]
+    return found, failures
 
 
 def make_row(row: Row, cells: dict[str, Cell]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ _SETTLE_SECONDS = 0.02
 
 
 class Usage(NamedTuple):
-    """What a process has used so far.
+    """The CPU time and the page faults of a process so far.
 
     Attributes:
         cpu: microseconds on a CPU, in user mode and in the kernel.
@@ -53,7 +53,7 @@ class Usage(NamedTuple):
 
 
 def use(pid: int) -> Usage:
-    """What a process has used, by Linux's /proc: its CPU time is exact, and not counted in ticks."""
+    """The use of a process so far, by Linux's /proc: its CPU time is exact, and not counted in ticks."""
     threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
     cpu = sum(int(one.read_text().split()[0]) for one in threads) / 1000
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -169,7 +169,7 @@ class Secured:
 
     @property
     def told(self) -> list[str]:
-        """What the transport below was told."""
+        """The calls that the transport below has had."""
         told: list[str] = self.below.told
         return told
 
@@ -205,7 +205,7 @@ class Socketed:
         return b"".join(self.packets())
 
     def packets(self) -> list[bytes]:
-        """What the peer can read now, by system calls where the socket keeps them apart."""
+        """The bytes that the peer can read now, by system calls where the socket keeps them apart."""
         packets: list[bytes] = []
         while True:
             try:

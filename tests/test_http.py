@@ -454,7 +454,7 @@ def test_limits_that_nothing_could_pass(name: str, limit: int, decoder: type[Dec
 
 @FEEDS
 def test_fields_are_parsed_once(feed: Feed) -> None:
-    """Whoever asks for a request's fields is given those that its decoder has parsed, until they are forgotten."""
+    """A request's fields are those that its decoder has parsed, until they are forgotten."""
     message = feed(RequestDecoder(), RFC_REQUEST)
     assert isinstance(message, RequestHead)
     fields = message.headers

@@ -498,45 +498,38 @@ ENDS: dict[str, Way] = {
 }
 
 
+def outcome(
+    epoll: World, logged: list[LogEvent], way: str, kind: type[Recording], prepare: Callable[[Any], object]
+) -> tuple[bytes, list[object], list[type]]:
+    """The bytes that a protocol got, how it was told of an end, and the exceptions that were logged."""
+    it = kind()
+    transport, peer = epoll.make(it, adopted=False)
+    prepare(transport)
+    del logged[:]
+    ENDS[way](it, transport, peer)
+    if way != "half-closes":
+        epoll.until(lambda: [told for _, told in it.told if not isinstance(told, bytes)])
+    epoll.turn(20)
+    assert ("it", b"") not in it.told
+    # How the bytes before the end are divided is nobody's promise.
+    data = b"".join(data for _, data in it.told if isinstance(data, bytes))
+    return data, [told for _, told in it.told if not isinstance(told, bytes)], failures(logged)
+
+
+def adoptToReadMuch(transport: Any) -> None:
+    assert adopt(transport)
+    adoption.readMuch(transport)
+    assert transport.doRead() is None, "nothing has come"
+
+
 @pytest.mark.parametrize("way", ENDS)
 @pytest.mark.parametrize("kind", [Recording, HalfCloseable])
+@pytest.mark.parametrize("prepare", [adopt, adoptToReadMuch])
 def test_ends_are_told_as_the_reactor_tells_them(
-    epoll: World, logged: list[LogEvent], kind: type[Recording], way: str
+    epoll: World, logged: list[LogEvent], way: str, kind: type[Recording], prepare: Callable[[Any], object]
 ) -> None:
-    found = []
-    for adopted in (False, True):
-        it = kind()
-        transport, peer = epoll.make(it, adopted=adopted)
-        del logged[:]
-        ENDS[way](it, transport, peer)
-        if way != "half-closes":
-            epoll.until(lambda it=it: [what for _, what in it.told if not isinstance(what, bytes)])
-        epoll.turn(20)
-        # How the bytes before the end are divided is nobody's promise.
-        data = b"".join(data for _, data in it.told if isinstance(data, bytes))
-        assert ("it", b"") not in it.told
-        found.append((data, [what for _, what in it.told if not isinstance(what, bytes)], failures(logged)))
-    assert found[0] == found[1]
-
-
-@pytest.mark.parametrize("way", ENDS)
-def test_ends_are_told_as_ever_while_much_is_read(epoll: World, logged: list[LogEvent], way: str) -> None:
-    found = []
-    for large in (False, True):
-        it = Recording()
-        transport, peer = epoll.make(it)
-        if large:
-            adoption.readMuch(transport)
-            assert transport.doRead() is None, "nothing has come"
-        del logged[:]
-        ENDS[way](it, transport, peer)
-        if way != "half-closes":
-            epoll.until(lambda it=it: [what for _, what in it.told if not isinstance(what, bytes)])
-        epoll.turn(20)
-        data = b"".join(data for _, data in it.told if isinstance(data, bytes))
-        assert ("it", b"") not in it.told
-        found.append((data, [what for _, what in it.told if not isinstance(what, bytes)], failures(logged)))
-    assert found[0] == found[1]
+    stock = outcome(epoll, logged, way, kind, lambda transport: None)
+    assert outcome(epoll, logged, way, kind, prepare) == stock
 
 
 def test_an_exception_does_not_touch_others_and_is_logged_once_as_the_connections(

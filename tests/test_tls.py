@@ -4,6 +4,7 @@ import gc
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import ref
@@ -50,7 +51,7 @@ roles = pytest.mark.parametrize("isServer", [True, False], ids=["server", "clien
 versions = pytest.mark.parametrize("version", [TLS12, TLS13], ids=["1.2", "1.3"])
 
 
-# What it is
+# Its interfaces and its drivers
 
 
 def test_its_interfaces(pair: Pair) -> None:
@@ -148,16 +149,16 @@ def test_answers_in_the_middle_of_a_delivery(pair: Pair) -> None:
     assert link.pump() == b"AB"
 
 
+def feedAtTheFirst(link: Secured, above: Above) -> None:
+    """Has more bytes come in the middle of the first delivery, as a callback that has the reactor iterate."""
+    if len(above.pieces) == 1:
+        link.feed(b"second")
+        assert len(above.pieces) == 1
+
+
 def test_bytes_that_come_in_the_middle_of_a_delivery_are_delivered_behind(pair: Pair) -> None:
-    """A callback that has the reactor iterate."""
     link = Secured(pair)
-
-    def iterate(above: Above) -> None:
-        if len(above.pieces) == 1:
-            link.feed(b"second")
-            assert len(above.pieces) == 1
-
-    link.above.does["data"] = iterate
+    link.above.does["data"] = partial(feedAtTheFirst, link)
     link.opened().feed(b"first")
     assert link.above.pieces == [b"first", b"second"]
 
@@ -316,13 +317,7 @@ def test_a_resumption_in_the_middle_of_a_delivery_that_has_the_reactor_iterate(p
 
 def test_bytes_that_come_in_the_middle_of_the_delivery_of_what_waited(pair: Pair) -> None:
     link = Secured(pair)
-
-    def iterate(above: Above) -> None:
-        if len(above.pieces) == 1:
-            link.feed(b"second")
-            assert len(above.pieces) == 1
-
-    link.above.does["data"] = iterate
+    link.above.does["data"] = partial(feedAtTheFirst, link)
     link.opened().layer.pauseProducing()
     link.feed(b"first")
     link.layer.resumeProducing()

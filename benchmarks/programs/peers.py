@@ -32,7 +32,7 @@ NEEDS = {
 
 
 def versions() -> dict[str, str | None]:
-    """What is installed for each name; None where something is missing."""
+    """The versions of the packages for each name; None where one is missing."""
     found: dict[str, str | None] = {}
     for name, (module, distributions) in NEEDS.items():
         try:

@@ -1,6 +1,6 @@
 """Servers and clients on the real reactor; the tests themselves run in a thread, where they may block.
 
-What a test leaves behind fails it: an exception that was logged, a connection, a delayed call.
+A test fails by all that it leaves behind: an exception that was logged, a connection, a delayed call.
 """
 
 import inspect
