@@ -1,4 +1,4 @@
-"""A WebSocket server over TLS: `python tls_server.py KEY CERTIFICATE [PORT [HOST]]`, both files in PEM."""
+"""A WebSocket server over TLS: `python tls_server.py CERTIFICATE KEY [PORT [HOST]]`, both files in PEM."""
 
 import sys
 from typing import Any
@@ -18,7 +18,7 @@ class Echo(WebSocketProtocol):
         self.transport.sendBytesMessage(data)
 
 
-async def main(reactor: Any, key: str, certificate: str, port: str = "8443", host: str = "127.0.0.1") -> None:
+async def main(reactor: Any, certificate: str, key: str, port: str = "8443", host: str = "127.0.0.1") -> None:
     startLogging(sys.stderr, setStdout=False)  # it tells who is refused, and why
     server = await serve(reactor, f"tcp:{port}:interface={host}", lambda request: Echo(), tls=(certificate, key))
     print(server.url, flush=True)

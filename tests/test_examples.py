@@ -252,7 +252,7 @@ def test_tls(start: Start, tmp_path: Path) -> None:
     require("openssl")
     subprocess.run(shlex.split(command), cwd=tmp_path, check=True, capture_output=True, timeout=PATIENCE)
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    server = start("tls_server.py", key, certificate, 0)
+    server = start("tls_server.py", certificate, key, 0)
     for host in ("127.0.0.1", "localhost"):
         url = server.url.replace("127.0.0.1", host)
         assert run(EXAMPLES / "tls_client.py", certificate, url) == ("received: Hello\n", "", 0)
