@@ -109,6 +109,15 @@ def listens(log: Path) -> int:
     raise SystemExit(f"the server did not start: {log.read_text()}")
 
 
+def await_ends(log: Path, count: int) -> None:
+    """Waits until the server has met the ends of the clients, so that its stop closes none of them."""
+    for _ in range(200):
+        if len(re.findall(r" code=10", log.read_text())) >= count:
+            return
+        time.sleep(0.1)
+    raise SystemExit("the server did not see its clients leave")
+
+
 def cpu(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -146,6 +155,7 @@ def main() -> None:
         ):
             try:
                 measure(server.pid, listens(log), options)
+                await_ends(log, options.connections)
             finally:
                 server.terminate()
                 server.wait()
