@@ -465,7 +465,7 @@ def test_a_cork_on_another_transport_is_one_write(reactor: Reactor) -> None:
 def test_a_burst_is_two_system_calls(link: Callable[..., Link]) -> None:
     it = link(packets=True)
     for _ in range(100):
-        it.outbox.write([b"abc"])
+        assert it.outbox.write([b"abc"])
     assert it.packets() == [3]
     assert it.outbox.size == 99 * 3
     it.reactor.advance(0)
@@ -521,6 +521,36 @@ def test_a_burst_does_not_wait_past_the_mark(link: Callable[..., Link]) -> None:
     assert it.packets() == [5]
     it.outbox.write([b"x"])
     assert it.packets() == [1000]
+
+
+def test_not_too_many_messages_of_a_burst_wait(link: Callable[..., Link]) -> None:
+    it = link()
+    it.outbox.write([b"first"])
+    for _ in range(2048):
+        assert it.outbox.write([b"\x82\x00"])
+    assert it.arrived() == b"first"
+    assert it.outbox.write([b"\x82\x00"])
+    assert it.arrived() == b"\x82\x00" * 2049
+
+
+def test_a_burst_that_fills_the_socket_has_the_limit(link: Callable[..., Link]) -> None:
+    """It waits for the end of the turn, too."""
+    it = link(sendBuffer=4096, sendLimit=2**20)
+    it.outbox.write([b"first"])
+    it.outbox.write([b"second"])
+    it.outbox.write([bytes(2**20)])
+    assert it.outbox.paused
+    assert it.outbox.write([bytes(2**20)])
+    assert it.outbox.write([bytes(2**20)])
+    assert not it.outbox.write([b"over"])
+
+
+def test_a_control_frame_in_a_burst_is_no_message(link: Callable[..., Link]) -> None:
+    it = link()
+    for data in (b"first", b"second"):
+        it.outbox.write([data])
+    it.outbox.writePing([b"\x89\x00"])
+    assert it.outbox.dropQueue() == 1
 
 
 def test_a_broadcast_is_one_system_call_each(link: Callable[..., Link]) -> None:

@@ -354,6 +354,15 @@ class Outbox:
                 if sent != len(frame):
                     self._keepRest(frame, sent, kind)
                 return True
+        queue = self._queue
+        if queue is not None and not (kind or self.paused) and self in self._turn.waiting:
+            # Nearly all of a burst: others wait for the end of this turn already.
+            queue.append(message)
+            for buffer in message:
+                self.size += len(buffer)
+            if self.size >= self._limits.corkBytes or len(queue) > _CORK_MESSAGES:
+                self.flush()
+            return True
         if self.paused and self.isOverLimit:
             return self._writePastLimit(message, kind)
         self._append(Marked(message, kind) if kind else message)
