@@ -94,6 +94,7 @@ GUARDED: dict[str, list[str]] = {
     "wsock.wire.tlsrecords": ["tlsrecords", "tls"],
     "wsock.wire.tlsdriver": ["tlsdriver", "tls"],
     "wsock.server.tls": ["server_tls"],
+    "wsock.server.certificates": ["certificates", "server_tls"],
     "wsock.client.tls": ["client_tls"],
     "wsock.application": ["application", "arguments", "stream", "inbox", "copies"],
     "wsock.settings": ["settings", "arguments", "threads"],

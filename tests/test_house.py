@@ -57,6 +57,8 @@ WRITES = {
     "wire/tls.py:context.options": "a context that was made for it, or is given to be changed",
     "client/tls.py:context.hostname_checks_common_name": "the same",
     "server/tls.py:context.minimum_version": "a context that was made here",
+    "server/tls.py:context.sni_callback": "the same",
+    "server/certificates.py:connection.context": "of a connection that ssl gives it to choose one for",
     "wire/transports.py:Telling.__name__": "a class that was made here",
     "wire/transports.py:Telling.__qualname__": "the same",
     "service/tap.py:site.requestFactory": "twisted.web's",

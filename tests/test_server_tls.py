@@ -1,9 +1,11 @@
 """TLS of a server by the standard library: its context, its factory, and where it can be asked for."""
 
+import gc
 import os
 import ssl
 import subprocess
 import sys
+import weakref
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import ModuleType
@@ -11,11 +13,11 @@ from typing import Any
 
 import pytest
 from integration.peer import make_certificate
-from secured import Above, Pair
+from secured import TLS12, TLS13, Above, Pair, Peer
 from twisted.internet.endpoints import SSL4ServerEndpoint, TCP4ServerEndpoint
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
-from wire import Application, quiet
+from wire import Application, Transport, quiet
 
 from wsock import LocalProtocolError, WebSocketServerFactory, WebSocketServerService, serve
 from wsock.server.tls import TLSServerFactory, makeContext
@@ -54,7 +56,7 @@ def test_a_key_in_the_file_of_the_certificate(pair: Pair, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "wrong", [True, "cert.pem", b"cert.pem", ["cert.pem", "key.pem"], ("cert.pem",), ("a", "b", "c"), ("a", None), {}]
+    "wrong", [True, b"cert.pem", ["cert.pem", "key.pem"], ("cert.pem",), ("a", "b", "c"), ("a", None), {}]
 )
 def test_what_is_no_tls(wrong: Any) -> None:
     with pytest.raises(LocalProtocolError, match=r"tls.*ssl\.SSLContext"):
@@ -165,7 +167,251 @@ def test_a_key_with_a_password(pair: Pair, tmp_path: Path) -> None:
         makeContext((pair[1], encrypted))
 
 
+# Folders and a reload
+
+VERSIONS = pytest.mark.parametrize("version", [pytest.param(TLS12, id="1.2"), pytest.param(TLS13, id="1.3")])
+
+
+def place(folder: Path, name: str, *names: str) -> bytes:
+    """Puts a certificate into a folder, as two files where the name ends with a slash; returns it in DER."""
+    made = folder / "made"
+    made.mkdir(parents=True, exist_ok=True)
+    key, certificate = make_certificate(made, *names)
+    if name.endswith("/"):
+        (folder / name).mkdir(exist_ok=True)
+        key.replace(folder / name / "privkey.pem")
+        text = certificate.read_text()
+        (folder / name / "fullchain.pem").write_text(text)
+    else:
+        text = certificate.read_text()
+        (folder / name).write_text(key.read_text() + text)
+    return ssl.PEM_cert_to_DER_cert(text)
+
+
+def client(version: ssl.TLSVersion = TLS13) -> ssl.SSLContext:
+    """The context of a client that takes every certificate, to look at it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = context.maximum_version = version
+    return context
+
+
+class Client(Peer):
+    """A client of a factory's.
+
+    Args:
+        factory: a `TLSServerFactory`.
+        name: the server that it asks for.
+        context: the client's.
+        session: one of before, to be resumed.
+    """
+
+    def __init__(
+        self,
+        factory: TLSServerFactory,
+        name: str | None,
+        context: ssl.SSLContext | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> None:
+        super().__init__(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), isServer=True)
+        context = client() if context is None else context
+        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname=name, session=session)
+        self.layer = factory.buildProtocol(None)
+        self.below = Transport()
+        assert self.layer is not None
+        self.layer.makeConnection(self.below)
+        self.pump()
+
+    def pump(self) -> None:
+        assert self.layer is not None
+        while data := self.take(self.below.taken()):
+            self.layer.dataReceived(data)
+
+    @property
+    def certificate(self) -> bytes:
+        encoded = self.tls.getpeercert(True)
+        assert encoded is not None
+        return encoded
+
+    def echoes(self) -> bool:
+        assert self.layer is not None
+        self.layer.dataReceived(self.encrypted(b"still?"))
+        self.pump()
+        return self.taken() == b"still?"
+
+
+class Echoes:
+    """A factory of protocols that send back what they receive."""
+
+    noisy = False
+
+    def buildProtocol(self, addr: Any) -> Above:
+        return Above(data=lambda above: above.transport.write(above.pieces[-1]))
+
+
+def server(tls: Any) -> TLSServerFactory:
+    return TLSServerFactory(Echoes(), tls, Clock(), 10)
+
+
+@VERSIONS
+def test_a_folder_serves_each_name(tmp_path: Path, version: ssl.TLSVersion) -> None:
+    first = place(tmp_path, "a.pem", "one.example", "two.example")
+    second = place(tmp_path, "b/", "*.two.example")
+    factory = server(tmp_path)
+    for name, wanted in (
+        ("one.example", first),
+        ("TWO.example", first),
+        ("chat.two.example", second),
+        ("a.b.two.example", first),
+        ("nonesuch.example", first),
+        (None, first),
+    ):
+        peer = Client(factory, name, client(version))
+        assert peer.tls.version() == version.name.replace("v1_", "v1.")
+        assert (name, peer.certificate) == (name, wanted)
+        assert peer.echoes()
+
+
+def test_the_default_of_a_folder(tmp_path: Path) -> None:
+    place(tmp_path, "a.pem", "one.example")
+    last = place(tmp_path, "default.pem", "192.0.2.1")
+    factory = server(str(tmp_path))
+    assert Client(factory, None).certificate == last
+    assert Client(factory, "one.example").certificate != last
+
+
+def test_all_certificates_of_a_folder_speak_http_1_1(tmp_path: Path) -> None:
+    place(tmp_path, "a.pem", "one.example")
+    place(tmp_path, "b.pem", "two.example")
+    own = client()
+    own.set_alpn_protocols(["h2", "http/1.1"])
+    for name in ("one.example", "two.example"):
+        assert Client(server(tmp_path), name, own).tls.selected_alpn_protocol() == "http/1.1"
+
+
+def test_one_certificate_needs_no_name(tmp_path: Path) -> None:
+    """It is for all clients; and one file has both."""
+    only = place(tmp_path, "a.pem", "192.0.2.1")
+    assert Client(server(tmp_path), "one.example").certificate == only
+    assert Client(server(tmp_path / "a.pem"), "one.example").certificate == only
+
+
+def test_bad_files_of_a_folder(pair: Pair, tmp_path: Path) -> None:
+    place(tmp_path, "a.pem", "one.example")
+    later = tmp_path / "b.pem"
+    for content, told in (
+        (pair[1].read_bytes(), f"{later} has no private key in PEM"),
+        (pair[0].read_bytes(), f"{later} has no certificate in PEM"),
+        (b"", f"{later} has no certificate in PEM"),
+        (make_certificate(tmp_path)[0].read_bytes() + pair[1].read_bytes(), "the key does not fit the certificate: "),
+    ):
+        later.write_bytes(content)
+        with pytest.raises(LocalProtocolError) as raised:
+            makeContext(tmp_path)
+        assert str(raised.value).startswith(told)
+        assert str(raised.value).count(str(later)) == 1
+    place(tmp_path, "b.pem", "192.0.2.1")
+    with pytest.raises(LocalProtocolError, match=r"b\.pem has no host name"):
+        makeContext(tmp_path)
+
+
+@VERSIONS
+def test_a_reload(tmp_path: Path, version: ssl.TLSVersion) -> None:
+    """An open connection goes on; the next one gets the new certificate, though the client has an old ticket."""
+    place(tmp_path, "a.pem", "one.example")
+    old = place(tmp_path, "b.pem", "two.example")
+    factory, own = server(tmp_path), client(version)
+    before = Client(factory, "two.example", own)
+    assert before.certificate == old
+    again = Client(factory, "two.example", own, before.tls.session)
+    assert again.tls.session_reused
+    new = place(tmp_path, "b.pem", "two.example")
+    assert Client(factory, "two.example", own).certificate == old
+    factory.reload()
+    after = Client(factory, "two.example", own, before.tls.session)
+    assert after.certificate == new
+    assert not after.tls.session_reused
+    assert before.echoes()
+    assert after.echoes()
+
+
+def test_a_reload_of_two_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By their names of the start: a daemon changes its folder."""
+    place(tmp_path, "a/", "localhost")
+    monkeypatch.chdir(tmp_path / "a")
+    factories = [server(("fullchain.pem", "privkey.pem")), server(os.curdir)]
+    monkeypatch.chdir(tmp_path)
+    new = place(tmp_path, "a/", "localhost")
+    for factory in factories:
+        factory.reload()
+        assert Client(factory, None).certificate == new
+
+
+def test_a_reload_that_fails(tmp_path: Path) -> None:
+    old = place(tmp_path, "a.pem", "one.example"), place(tmp_path, "b.pem", "two.example")
+    factory = server(tmp_path)
+    place(tmp_path, "a.pem", "one.example")
+    later = tmp_path / "b.pem"
+    later.write_bytes(later.read_bytes()[:-100])
+    with pytest.raises(LocalProtocolError, match=str(later)):
+        factory.reload()
+    # Not even the file that is good is used.
+    assert (Client(factory, "one.example").certificate, Client(factory, "two.example").certificate) == old
+
+
+def test_a_reload_leaves_nothing(tmp_path: Path) -> None:
+    """Without a collection of garbage, the contexts of before are gone."""
+    place(tmp_path, "a.pem", "one.example")
+    place(tmp_path, "b.pem", "*.one.example")
+    factory = server(tmp_path)
+    before = weakref.ref(factory._context)
+    gc.disable()
+    try:
+        factory.reload()
+        assert before() is None
+    finally:
+        gc.enable()
+
+
+def test_a_context_is_not_read_again(pair: Pair) -> None:
+    """It is the user's, with its callback for names."""
+    asked = []
+    own = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    own.load_cert_chain(pair[1], pair[0])
+    own.sni_callback = lambda connection, name, context: asked.append(name)
+    factory = server(own)
+    with pytest.raises(LocalProtocolError, match="load_cert_chain"):
+        factory.reload()
+    assert Client(factory, "one.example").echoes()
+    assert asked == ["one.example"]
+
+
 # Where it is asked for
+
+
+def test_a_reload_of_a_server(tmp_path: Path) -> None:
+    reactor = MemoryReactorClock()
+    place(tmp_path, "a.pem", "localhost")
+    running: list[Any] = []
+    serve(reactor, 8443, lambda request: Application(), tls=tmp_path).addCallback(running.append)
+    own = WebSocketServerFactory(lambda request: Application(), reactor=reactor)
+    running.append(WebSocketServerService(8444, own, tls=tmp_path))
+    running[1].privilegedStartService()
+    new = place(tmp_path, "a.pem", "localhost")
+    for one, (_, factory, *_) in zip(running, reactor.tcpServers, strict=True):
+        assert Client(factory, None).certificate != new
+        one.reloadTLS()
+        assert Client(factory, None).certificate == new
+
+
+def test_a_reload_without_tls() -> None:
+    running: list[Any] = []
+    serve(MemoryReactorClock(), 8443, lambda request: Application()).addCallback(running.append)
+    running.append(WebSocketServerService(8443, factory()))
+    for one in running:
+        with pytest.raises(LocalProtocolError, match="no tls= was given"):
+            one.reloadTLS()
 
 
 def test_serve(pair: Pair) -> None:

@@ -96,7 +96,7 @@ def test_options_of_tls() -> None:
     assert options.tls == ("cert.pem", "key.pem")
     options = Options()
     options.parseOptions(["--tls-cert", "both.pem"])
-    assert options.tls == ("both.pem", "both.pem")
+    assert options.tls == "both.pem"
     options = Options()
     options.parseOptions([])
     assert options.tls is None
@@ -130,6 +130,20 @@ def test_bad_files_of_tls(files: str, words: str, certificate: tuple[Path, Path]
     cert, key = files.format(**names).split()
     result = run("-n", "wsock", "--port", LOOPBACK, "--tls-cert", cert, "--tls-key", key, cwd=tmp_path)
     assert (result.returncode, result.stderr) == (1, f"twistd wsock: {words.format(**names)}\n")
+
+
+def test_a_bad_folder_of_tls(certificate: tuple[Path, Path], tmp_path: Path) -> None:
+    """One line says which file it is."""
+    key, cert = certificate
+    (tmp_path / "a.pem").write_bytes(key.read_bytes() + cert.read_bytes())
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "fullchain.pem").write_bytes(cert.read_bytes())
+    result = run("-n", "wsock", "--port", LOOPBACK, "--tls-cert", tmp_path)
+    words = f"--tls-cert {tmp_path}: No such file or directory: {tmp_path}/b/privkey.pem"
+    assert (result.returncode, result.stderr) == (1, f"twistd wsock: {words}\n")
+    result = run("-n", "wsock", "--port", LOOPBACK, "--tls-cert", tmp_path, "--tls-key", key)
+    words = f"--tls-cert {tmp_path}: Is a directory: {tmp_path}"
+    assert (result.returncode, result.stderr) == (1, f"twistd wsock: {words}\n")
 
 
 def test_tls_is_for_the_ports_of_tcp(certificate: tuple[Path, Path]) -> None:

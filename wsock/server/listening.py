@@ -41,7 +41,7 @@ class Listening:
             reactor: to listen with, where the endpoint has none.
             endpoint: where; one without a listen queue of its own gets a long one.
             factory: makes the connections.
-            tls: a context, or the files of a certificate and its key; None for no TLS but the endpoint's.
+            tls: a context, or the files of certificates and keys; None for no TLS but the endpoint's.
 
         Raises:
             LocalProtocolError: no endpoint, or one that has TLS already; files without a certificate and its key.
@@ -50,13 +50,15 @@ class Listening:
         """
         self._endpoint, self._isSecure = _find(reactor, endpoint)
         self._factory = factory
+        #: Adds TLS, or None.
+        self._tls: Any = None
         if tls is not None:
             # Here, so that the standard library's ssl is only loaded where it is used.
-            from .tls import TLSServerFactory, makeContext
+            from .tls import TLSServerFactory
 
             if self._isSecure:
                 raise LocalProtocolError("tls: the endpoint has TLS of its own: write tcp: in its place, or no tls=")
-            self._factory = TLSServerFactory(factory, makeContext(tls), reactor, factory.settings.closeTimeout)
+            self._factory = self._tls = TLSServerFactory(factory, tls, reactor, factory.settings.closeTimeout)
             self._isSecure = True
         self.port: int | None = None
         self.url: str | None = None
@@ -69,6 +71,17 @@ class Listening:
     def isOpening(self) -> bool:
         """Whether `open` was called, and `close` was not."""
         return self._listening is not None
+
+    def reloadTLS(self) -> None:
+        """Reads the files of TLS again, as `TLSServerFactory.reload` does.
+
+        Raises:
+            LocalProtocolError: as there; or there is no TLS but the endpoint's.
+            OSError: a file that can't be read.
+        """
+        if self._tls is None:
+            raise LocalProtocolError("no tls= was given, and so there is nothing to read again")
+        self._tls.reload()
 
     def open(self) -> Deferred[Any]:
         """Listens.

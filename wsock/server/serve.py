@@ -60,6 +60,20 @@ class Server:
         """The open connections, as `WebSocketServerFactory.connections` has them."""
         return self.factory.connections
 
+    def reloadTLS(self) -> None:
+        """Reads the files of ``tls`` again, for new connections; open ones go on with the certificate that they have.
+
+        Call it when a certificate was renewed. All files are read before the first of the new certificates is used: if
+        that fails, the old ones stay in use. The tickets of the old ones are not taken any more, and so a client that
+        comes back sees the new certificate.
+
+        Raises:
+            LocalProtocolError: files without a certificate and its key; no files, because ``tls`` is an
+                ``ssl.SSLContext``, which stays the program's own, or was not given.
+            OSError: a file that can't be read.
+        """
+        self._listening.reloadTLS()
+
     def stop(self, code: int = CloseCode.GOING_AWAY, reason: str = "", timeout: float = STOP_SECONDS) -> Deferred[None]:
         """Closes the port first, then the connections, as `WebSocketServerFactory.stop` does.
 
@@ -144,8 +158,9 @@ def serve(
         maxConnections: how many connections may be open.
         accessLog: called with an `AccessRecord` of each connection.
         tls: TLS on the endpoint, whatever its kind: the files of a certificate (with the intermediate ones behind it)
-            and of its key, both in PEM; or an ``ssl.SSLContext``, which is changed: it refuses renegotiation, and
-            offers ``http/1.1`` by ALPN. It needs no other package.
+            and of its key, both in PEM; one file with both; a folder of certificates, of which each client gets the one
+            for the name that it asks for; or an ``ssl.SSLContext``, which is changed: it refuses renegotiation, and
+            offers ``http/1.1`` by ALPN. It needs no other package. `Server.reloadTLS` reads files again.
 
     Returns:
         a Deferred that fires with the `Server` when it listens. It fails with the endpoint's exception when it can't,

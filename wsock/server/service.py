@@ -80,6 +80,20 @@ class WebSocketServerService(Service):
             waiting.callback(self._port)
         return waiting
 
+    def reloadTLS(self) -> None:
+        """Reads the files of ``tls`` again, for new connections; open ones go on with the certificate that they have.
+
+        Call it when a certificate was renewed. All files are read before the first of the new certificates is used: if
+        that fails, the old ones stay in use. The tickets of the old ones are not taken any more, and so a client that
+        comes back sees the new certificate.
+
+        Raises:
+            LocalProtocolError: files without a certificate and its key; no files, because ``tls`` is an
+                ``ssl.SSLContext``, which stays the program's own, or was not given.
+            OSError: a file that can't be read.
+        """
+        self._listening.reloadTLS()
+
     def privilegedStartService(self) -> None:
         """Listens, with the rights that the program was started with: twistd gives them up later.
 

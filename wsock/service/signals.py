@@ -1,4 +1,4 @@
-"""The signals that `twistd wsock` obeys: end, end at once, open the logs again."""
+"""The signals that `twistd wsock` obeys: end, end at once, open the logs and read the certificates again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class Signals:
     write a line themselves, and would wait for that one's lock for good. So ours only have the reactor act.
 
     Attributes:
-        reopens: called at SIGHUP and SIGUSR1, for the files that are opened again then; twistd does so with its log.
+        reopens: called at SIGHUP and SIGUSR1, for the files that are opened or read again then; twistd does so with its
+            log.
     """
 
     def __init__(self, reactor: Any, endAtOnce: Callable[[], None]) -> None:

@@ -80,8 +80,8 @@ class Options(BaseOptions):
         self.maxConnections: int | None = None
         #: How messages are compressed, or None.
         self.compression: Compression | None = None
-        #: The files of the certificate and its key for all TCP ports, or None.
-        self.tls: tuple[str, str] | None = None
+        #: The files of the certificate and its key for all TCP ports, one file with both, or a folder; or None.
+        self.tls: tuple[str, str] | str | None = None
         self._certificate: str | None = None
         self._key: str | None = None
         #: Where the access log goes: a file, "-" or "none"; None where nothing was said.
@@ -115,12 +115,14 @@ class Options(BaseOptions):
 
     def opt_tls_cert(self, file: str) -> None:
         """TLS on every TCP port (a number, tcp:, tcp6:, haproxy:tcp:, systemd:domain=INET:), with the certificate of
-        this file in PEM, and the intermediate ones behind it. Other ports, such as unix:, stay as they are.
+        this file in PEM, and the intermediate ones behind it; or with those of a folder, by the names that clients ask
+        for: NAME.pem with its key, NAME/fullchain.pem with NAME/privkey.pem. SIGHUP reads them again. Other ports, such
+        as unix:, stay as they are.
         """
         self._certificate = file
 
     def opt_tls_key(self, file: str) -> None:
-        """The key of --tls-cert, in PEM. [default: the file of --tls-cert]"""
+        """The key of --tls-cert, in PEM. [default: the file of --tls-cert; a folder has its keys in it]"""
         self._key = file
 
     def opt_route(self, route: str) -> None:
@@ -197,7 +199,7 @@ class Options(BaseOptions):
         if self._certificate is not None:
             if not any(map(isTCP, self.ports)):
                 raise UsageError(f"--tls-cert {self._certificate}: no --port is one of TCP")
-            self.tls = self._certificate, self._certificate if self._key is None else self._key
+            self.tls = self._certificate if self._key is None else (self._certificate, self._key)
         elif self._key is not None:
             raise UsageError(f"--tls-key {self._key}: give its certificate, too, by --tls-cert")
 
@@ -217,7 +219,11 @@ for _name, _method in list(vars(Options).items()):
 
 
 class ListeningService(Service):
-    """Listens on one endpoint while it runs, and says so, or why it can't."""
+    """Listens on one endpoint while it runs, and says so, or why it can't.
+
+    Attributes:
+        reloadTLS: reads the files of TLS again, as `WebSocketServerService.reloadTLS` does; None where there are none.
+    """
 
     def __init__(
         self,
@@ -226,7 +232,7 @@ class ListeningService(Service):
         factory: WebSocketServerFactory,
         start: Start,
         page: str | None,
-        tls: tuple[str, str] | None = None,
+        tls: tuple[str, str] | str | None = None,
     ) -> None:
         """Makes a service that is not running yet.
 
@@ -236,7 +242,7 @@ class ListeningService(Service):
             factory: makes the connections; it is stopped with the first of its ports.
             start: for reports of failures.
             page: the path of the URL that is told, where there is a page that is worth a click.
-            tls: the files of the certificate and its key, for TLS that is added; or None.
+            tls: the files of certificates and keys, for TLS that is added; or None.
 
         Raises:
             Exception: any that an endpoint plugin raises for an invalid description.
@@ -247,6 +253,7 @@ class ListeningService(Service):
         self._page = page
         self._isSecured = tls is not None
         self._server = WebSocketServerService(description, factory, tls=tls)
+        self.reloadTLS: Callable[[], None] | None = None if tls is None else self._server.reloadTLS
         #: Whether the log is to be told, or was, how that went.
         self._isTold = False
 
@@ -327,6 +334,8 @@ class WebSocketService(MultiService):
         self.accessLog = accessLog
         if accessLog is not None:
             self.signals.reopens.append(accessLog.reopen)
+        # Behind the logs, which it writes to.
+        self.signals.reopens.append(self.reloadTLS)
         self._reactor = reactor
         self._start = start
         self._served = served
@@ -357,6 +366,19 @@ class WebSocketService(MultiService):
             # From the first open port on, a request to open the logs again does not end the process.
             self.signals.install()
             _log.info("{software}", software=_SOFTWARE)
+
+    def reloadTLS(self) -> None:
+        """Reads the files of TLS again, for new connections; where that fails, the old certificates stay in use."""
+        ports = [port for port in self if isinstance(port, ListeningService)]
+        reloads = [port.reloadTLS for port in ports if port.reloadTLS is not None]
+        try:
+            for reload in reloads:
+                reload()
+        except (OSError, LocalProtocolError) as error:
+            _log.error("the certificates can't be read again, and the old ones stay: {why}", why=explain(error))
+        else:
+            if reloads:
+                _log.info("the certificates were read again")
 
     async def _stop(self, closed: Any) -> None:
         await closed
@@ -485,7 +507,7 @@ def makeService(options: Options, reactor: Any = None) -> WebSocketService:
             # An endpoint plugin may raise anything: a bad description, a file that can't be read, an invalid key.
             option = f"--port {description}"
             if tls is not None and isinstance(error, (OSError, LocalProtocolError)):
-                option = f"--tls-cert {tls[0]}"
+                option = f"--tls-cert {tls if isinstance(tls, str) else tls[0]}"
             raise SystemExit(f"twistd wsock: {option}: {explain(error, description)}") from None
         port.setServiceParent(service)
     start.begin()
