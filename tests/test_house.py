@@ -58,6 +58,8 @@ WRITES = {
     "client/tls.py:context.hostname_checks_common_name": "the same",
     "server/tls.py:context.minimum_version": "a context that was made here",
     "server/tls.py:context.sni_callback": "the same",
+    "server/tls.py:context.sslobject_class": "the same",
+    "server/tls.py:sys.unraisablehook": "Python's, during one call",
     "server/certificates.py:connection.context": "of a connection that ssl gives it to choose one for",
     "wire/transports.py:Telling.__name__": "a class that was made here",
     "wire/transports.py:Telling.__qualname__": "the same",

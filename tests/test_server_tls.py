@@ -316,6 +316,46 @@ def test_bad_files_of_a_folder(pair: Pair, tmp_path: Path) -> None:
         makeContext(tmp_path)
 
 
+def greeting(name: bytes) -> bytes:
+    """The first message of a client that asks for a name of 11 bytes."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with pytest.raises(ssl.SSLWantReadError):
+        client().wrap_bio(incoming, outgoing, server_hostname="one.example").do_handshake()
+    return outgoing.read().replace(b"one.example", name)
+
+
+def test_a_name_that_is_no_ascii(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The handshake fails, and there is no traceback besides."""
+    place(tmp_path, "a.pem", "one.example")
+    place(tmp_path, "b.pem", "two.example")
+    told: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    before = sys.unraisablehook
+    layer = server(tmp_path).buildProtocol(None)
+    assert layer is not None
+    above = layer.protocol
+    layer.makeConnection(Transport())
+    layer.dataReceived(greeting(b"\xff\xfe\r\nexample"))
+    (reason,) = above.reasons
+    assert reason.reason == "CALLBACK_FAILED"
+    assert told == []
+    assert sys.unraisablehook is before
+
+
+def test_what_else_can_not_be_raised_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place(tmp_path, "a.pem", "one.example")
+    place(tmp_path, "b.pem", "two.example")
+    told: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: told.append(unraisable.exc_type))
+    context = makeContext(tmp_path)
+    context.sni_callback = lambda connection, name, context: 1 // 0
+    layer = server(context).buildProtocol(None)
+    assert layer is not None
+    layer.makeConnection(Transport())
+    layer.dataReceived(greeting(b"one.example"))
+    assert told == [ZeroDivisionError]
+
+
 @VERSIONS
 def test_a_reload(tmp_path: Path, version: ssl.TLSVersion) -> None:
     """An open connection goes on; the next one gets the new certificate, though the client has an old ticket."""

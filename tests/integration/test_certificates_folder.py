@@ -115,6 +115,20 @@ def test_a_renewal_that_fails(tmp_path: Path) -> None:
         ]
 
 
+def test_a_name_that_is_no_ascii(tmp_path: Path) -> None:
+    """It is a line in the log, without a traceback."""
+    renew(tmp_path, "one.example")
+    renew(tmp_path, "two.example")
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with pytest.raises(ssl.SSLWantReadError):
+        ssl.create_default_context().wrap_bio(incoming, outgoing, server_hostname="one.example").do_handshake()
+    with Twistd("--port", LOOPBACK, "--tls-cert", tmp_path) as twistd:
+        peer = twistd.address().connect()
+        peer.send(outgoing.read().replace(b"one.example", b"\xff\xfe\r\nexample"))
+        within(PATIENCE, lambda: "is no ASCII" in twistd.log(), "the log says so")
+        # Leaving the context looks for tracebacks.
+
+
 def test_without_tls_nothing_is_said(tmp_path: Path) -> None:
     with Twistd("--port", LOOPBACK, "--access-log", tmp_path / "access.log") as twistd:
         (tmp_path / "access.log").rename(tmp_path / "access.log.1")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from integration.peer import PATIENCE, frame, request, within
+from integration.peer import PATIENCE, frame, make_certificate, request, within
 from integration.process import ENVIRONMENT, TWISTD, Twistd
 from integration.test_proxies import LOOPBACK, check_echo, connecting, running
 from tools import find, free_port, require
@@ -50,7 +50,7 @@ def replaced(text: str, **others: object) -> str:
 
 def test_all_snippets_are_here() -> None:
     languages = re.findall(r"^```(\w+)$", PAGE, re.MULTILINE)
-    assert sorted(languages) == sorted(["nginx", "nginx", "text", "ini", "text", "dockerfile", "sh", "python"])
+    assert sorted(languages) == sorted(["nginx", "nginx", "text", "ini", "text", "sh", "dockerfile", "sh", "python"])
 
 
 # nginx
@@ -312,6 +312,42 @@ def test_how_the_image_is_made() -> None:
     # It is a command of the service that reads all plugins.
     result = subprocess.run([*TWISTD, "--help"], env=ENVIRONMENT, capture_output=True, text=True, check=True)
     assert re.search(r"^ +wsock +A WebSocket server", result.stdout, re.MULTILINE)
+
+
+# Certificates
+
+
+def test_the_hook_of_certbot(tmp_path: Path) -> None:
+    """Run for a renewal, it has the server use the new certificate, and an open connection goes on."""
+    old, new = (tmp_path / name / "example.com" for name in ("old", "new"))
+    folder, programs = tmp_path / "tls", tmp_path / "bin"
+    programs.mkdir()
+    (programs / "systemctl").write_text('#!/bin/sh\n[ "$1 $2" = "reload wsock.service" ] && kill -HUP "$PID"\n')
+    (programs / "systemctl").chmod(0o755)
+    hook = tmp_path / "wsock"
+    owner, group = getpass.getuser(), grp.getgrgid(os.getgid()).gr_name
+    names = {"/etc/wsock/tls": folder, "-o root": f"-o {owner}", "-g wsock": f"-g {group}"}
+    hook.write_text(replaced(snippet("sh", "#!"), **names))
+    hook.chmod(0o755)
+
+    def renew(lineage: Path, process: str) -> None:
+        lineage.mkdir(parents=True)
+        key, certificate = make_certificate(lineage)
+        key.rename(lineage / "privkey.pem")
+        certificate.rename(lineage / "fullchain.pem")
+        path = os.pathsep.join((str(programs), os.environ["PATH"]))
+        environment = {**os.environ, "PATH": path, "RENEWED_LINEAGE": str(lineage), "PID": process}
+        # Without a server yet, the last command fails.
+        subprocess.run([hook], env=environment, check=process != "none", capture_output=True)
+
+    renew(old, "none")
+    with Twistd("--port", LOOPBACK, "--tls-cert", folder) as twistd:
+        peer = twistd.address(certificate=old / "fullchain.pem").open()
+        renew(new, str(twistd.process.pid))
+        within(PATIENCE, lambda: "the certificates were read again" in twistd.log(), "it was reloaded")
+        twistd.address(certificate=new / "fullchain.pem").open()
+        peer.send(frame(0x81, b"still?"))
+        assert peer.frame() == (0x81, b"still?")
 
 
 # Health checks

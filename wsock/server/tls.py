@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import sys
 from typing import Any, Final, NoReturn, TypeAlias
 
 from twisted.internet.interfaces import ILoggingContext, IProtocolFactory
@@ -71,7 +72,29 @@ def _loadFolder(folder: str) -> ssl.SSLContext:
         names.add(files[0], found, other)
     if others:
         context.sni_callback = names.choose
+        context.sslobject_class = _QuietObject
     return context
+
+
+class _QuietObject(ssl.SSLObject):
+    """A connection whose client may send a name that is no ASCII.
+
+    The handshake fails then, and that is logged as all failures are. Python has a traceback for it besides, which would
+    let any client fill a log.
+    """
+
+    def do_handshake(self) -> None:
+        before = sys.unraisablehook
+
+        def tell(unraisable: sys.UnraisableHookArgs) -> None:
+            if unraisable.exc_type is not UnicodeDecodeError:
+                before(unraisable)
+
+        sys.unraisablehook = tell
+        try:
+            super().do_handshake()
+        finally:
+            sys.unraisablehook = before
 
 
 def _loadContext(certificate: str, key: str) -> ssl.SSLContext:

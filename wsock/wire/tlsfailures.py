@@ -84,6 +84,7 @@ _SERVER: Final = {
     "alert unknown ca": f"{_SERVER_CERTIFICATE}: it does not know the authority, or was not sent an intermediate one",
     "peer did not return a certificate": "the client has no certificate, and is required to have one",
     "certificate verify failed": "the client's certificate is not trusted",
+    "callback failed": "the host that the client asks for is no ASCII, or the context's sni_callback has failed",
 }
 
 
