@@ -135,6 +135,14 @@ def test_names_by_other_labels(tmp_path: Path, label: bytes) -> None:
     assert readNames(certificate.read_bytes().replace(b"CERTIFICATE", label)) == ["one.example"]
 
 
+def test_names_of_a_few_bytes() -> None:
+    """Two, of which one is empty, in what is a certificate for its extensions alone."""
+    names = b"\x30\x05\x82\x01a\x82\x00"
+    extension = b"\x30\x0e\x06\x03\x55\x1d\x11\x04\x07" + names
+    encoded = b"\x30\x16\x30\x14\xa3\x12\x30\x10" + extension
+    assert readNames(b"-----BEGIN CERTIFICATE-----\n" + b64encode(encoded) + b"\n-----END") == ["a", ""]
+
+
 def test_no_names_of_something_else(tmp_path: Path) -> None:
     key, certificate = make_certificate(tmp_path, "one.example")
     assert readNames(key.read_bytes()) == []
@@ -159,7 +167,7 @@ def names() -> Names:
     made = Names()
     made.add("default.pem", ["default.example", "www.two.example"], None)
     made.add("one.pem", ["one.example", "*.one.example"], "one")  # type: ignore[arg-type]
-    made.add("two.pem", ["*.two.example", "f*.four.example", "*"], "two")  # type: ignore[arg-type]
+    made.add("two.pem", ["*.two.example", "f*.four.example", "*", ""], "two")  # type: ignore[arg-type]
     return made
 
 
@@ -178,7 +186,6 @@ def names() -> Names:
         ("four.example", "the default's"),
         ("foo.four.example", "the default's"),
         ("localhost", "the default's"),
-        ("", "the default's"),
         (None, "the default's"),
     ],
 )

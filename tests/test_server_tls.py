@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import ssl
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from wire import Application, Transport, quiet
 
+import wsock
 from wsock import LocalProtocolError, WebSocketServerFactory, WebSocketServerService, serve
 from wsock.server.tls import TLSServerFactory, makeContext
 from wsock.wire.tls import TLSLayer
@@ -100,6 +102,7 @@ def test_files_of_something_else(pair: Pair, tmp_path: Path) -> None:
         with pytest.raises(LocalProtocolError) as raised:
             makeContext(files)
         assert str(raised.value).startswith(told)
+    assert str(raised.value).endswith(f": {broken}, {key}")
     # OpenSSL's reason is in plain words where it has a name.
     with pytest.raises(LocalProtocolError, match=r"^no usable certificate and key \([a-z ]+\): "):
         makeContext((certificate, other))
@@ -256,13 +259,14 @@ def server(tls: Any) -> TLSServerFactory:
 
 @VERSIONS
 def test_a_folder_serves_each_name(tmp_path: Path, version: ssl.TLSVersion) -> None:
-    first = place(tmp_path, "a.pem", "one.example", "two.example")
+    first = place(tmp_path, "a.pem", "one.example", "two.example", "www.two.example")
     second = place(tmp_path, "b/", "*.two.example")
     factory = server(tmp_path)
     for name, wanted in (
         ("one.example", first),
         ("TWO.example", first),
         ("chat.two.example", second),
+        ("www.two.example", first),
         ("a.b.two.example", first),
         ("nonesuch.example", first),
         (None, first),
@@ -293,6 +297,7 @@ def test_all_certificates_of_a_folder_speak_http_1_1(tmp_path: Path) -> None:
 def test_one_certificate_needs_no_name(tmp_path: Path) -> None:
     """It is for all clients; and one file has both."""
     only = place(tmp_path, "a.pem", "192.0.2.1")
+    assert makeContext(tmp_path).sni_callback is None
     assert Client(server(tmp_path), "one.example").certificate == only
     assert Client(server(tmp_path / "a.pem"), "one.example").certificate == only
 
@@ -445,6 +450,24 @@ def test_a_reload_of_a_server(tmp_path: Path) -> None:
         assert Client(factory, None).certificate == new
 
 
+def test_the_reload_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a day, also after a day on which a file was broken."""
+    page = (Path(__file__).parents[1] / "docs/howto/tls.md").read_text()
+    (program,) = re.findall(r"^```python\n(from twisted\.internet\.task .*?)^```$", page, re.MULTILINE | re.DOTALL)
+    reactor = MemoryReactorClock()
+    monkeypatch.setattr("twisted.internet.reactor", reactor, raising=False)
+    place(tmp_path, "a.pem", "localhost")
+    running: list[Any] = []
+    serve(reactor, 8443, lambda request: Application(), tls=tmp_path).addCallback(running.append)
+    exec(program, {"server": running[0], "wsock": wsock})
+    (tmp_path / "a.pem").write_bytes(b"")
+    reactor.advance(86400)
+    new = place(tmp_path, "a.pem", "localhost")
+    assert Client(reactor.tcpServers[0][1], None).certificate != new
+    reactor.advance(86400)
+    assert Client(reactor.tcpServers[0][1], None).certificate == new
+
+
 def test_a_reload_without_tls() -> None:
     running: list[Any] = []
     serve(MemoryReactorClock(), 8443, lambda request: Application()).addCallback(running.append)
@@ -494,8 +517,6 @@ def test_files_are_looked_at_when_they_are_given(pair: Pair) -> None:
 
 
 def test_without_tls_there_is_no_ssl() -> None:
-    import wsock
-
     program = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "import wsock.server.serve, wsock.server.service, wsock.wire.protocol\n"

@@ -109,11 +109,11 @@ def _elements(data: bytes) -> list[tuple[int, bytes]]:
     """Returns the tags and the contents of DER, one level deep."""
     elements, start = [], 0
     while len(data) - start >= 2:
-        tag, length = data[start], data[start + 1]
+        tag, (isLong, length) = data[start], divmod(data[start + 1], 0x80)
         start += 2
-        if length >= 0x80:
+        if isLong:
             # The length is that of the length.
-            end = start + length - 0x80
+            end = start + length
             start, length = end, int.from_bytes(data[start:end], "big")
         elements.append((tag, data[start : start + length]))
         start += length
@@ -126,8 +126,8 @@ class Names:
     _log = ClassLogger()
 
     def __init__(self) -> None:
-        #: By the name, that of a wildcard from its dot on: the certificate's file, and its context; None for the
-        #: context that chooses. That one would keep itself alive.
+        #: By the name or the wildcard: the certificate's file, and its context; None for the context that chooses. That
+        #: one would keep itself alive.
         self._contexts: dict[str, tuple[str, ssl.SSLContext | None]] = {}
 
     def add(self, certificate: str, names: list[str], context: ssl.SSLContext | None) -> None:
@@ -139,8 +139,7 @@ class Names:
             context: its context; None for that which chooses.
         """
         for name in names:
-            key = name[1:] if name.startswith("*.") else name
-            earlier, _ = self._contexts.setdefault(key, (certificate, context))
+            earlier, _ = self._contexts.setdefault(name, (certificate, context))
             # The default one may be a link to another.
             if earlier != certificate and not os.path.samefile(earlier, certificate):
                 self._log.warn(
@@ -165,7 +164,6 @@ class Names:
         found = self._contexts.get(name)
         if found is None:
             # A wildcard is one label, the leftmost (RFC 9525 section 6.3).
-            _, dot, parent = name.partition(".")
-            found = self._contexts.get(dot + parent)
+            found = self._contexts.get(f"*.{name.partition('.')[2]}")
         if found is not None and found[1] is not None:
             connection.context = found[1]
