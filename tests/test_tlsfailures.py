@@ -77,6 +77,9 @@ def test_an_alert_by_any_version_of_openssl(version: str, alert: str, client: st
 def test_a_reason_that_nobody_knows_is_told_as_it_is() -> None:
     assert describeClientFailure(error("dh key too small"), Transport()) == "TLS failed: dh key too small"
     assert describeServerFailure(error("dh key too small"), Transport()) == "dh key too small"
+    assert describeServerFailure(error("callback failed"), Transport()) == (
+        "the host that the client asks for is no ASCII, or the context's sni_callback has failed (callback failed)"
+    )
     assert reasonOf(error("one", "two")) == "one, two"
 
 
