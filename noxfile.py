@@ -330,6 +330,14 @@ def faults(session: nox.Session, core: str) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Records of TLS that are disturbed and forged, 20,000 times each, other ones in each run."""
+    install(session, "interpreted")
+    # All draws are one test.
+    pytest(session, "interpreted", "--hypothesis-profile=fuzz", "--timeout=3600", "tests/test_tls_hostile.py")
+
+
+@nox.session
 @nox.parametrize("core", list(CORES), ids=list(CORES))
 def clock(session: nox.Session, core: str) -> None:
     """The tests that measure time, on a machine with nothing else to do."""

@@ -19,6 +19,8 @@ _DRAWN = {"deadline": None, "derandomize": os.environ.get("CI") == "true", "prin
 hypothesis.settings.register_profile("wsock", max_examples=200, **_DRAWN)
 hypothesis.settings.register_profile("thorough", max_examples=1000, **_DRAWN)
 hypothesis.settings.register_profile("quick", max_examples=50, **_DRAWN)
+# As many as a release has of the records of TLS.
+hypothesis.settings.register_profile("fuzz", max_examples=20_000, deadline=None, print_blob=True)
 # It is enough that an example fails: which one is the shortest does not matter.
 _FIRST = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
 hypothesis.settings.register_profile("mutants", max_examples=50, phases=_FIRST, **_DRAWN)

@@ -88,7 +88,7 @@ GUARDED: dict[str, list[str]] = {
     "wsock.wire.threads:_sendNow": ["threads", "integration/test_threads"],
     "wsock.wire.unopened": ["unopened"],
     "wsock.wire.tlsfailures": ["tlsfailures"],
-    "wsock.wire.tls": ["tls"],
+    "wsock.wire.tls": ["tls", "tls_hostile"],
     "wsock.wire.tls:prepareContext": ["server_tls", "client_tls", "tls"],
     "wsock.wire.tlssending": ["tls"],
     "wsock.wire.tlsrecords": ["tlsrecords", "tls"],
@@ -260,6 +260,9 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "number: _SHUT: Final = 2 -> _SHUT: Final = 2 + 1": "as closed, but that bytes are looked at",
         "number: _TOLD: Final = 4 -> _TOLD: Final = 4 + 1": "it is the last",
     },
+    "wsock.wire.tls:TLSLayer._answer": {
+        "compare: self._unread > _MAX_ANSWER_BYTES -> self._unread >= _MAX_ANSWER_BYTES": "one byte",
+    },
     "wsock.wire.tls:TLSLayer._discard": {
         "compare: self._discarded > MAX_DISCARDED_BYTES -> self._discarded >= MAX_DISCARDED_BYTES": "one byte",
         "drop: return -> pass": "an aborted connection looks at some bytes more",
@@ -269,6 +272,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     },
     "wsock.wire.tls:TLSLayer.__init__": {
         "number: self._discarded = 0 -> self._discarded = 1": "one byte",
+        "number: self._unread = 0 -> self._unread = 1": "one byte",
     },
     "wsock.wire.tls:TLSLayer.makeConnection": {
         "operand: not self._isServer and self._state == _SHAKING -> True and self._state == _SHAKING": _SLOWER,

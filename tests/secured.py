@@ -177,7 +177,14 @@ class Secured:
 class Socketed:
     """A layer on one of Twisted's transports, over a socket."""
 
-    def __init__(self, pair: Pair, above: Any = None, packets: bool = False, sendBuffer: int | None = None) -> None:
+    def __init__(
+        self,
+        pair: Pair,
+        above: Any = None,
+        packets: bool = False,
+        sendBuffer: int | None = None,
+        client: ssl.SSLContext | None = None,
+    ) -> None:
         near, self.socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET if packets else socket.SOCK_STREAM)
         self.socket.setblocking(False)
         if sendBuffer is not None:
@@ -185,7 +192,7 @@ class Socketed:
         self.clock = Reactor()
         self.above = Above() if above is None else above
         self.layer = TLSLayer(self.above, serverContext(pair), self.clock, 10)
-        self.peer = Peer(clientContext(pair), isServer=False)
+        self.peer = Peer(clientContext(pair) if client is None else client, isServer=False)
         self.below: Any = tcp.Server(near, self.layer, ("", 1), Port(), 1, self.clock)
         self.layer.makeConnection(self.below)
         data = self.peer.take(b"")

@@ -49,6 +49,9 @@ _TOLD: Final = 4
 #: Bits that say why nothing is delivered: the protocol above has paused; it is being told something.
 _PAUSED: Final = 1
 _DELIVERING: Final = 2
+#: So many bytes of TLS's own answers are held for a peer that reads nothing; the connection is dropped beyond: each
+#: KeyUpdate, and each wish for a renegotiation, has one.
+_MAX_ANSWER_BYTES: Final = 2**16
 
 
 def prepareContext(context: ssl.SSLContext) -> ssl.SSLContext:
@@ -85,6 +88,7 @@ class TLSLayer:
         "_state",
         "_stops",
         "_timer",
+        "_unread",
         "disconnecting",
         "protocol",
         "sender",
@@ -126,6 +130,8 @@ class TLSLayer:
         #: The producer of the protocol above.
         self._producer: Producer | None = None
         self._discarded = 0
+        #: The size of the answers of TLS since the transport below took its last.
+        self._unread = 0
         #: The time that the peer has to end, or the transport below to get rid of its bytes; None before.
         self._timer: Timer | None = None
         #: The call in the next turn that delivers what waits.
@@ -209,9 +215,8 @@ class TLSLayer:
         """Goes on after bytes were taken: delivers, answers for TLS, and ends, as things stand."""
         records = self._records
         while self._state == _OPEN:
-            # A ticket, an answer to a KeyUpdate, or an alert.
-            self.sender.send(records.outgoing.read())
-            if self._stops:
+            self._answer()
+            if self._stops or self._state != _OPEN:
                 return
             if self.disconnecting:
                 self._shutWhenWritten()
@@ -232,6 +237,15 @@ class TLSLayer:
             elif not records.outgoing.pending:
                 return
 
+    def _answer(self) -> None:
+        """Sends what TLS itself has to say: a ticket, an answer to a KeyUpdate, or an alert."""
+        answer = self._records.outgoing.read()
+        if answer:
+            self.sender.send(answer)
+            self._unread = 0 if self.sender.writable else self._unread + len(answer)
+            if self._unread > _MAX_ANSWER_BYTES:
+                self.abortConnection()
+
     def _whyEnded(self) -> Failure:
         fault = self._records.fault
         return Failure(ConnectionDone() if fault is None else fault)
@@ -244,6 +258,8 @@ class TLSLayer:
             return
         records = self._records
         records.decrypt(data)
+        # Nothing may follow our end.
+        records.outgoing.read()
         if records.hasEnded:
             self._close()
 
