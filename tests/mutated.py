@@ -262,6 +262,8 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     },
     "wsock.wire.tls:TLSLayer._answer": {
         "compare: self._unread > _MAX_ANSWER_BYTES -> self._unread >= _MAX_ANSWER_BYTES": "one byte",
+        "force: answer -> True": _SLOWER,
+        "number: self._unread = 0 if self.sender.writable else self._unread + len(answer) -> self._unread = 1 if self.sender.writable else self._unread + len(answer)": "one byte",
     },
     "wsock.wire.tls:TLSLayer._discard": {
         "compare: self._discarded > MAX_DISCARDED_BYTES -> self._discarded >= MAX_DISCARDED_BYTES": "one byte",

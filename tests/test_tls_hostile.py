@@ -39,6 +39,7 @@ from twisted.python.failure import Failure
 from wire import REQUEST, Application, Slow, Transport, logged, quiet
 
 from wsock import WebSocketClientFactory, WebSocketServerFactory
+from wsock.client.tls import makeContext
 from wsock.wire.tls import TLSLayer
 
 Contexts = Callable[[bool, ssl.TLSVersion], tuple[ssl.SSLContext, ssl.SSLContext]]
@@ -64,7 +65,7 @@ class Sides:
     def __call__(self, isServer: bool, version: ssl.TLSVersion) -> tuple[ssl.SSLContext, ssl.SSLContext]:
         """The server's and the client's, with an empty file for the keys."""
         if (isServer, version) not in self._known:
-            server, client = serverContext(self._pair), clientContext(self._pair, version)
+            server, client = serverContext(self._pair), makeContext(clientContext(self._pair, version))
             client.set_ciphers(CIPHER12)
             if not isServer:
                 # A ticket would be a record before those that are forged.
@@ -452,8 +453,15 @@ def flood(link: Hostile, make: Callable[[], bytes], size: int) -> int:
 
 @pytest.mark.parametrize(
     ("isServer", "version", "content"),
-    [(True, TLS13, None), (False, TLS13, None), (True, TLS12, CLIENT_HELLO), (True, TLS12, CLIENT_HELLO * 300)],
-    ids=["keys, server", "keys, client", "renegotiation", "renegotiation, many a record"],
+    [
+        (True, TLS13, None),
+        (False, TLS13, None),
+        (True, TLS12, CLIENT_HELLO),
+        (True, TLS12, CLIENT_HELLO * 300),
+        (False, TLS12, HELLO_REQUEST),
+        (False, TLS12, HELLO_REQUEST * 4000),
+    ],
+    ids=["keys, server", "keys, client", "server", "server, many a record", "client", "client, many a record"],
 )
 def test_answers_for_a_peer_that_reads_nothing(
     sides: Sides, isServer: bool, version: ssl.TLSVersion, content: bytes | None
