@@ -36,7 +36,7 @@ def url_of(server: Server, path: str = "/") -> str:
     return f"{'wss' if server.certificate else 'ws'}://localhost:{server.port}{path}"
 
 
-def node(client: str, server: Server, task: str, argument: object = "", path: str = "/") -> Any:
+def node(client: str, server: Server, task: str, argument: object = "", path: str = "/", options: str = "") -> Any:
     command = [require("node"), Path(__file__).with_name("clients.js"), require(f"npm:{client}"), client]
     process = subprocess.run(
         [*map(str, command), url_of(server, path), task, str(argument)],
@@ -45,7 +45,7 @@ def node(client: str, server: Server, task: str, argument: object = "", path: st
         timeout=PATIENCE,
         check=False,
         # A root more, beside node's own: TLS stays verified, as it is by default.
-        env={**os.environ, "NODE_EXTRA_CA_CERTS": str(server.certificate or "")},
+        env={**os.environ, "NODE_EXTRA_CA_CERTS": str(server.certificate or ""), "NODE_OPTIONS": options},
     )
     assert process.returncode == 0, process.stderr
     return json.loads(process.stdout)
@@ -63,9 +63,16 @@ def test_node(serve: Serve, client: str, kind: str) -> None:
     assert result["close"] == {"code": 3000, "reason": "", "wasClean": True}
 
 
+@pytest.mark.peer
+@pytest.mark.parametrize("option", ["--tls-max-v1.2", "--tls-min-v1.3"])
+def test_node_by_a_version_of_our_own_tls(serve: Serve, option: str) -> None:
+    result = node("ws", serve("own tls", choose, subprotocols=["unused"]), "echo", options=option)
+    assert result["close"] == {"code": 3000, "reason": "", "wasClean": True}
+
+
 @pytest.mark.slow
 @pytest.mark.peer
-@pytest.mark.parametrize("kind", ["tcp", "wrapped", "tls"])
+@pytest.mark.parametrize("kind", ["tcp", "wrapped", "tls", "own tls"])
 def test_node_ws_gets_our_close_in_the_midst_of_its_message(serve: Serve, kind: str) -> None:
     """20 of 20; 3 of them would see 1006 if the socket were closed with unread input.
 

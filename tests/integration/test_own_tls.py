@@ -11,10 +11,12 @@ import pytest
 from integration.peer import PATIENCE, frame, within
 from integration.process import Twistd
 from integration.servers import Serve
-from integration.streams import Client
+from integration.streams import Client, trusting
+from twisted.internet.ssl import PrivateCertificate
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
+from wsock import WebSocketClosed
 from wsock.wire.adoption import ADOPTED_CLASSES
 
 ASK = "GET /healthz HTTP/1.1\nHost: localhost\n\n"
@@ -127,6 +129,54 @@ def test_twisteds_tls_as_a_client(serve: Serve, client: Client, size: int) -> No
     for _ in range(3):
         stream.send(message)
     assert [stream.receive() for _ in range(3)] == [message] * 3
+    stream.close()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+def test_twisteds_tls_as_a_server(
+    serve: Serve, client: Client, certificate: tuple[Path, Path], version: ssl.TLSVersion
+) -> None:
+    """Messages of all sizes, and the codes of either side's Close."""
+    context = trusting(certificate[1])
+    context.minimum_version = context.maximum_version = version
+    server = serve("tls", maxMessageSize=2**22)
+    for side in ("client", "server"):
+        stream = client.connect(server, tls=context, maxMessageSize=2**22, closeTimeout=None)
+        for size in (1, 70000, 2**22):
+            stream.send(bytes(size))
+            assert stream.receive() == bytes(size)
+        for number in range(200):
+            stream.send(str(number))
+        assert [stream.receive() for _ in range(200)] == [str(number) for number in range(200)]
+        if side == "client":
+            stream.close(3000, "bye")
+        else:
+            server.call(server.applications[-1].transport.loseConnection, 4001, "later")
+        reason = stream.end()
+        assert isinstance(reason, WebSocketClosed)
+        assert reason.closeReceived == ((3000, "") if side == "client" else (4001, "later"))
+        within(PATIENCE, lambda: server.applications[-1].reasons, "the server sees the end")
+        received = server.applications[-1].reasons[0].closeReceived
+        assert received == ((3000, "bye") if side == "client" else (4001, ""))
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+def test_a_certificate_by_twisteds_tls(
+    serve: Serve, client: Client, certificate: tuple[Path, Path], version: ssl.TLSVersion
+) -> None:
+    key, pem = certificate
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem, key)
+    context.load_verify_locations(pem)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.minimum_version = context.maximum_version = version
+    server = serve("own tls", tls=context)
+    own = PrivateCertificate.loadPEM(pem.read_bytes() + key.read_bytes())
+    stream = client.connect(server, clientCertificate=own)
+    stream.send("a")
+    assert stream.receive() == "a"
+    (connection,) = server.call(lambda: list(server.factory.connections))
+    assert server.call(connection.request.getPeerCertificateDER) == ssl.PEM_cert_to_DER_cert(pem.read_text())
     stream.close()
 
 

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from integration.peer import PATIENCE, Place, make_certificate, within
-from integration.streams import Attempt, Client, Stream, call, connecting, trust
+from integration.streams import Attempt, Client, Stream, call, connecting, trust, trusting
 from tools import require
 from twisted.internet.defer import Deferred, gatherResults
 from websockets.exceptions import ConnectionClosed
@@ -31,11 +31,13 @@ class Other(Place):
 
     Attributes:
         closes: by request target, the code and the reason of a connection's end, as it saw them.
+        trust: what `connect` is given to trust it.
     """
 
     def __init__(self, name: str, port: int, root: Path | None) -> None:
         super().__init__(port, "", root)
         self.name = name
+        self.trust: dict[str, Any] = {}
         self.closes: dict[str, tuple[int, str]] = {}
 
     def target(self, path: str, **parameters: object) -> str:
@@ -49,9 +51,7 @@ class Other(Place):
 
 
 def begin(client: Client, other: Other, target: str, *function: Any, **arguments: Any) -> Attempt:
-    if other.certificate is not None:
-        arguments["trustRoot"] = trust(other.certificate)
-    return client.begin(other.url(target), *function, **arguments)
+    return client.begin(other.url(target), *function, **other.trust, **arguments)
 
 
 def connect(client: Client, other: Other, target: str = "/echo", **arguments: Any) -> Stream:
@@ -148,14 +148,36 @@ def websockets(pair: tuple[Path, Path] | None, root: Path | None) -> Iterator[Ot
             serving.join()
 
 
+def twisteds(root: Path) -> dict[str, Any]:
+    """What has `connect` trust a server by Twisted's TLS."""
+    return {"trustRoot": trust(root)}
+
+
+def own(root: Path) -> dict[str, Any]:
+    """The same by our own TLS, of whatever version."""
+    return {"tls": trusting(root)}
+
+
+def own12(root: Path) -> dict[str, Any]:
+    """The same by TLS 1.2."""
+    context = trusting(root)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    return {"tls": context}
+
+
+#: Of TLS the usual kind is enough for most runs.
+KINDS = [(None, []), (own, []), (own12, [pytest.mark.slow]), (twisteds, [pytest.mark.slow])]
 BOTH = [
-    *(pytest.param((node, scheme), marks=pytest.mark.peer) for scheme in ("ws", "wss")),
-    *((websockets, scheme) for scheme in ("ws", "wss")),
+    *(pytest.param((node, tls), marks=[pytest.mark.peer, *marks]) for tls, marks in KINDS),
+    *(pytest.param((websockets, tls), marks=marks) for tls, marks in KINDS),
 ]
 
 
 def named(value: Any) -> str:
-    return f"{value[0].__name__}-{value[1]}" if isinstance(value, tuple) else ""
+    if not isinstance(value, tuple):
+        return ""
+    start, tls = value
+    return f"{start.__name__}-{'ws' if tls is None else f'wss-{tls.__name__}'}"
 
 
 @pytest.fixture(scope="module", params=BOTH, ids=named)
@@ -163,12 +185,14 @@ def other(
     request: pytest.FixtureRequest, authority: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Other]:
     """A server, over TLS with a certificate that the tests' own authority has signed."""
-    start, scheme = request.param
+    start, tls = request.param
     pair = root = None
-    if scheme == "wss":
+    if tls is not None:
         pair = make_certificate(tmp_path_factory.mktemp("other"), "localhost", authority=authority)
         root = authority[1]
     with start(pair, root) as other:
+        if root is not None:
+            other.trust = tls(root)
         yield other
 
 
@@ -307,7 +331,7 @@ def test_its_close(client: Client, other: Other, code: int, reason: str) -> None
     assert other.saw(target)[0] == code
 
 
-@pytest.mark.parametrize("other", BOTH[:2], ids=named, indirect=True)
+@pytest.mark.parametrize("other", BOTH[: len(KINDS)], ids=named, indirect=True)
 def test_its_close_without_a_code(client: Client, other: Other) -> None:
     target = other.target("/close")
     stream = connect(client, other, target, closeTimeout=None)
@@ -343,7 +367,7 @@ def test_too_large_for_us(client: Client, other: Other) -> None:
     assert other.saw(target)[0] == 1009
 
 
-@pytest.mark.parametrize("other", BOTH[2:], ids=named, indirect=True)
+@pytest.mark.parametrize("other", BOTH[len(KINDS) :], ids=named, indirect=True)
 def test_too_large_for_it(client: Client, other: Other) -> None:
     """It says so, and need not wait for our Close, which comes behind the rest of the message."""
     stream = connect(client, other, closeTimeout=None)
