@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from integration.process import trust_in
 from tools import require
 
 #: No page but ours, and no host but ours is asked for anything.
@@ -31,11 +32,22 @@ PREFERENCES = {
 
 
 @contextlib.contextmanager
-def firefox(url: str, profile: Path) -> Iterator[None]:
-    """Has Firefox show a page, from its start on, until the context is left."""
+def firefox(url: str, profile: Path, authority: Path | None = None, **preferences: str | bool | int) -> Iterator[None]:
+    """Has Firefox show a page, from its start on, until the context is left.
+
+    Args:
+        url: the page's.
+        profile: where it keeps what it keeps; removed in the end.
+        authority: whose certificates it trusts beside its own.
+        preferences: further ones, with ``_`` for a dot.
+    """
     command = [require("firefox"), "--headless", "--no-remote", "--profile", str(profile), url]
-    profile.mkdir()
-    lines = [f'user_pref("{name}", {_literal(value)});\n' for name, value in PREFERENCES.items()]
+    if authority is None:
+        profile.mkdir()
+    else:
+        trust_in(profile, authority)
+    wanted = {**PREFERENCES, **{name.replace("_", "."): value for name, value in preferences.items()}}
+    lines = [f'user_pref("{name}", {_literal(value)});\n' for name, value in wanted.items()]
     (profile / "user.js").write_text("".join(lines))
     # A group of its own: Firefox is many processes. It wants a home, and to write there.
     with subprocess.Popen(

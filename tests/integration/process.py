@@ -126,8 +126,18 @@ class Twistd:
 #: Without most of these Chromium looks for hosts of its makers'.
 CHROMIUM = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --ignore-certificate-errors --remote-debugging-port=0"
+    "--disable-component-update --disable-sync --remote-debugging-port=0"
 )
+#: Without a certificate that it is to trust, it takes any.
+UNVERIFIED = "--ignore-certificate-errors"
+
+
+def trust_in(folder: Path, certificate: Path) -> None:
+    """Puts an authority into a database as Chromium and Firefox have it, which is made."""
+    folder.mkdir(parents=True)
+    database = [require("certutil"), "-d", f"sql:{folder}"]
+    subprocess.run([*database, "-N", "--empty-password"], check=True)
+    subprocess.run([*database, "-A", "-n", "tests", "-t", "C,,", "-i", str(certificate)], check=True)
 
 
 class Inspector:
@@ -172,12 +182,30 @@ class Inspector:
 
 
 @contextlib.contextmanager
-def browse(url: str, profile: Path) -> Iterator[Inspector]:
-    """Has Chromium show a page; gives what evaluates an expression in it."""
-    command = [require("chromium"), *CHROMIUM.split(), f"--user-data-dir={profile}", url]
+def browse(url: str, profile: Path, authority: Path | None = None, *options: str) -> Iterator[Inspector]:
+    """Has Chromium show a page; gives what evaluates an expression in it.
+
+    Args:
+        url: the page's.
+        profile: where it keeps what it keeps; removed in the end.
+        authority: whose certificates it trusts; it trusts all without.
+        options: further ones of its command line.
+    """
+    command = [require("chromium"), *CHROMIUM.split(), *options, f"--user-data-dir={profile}", url]
+    environment = dict(os.environ)
+    if authority is None:
+        command.insert(1, UNVERIFIED)
+    else:
+        environment["HOME"] = str(profile)
+        trust_in(profile / ".pki" / "nssdb", authority)
     # A group of its own: Chromium is many processes.
     with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     ) as browser:
         try:
             port_file = profile / "DevToolsActivePort"
