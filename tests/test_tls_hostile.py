@@ -88,10 +88,17 @@ class Hostile:
         isOver: whether the transport below is closed.
     """
 
-    def __init__(self, sides: Sides, isServer: bool, version: ssl.TLSVersion, below: Transport | None = None) -> None:
+    def __init__(
+        self,
+        sides: Sides,
+        isServer: bool,
+        version: ssl.TLSVersion,
+        below: Transport | None = None,
+        application: Application | None = None,
+    ) -> None:
         self.isServer = isServer
         server, client = sides(isServer, version)
-        self.application = Application()
+        self.application = Application() if application is None else application
         self.clock = Clock()
         arguments: dict[str, Any] = {"reactor": self.clock, "settings": quiet(None)}
         self.factory: Any = (
@@ -164,9 +171,26 @@ class Hostile:
                 return
             if piece:
                 self.layer.dataReceived(piece)
-            if not piece or "lose" in self.below.told or "abort" in self.below.told:
+                self.settle()
+            else:
                 self.isOver = True
                 self.layer.connectionLost(Failure(ConnectionDone()))
+
+    def resume(self) -> None:
+        """Has the application take all that waits."""
+        while not self.isOver:
+            count = len(self.application.messages)
+            self.application.transport.resumeProducing()
+            self.clock.advance(0)
+            self.settle()
+            if len(self.application.messages) == count:
+                return
+
+    def settle(self) -> None:
+        """The transport below is lost where it was told to close."""
+        if not self.isOver and ("lose" in self.below.told or "abort" in self.below.told):
+            self.isOver = True
+            self.layer.connectionLost(Failure(ConnectionDone()))
 
     def check(self) -> None:
         """Ends it, where it has not ended, and looks at what is left."""
@@ -321,15 +345,32 @@ def cut(pieces: list[bytes], how: Any) -> list[bytes]:
     return [piece for piece in map(lambda a, b: stream[a:b], places, ends) if piece]
 
 
-@given(isServer=st.booleans(), version=versions, data=st.data())
+def echo(application: Application) -> None:
+    application.transport.sendTextMessage("an answer")
+
+
+def pause(application: Application) -> None:
+    application.transport.pauseProducing()
+
+
+@given(
+    isServer=st.booleans(),
+    version=versions,
+    data=st.data(),
+    act=st.sampled_from([lambda application: None, echo, pause]),
+)
 def test_anything_in_an_open_connection(
-    sides: Sides, isServer: bool, version: ssl.TLSVersion, data: st.DataObject
+    sides: Sides, isServer: bool, version: ssl.TLSVersion, data: st.DataObject, act: Callable[[Application], None]
 ) -> None:
     with quietly():
-        link = Hostile(sides, isServer, version).opened()
+        link = Hostile(sides, isServer, version, application=Application(message=act)).opened()
         plan = Plan(link.forger(), version, isServer)
         pieces = [getattr(plan, name)(*arguments) for name, *arguments in data.draw(st.lists(steps, max_size=12))]
-        link.feed(*cut(pieces, data.draw(cuts)))
+        for piece in cut(pieces, data.draw(cuts)):
+            link.feed(piece)
+            if act is pause and data.draw(st.booleans()):
+                link.resume()
+        link.resume()
         link.check()
         arrived = link.application.messages
         assert arrived == plan.messages[: len(arrived)]
