@@ -261,9 +261,9 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "number: _TOLD: Final = 4 -> _TOLD: Final = 4 + 1": "it is the last",
     },
     "wsock.wire.tls:TLSLayer._answer": {
-        "compare: self._unread > _MAX_ANSWER_BYTES -> self._unread >= _MAX_ANSWER_BYTES": "one byte",
+        "compare: self._answerBytes > _MAX_ANSWER_BYTES -> self._answerBytes >= _MAX_ANSWER_BYTES": "one byte",
         "force: answer -> True": _SLOWER,
-        "number: self._unread = 0 if self.sender.writable else self._unread + len(answer) -> self._unread = 1 if self.sender.writable else self._unread + len(answer)": "one byte",
+        "number: self._answerBytes = 0 if self.sender.writable else self._answerBytes + len(answer) -> self._answerBytes = 1 if self.sender.writable else self._answerBytes + len(answer)": "one byte",
     },
     "wsock.wire.tls:TLSLayer._discard": {
         "compare: self._discarded > MAX_DISCARDED_BYTES -> self._discarded >= MAX_DISCARDED_BYTES": "one byte",
@@ -274,7 +274,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     },
     "wsock.wire.tls:TLSLayer.__init__": {
         "number: self._discarded = 0 -> self._discarded = 1": "one byte",
-        "number: self._unread = 0 -> self._unread = 1": "one byte",
+        "number: self._answerBytes = 0 -> self._answerBytes = 1": "one byte",
     },
     "wsock.wire.tls:TLSLayer.makeConnection": {
         "operand: not self._isServer and self._state == _SHAKING -> True and self._state == _SHAKING": _SLOWER,

@@ -78,6 +78,7 @@ class TLSLayer:
 
     __slots__ = (
         "__weakref__",
+        "_answerBytes",
         "_closeSeconds",
         "_continuation",
         "_discarded",
@@ -88,7 +89,6 @@ class TLSLayer:
         "_state",
         "_stops",
         "_timer",
-        "_unread",
         "disconnecting",
         "protocol",
         "sender",
@@ -131,7 +131,7 @@ class TLSLayer:
         self._producer: Producer | None = None
         self._discarded = 0
         #: The size of the answers of TLS since the transport below took its last.
-        self._unread = 0
+        self._answerBytes = 0
         #: The time that the peer has to end, or the transport below to get rid of its bytes; None before.
         self._timer: Timer | None = None
         #: The call in the next turn that delivers what waits.
@@ -242,8 +242,8 @@ class TLSLayer:
         answer = self._records.outgoing.read()
         if answer:
             self.sender.send(answer)
-            self._unread = 0 if self.sender.writable else self._unread + len(answer)
-            if self._unread > _MAX_ANSWER_BYTES:
+            self._answerBytes = 0 if self.sender.writable else self._answerBytes + len(answer)
+            if self._answerBytes > _MAX_ANSWER_BYTES:
                 self.abortConnection()
 
     def _whyEnded(self) -> Failure:
