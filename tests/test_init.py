@@ -10,10 +10,12 @@ import wsock
 
 
 def run(program: str) -> str:
-    """Runs a program in a fresh interpreter that finds the same wsock."""
+    """Runs a program in a fresh interpreter that finds the same wsock; PYTHONPATH may have one that loads a reactor."""
     path = str(Path(wsock.__file__).parent.parent)
     program = f"import sys; sys.path.insert(0, {path!r})\n{program}"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-E", "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.stderr == ""
     return done.stdout.strip()
 
@@ -26,14 +28,46 @@ def test_the_core_loads_no_twisted(name: str) -> None:
     assert run(program) == "[]"
 
 
-def test_importing_wsock_loads_no_twisted_and_its_names_no_reactor() -> None:
+def test_importing_wsock_loads_no_other_package_and_its_names_no_reactor() -> None:
     program = (
+        "before = set(sys.modules)\n"
         "import wsock\n"
-        "print([name for name in sys.modules if name.startswith('twisted')])\n"
+        "loaded = set(sys.modules) - before\n"
+        "print(sorted(name for name in loaded if name.partition('.')[0] not in sys.stdlib_module_names))\n"
+        "print(loaded & {'asyncio', 'hashlib', 'json', 'logging', 'socket', 'ssl', 'zlib'})\n"
         "for name in wsock.__all__: getattr(wsock, name)\n"
         "print('twisted.internet.reactor' in sys.modules)"
     )
-    assert run(program).split("\n") == ["[]", "False"]
+    assert run(program).split("\n") == ["['wsock', 'wsock.version']", "set()", "False"]
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("WebSocketServerFactory", "wsock.client"),
+        ("serve", "wsock.client"),
+        ("WebSocketServerService", "wsock.client"),
+        ("WebSocketClientFactory", "wsock.server"),
+        ("connect", "wsock.server"),
+    ],
+)
+def test_a_role_loads_nothing_of_the_other_and_no_tls_nor_service(name: str, other: str) -> None:
+    """Twisted's own TCP loads `ssl`, and pyOpenSSL where it is installed; there is nothing to save."""
+    unused = (
+        other,
+        "wsock.service",
+        "wsock.testing",
+        "wsock.wire.tls",
+        "wsock.server.tls",
+        "wsock.client.tls",
+        "twisted.web",
+    )
+    program = (
+        f"before = set(sys.modules)\nfrom wsock import {name}\nunused = {unused!r}\n"
+        "loaded = set(sys.modules) - before\n"
+        "print([one for one in loaded if any(one == name or one.startswith(name + '.') for name in unused)])"
+    )
+    assert run(program) == "[]"
 
 
 def test_a_factory_made_installs_no_reactor() -> None:

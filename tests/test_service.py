@@ -352,10 +352,31 @@ def test_the_plugin_is_listed_and_imports_nothing(tmp_path: Path) -> None:
         "import json, sys, twisted.plugins.wsock_plugin;"
         "print(json.dumps([name for name in sys.modules if name.split('.')[0] == 'wsock' or 'reactor' in name]))"
     )
+    # By this path alone: a run on another reactor has one that loads it.
+    environment = {**ENVIRONMENT, "PYTHONPATH": str(Path(wsock.__file__).parents[1])}
     result = subprocess.run(
-        [sys.executable, "-c", code], env=ENVIRONMENT, cwd=tmp_path, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert json.loads(result.stdout) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "unused"),
+    [("--help", "wsock"), ("wsock --help", "wsock.wire.tls wsock.server.tls wsock.client wsock.testing wsock.stream")],
+)
+def test_help_loads_nothing_that_it_does_not_show(line: str, unused: str, tmp_path: Path) -> None:
+    code = (
+        "import atexit, sys\n"
+        f"unused = {unused.split()!r}\n"
+        "found = lambda: [n for n in sys.modules if any(n == one or n.startswith(one + '.') for one in unused)]\n"
+        "atexit.register(lambda: print(f'found: {found()}'))\n"
+        "sys.argv[0] = 'twistd'\n"
+        "from twisted.scripts.twistd import run\n"
+        "run()"
+    )
+    result = run(*line.split(), command=[sys.executable, "-c", code], cwd=tmp_path)
+    assert "wsock" in result.stdout.partition("found: ")[0]
+    assert result.stdout.endswith("found: []\n")
 
 
 # Starting
