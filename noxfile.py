@@ -149,6 +149,14 @@ def pytest(session: nox.Session, core: str, *options: str, **environment: str) -
     session.run("pytest", *options, *session.posargs, env={"WSOCK_EXPECT": CORES[core], **environment})
 
 
+def on_reactor(name: str) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The options of pytest and the environment for a run on a reactor; "" is Twisted's own choice."""
+    if not name:
+        return (), {}
+    plugin = ("--reactor=asyncio",) if name in ("asyncio", "uvloop") else ()
+    return plugin, {"WSOCK_REACTOR": name, "PYTHONPATH": str(Path("tests/reactors").absolute())}
+
+
 def wstest(session: nox.Session) -> Path:
     """The program of the Autobahn TestSuite, which is set up at its first use."""
     program = Path(os.environ.get("WSOCK_WSTEST", ROOT / ".nox/wstest/wstest")).absolute()
@@ -249,8 +257,7 @@ def reactors(session: nox.Session, core: str, tier: str, options: tuple[str, ...
     install(session, core, "uvloop>=0.21,<1")
     commits = subprocess.check_output(["git", "rev-list", "--count", "HEAD"], cwd=ROOT, text=True)
     for reactor in REACTORS if tier else [REACTORS[int(commits) % len(REACTORS)]]:
-        environment = {"WSOCK_REACTOR": reactor, "PYTHONPATH": str(Path("tests/reactors").absolute())}
-        plugin = ["--reactor=asyncio"] if reactor in ("asyncio", "uvloop") else []
+        plugin, environment = on_reactor(reactor)
         pytest(session, core, *options, *plugin, **environment)
         if tier:
             command = ["tests/autobahn/both_roles.py", "--wstest", str(wstest(session)), "--tier", tier]
@@ -335,6 +342,25 @@ def fuzz(session: nox.Session) -> None:
     install(session, "interpreted")
     # All draws are one test.
     pytest(session, "interpreted", "--hypothesis-profile=fuzz", "--timeout=3600", "tests/test_tls_hostile.py")
+
+
+@nox.session
+@nox.parametrize("core", list(CORES), ids=list(CORES))
+def storm(session: nox.Session, core: str) -> None:
+    """2,000 clients at once and 10,000 in a row, on each reactor; lines "figure:" say how long they took to open."""
+    install(session, core, "uvloop>=0.21,<1")
+    for reactor in ("", *REACTORS):
+        options, environment = on_reactor(reactor)
+        options = (*ALL, "--capture=no", *options, "tests/integration/test_storm.py")
+        pytest(session, core, *options, WSOCK_STORM="full", **environment)
+
+
+@nox.session
+@nox.parametrize("core", list(CORES), ids=list(CORES))
+def soak(session: nox.Session, core: str) -> None:
+    """Mixed traffic for half an hour, in which memory may not grow; a number after `--` is another time, in minutes."""
+    install(session, core)
+    session.run("python", "tests/soak.py", *session.posargs)
 
 
 @nox.session
