@@ -14,9 +14,11 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 
 nox.needs_version = ">=2026.4"
 nox.options.default_venv_backend = "venv"
@@ -157,6 +159,18 @@ def on_reactor(name: str) -> tuple[tuple[str, ...], dict[str, str]]:
     return plugin, {"WSOCK_REACTOR": name, "PYTHONPATH": str(Path("tests/reactors").absolute())}
 
 
+def on_each(session: nox.Session, names: Sequence[str], run: Callable[[str], None]) -> None:
+    """Calls a function with each name, even if it fails for one: a long session tells all that is wrong."""
+    failed = []
+    for name in names:
+        try:
+            run(name)
+        except CommandFailed:
+            failed.append(name or "default")
+    if failed:
+        session.error(f"failed: {', '.join(failed)}")
+
+
 def wstest(session: nox.Session) -> Path:
     """The program of the Autobahn TestSuite, which is set up at its first use."""
     program = Path(os.environ.get("WSOCK_WSTEST", ROOT / ".nox/wstest/wstest")).absolute()
@@ -256,12 +270,16 @@ def reactors(session: nox.Session, core: str, tier: str, options: tuple[str, ...
     """The tests on another reactor, chosen by the number of the commit; or all tests, and Autobahn, on each."""
     install(session, core, "uvloop>=0.21,<1")
     commits = subprocess.check_output(["git", "rev-list", "--count", "HEAD"], cwd=ROOT, text=True)
-    for reactor in REACTORS if tier else [REACTORS[int(commits) % len(REACTORS)]]:
-        plugin, environment = on_reactor(reactor)
+    names = REACTORS if tier else [REACTORS[int(commits) % len(REACTORS)]]
+
+    def run(name: str) -> None:
+        plugin, environment = on_reactor(name)
         pytest(session, core, *options, *plugin, **environment)
         if tier:
             command = ["tests/autobahn/both_roles.py", "--wstest", str(wstest(session)), "--tier", tier]
             session.run("python", *command, "--limit", "1200", env=environment)
+
+    on_each(session, names, run)
 
 
 @nox.session
@@ -349,10 +367,13 @@ def fuzz(session: nox.Session) -> None:
 def storm(session: nox.Session, core: str) -> None:
     """2,000 clients at once and 10,000 in a row, on each reactor; lines "figure:" say how long they took to open."""
     install(session, core, "uvloop>=0.21,<1")
-    for reactor in ("", *REACTORS):
-        options, environment = on_reactor(reactor)
-        options = (*ALL, "--capture=no", *options, "tests/integration/test_storm.py")
+
+    def run(name: str) -> None:
+        plugin, environment = on_reactor(name)
+        options = (*ALL, "--capture=no", *plugin, "tests/integration/test_storm.py")
         pytest(session, core, *options, WSOCK_STORM="full", **environment)
+
+    on_each(session, ("", *REACTORS), run)
 
 
 @nox.session
