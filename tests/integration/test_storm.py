@@ -129,8 +129,8 @@ def test_storm(kind: str, certificate: tuple[Path, Path]) -> None:
             most = server.descriptors()
             few("leave")
             within(PATIENCE, lambda: server.descriptors() <= most - 20, "the first clients are gone")
-        memory = server.memory()
         before = server.descriptors()
+        memory = server.memory()
 
         def storm(step: str, count: int) -> int:
             with gathering(server, count) as clients:
