@@ -16,6 +16,7 @@ calls informational.
 
 import argparse
 import json
+import os
 import random
 import shutil
 import socket
@@ -100,9 +101,11 @@ def wait_for(port, process):
 
 @contextmanager
 def logged(folder):
-    """The arguments that send a process's output to wstest.log."""
+    """The arguments that send the output of wstest to wstest.log."""
+    # PYTHONPATH is for wsock's Python: wstest has a Python 2.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     with (folder / "wstest.log").open("w") as log:
-        yield {"cwd": folder, "stdout": log, "stderr": log, "stdin": subprocess.DEVNULL}
+        yield {"cwd": folder, "env": environment, "stdout": log, "stderr": log, "stdin": subprocess.DEVNULL}
 
 
 def test_server(url, wstest, spec, out, limit):
