@@ -33,7 +33,7 @@ import wsock
 #: The growth that is allowed in 10 minutes, in MB of 1,000,000 bytes.
 MOST_MB = 1.0
 #: A run that is shorter does not judge the growth, in minutes.
-JUDGED_MINUTES = 10
+JUDGED_MINUTES = 30
 #: How often memory is looked at, in seconds.
 SAMPLE_SECONDS = 2
 #: The most that a client may take; other programs may run on the machine.
@@ -153,6 +153,8 @@ def judge(soaked: Soaked, minutes: float, left: int) -> list[str]:
         f"{target.size / 1e9:.1f} GB\n"
         f"figure: {soaked.name}: {at[0]:.1f} MB of memory at the start, {last[0][1]:.1f} after a third, "
         f"{at[-1]:.1f} at the end, {max(at):.1f} at the most; over the last two thirds {growth:+.2f} MB in 10 minutes\n"
+        f"{soaked.name}: memory by tenths of the time: "
+        f"{', '.join(f'{at[len(at) * part // 10 - 1]:.1f}' for part in range(1, 11))}\n"
         f"figure: {soaked.name}: {left} descriptors left, {log.count('Traceback')} tracebacks, "
         f"{len(soaked.failures)} wrong answers\n"
         f"{soaked.name}: clients by kind: {', '.join(f'{name} {count:,}' for name, count in target.done.items())}",
