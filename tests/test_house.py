@@ -29,7 +29,8 @@ PARTS = {
     "wire/closing.py:Closing": "from our Close, the peer's, a fault or a refusal on",
     "wire/producer.py:Producer": "from `attachProducer` until it is detached",
     "wire/closewatch.py:CloseWatch": "over TLS, until the connection is open; a client's until it ends",
-    "server/accessrecord.py:AccessNote": "as long as the connection, where there is an access log",
+    "server/accessrecord.py:AccessNote": "as long as the connection, where there is an access log, or `twisted.web`",
+    "server/upgrade.py:Upgrade": "as long as the connection, where `twisted.web` has read the request",
     "wire/tls.py:TLSLayer": "our own TLS: as long as the transport below it",
     "wire/tlssending.py:Sender": "the same",
     "wire/tlsrecords.py:Records": "until the layer has told of the loss",
@@ -63,6 +64,15 @@ WRITES = {
     "server/certificates.py:connection.context": "of a connection that ssl gives it to choose one for",
     "wire/transports.py:Telling.__name__": "a class that was made here",
     "wire/transports.py:Telling.__qualname__": "the same",
+    "server/resource.py:webRequest.channel.persistent": "twisted.web's",
+    "server/upgrade.py:channel._dataBuffer": "twisted.web's",
+    "server/upgrade.py:channel.connectionLost": "twisted.web's",
+    "server/upgrade.py:channel.dataReceived": "twisted.web's",
+    "server/upgrade.py:channel.rawDataReceived": "twisted.web's",
+    "server/upgrade.py:webRequest.finished": "twisted.web's",
+    "server/upgrade.py:webRequest.notifications": "twisted.web's",
+    "server/upgrade.py:webRequest.sentLength": "twisted.web's",
+    "server/upgrade.py:webRequest.startedWriting": "twisted.web's",
     "service/tap.py:site.requestFactory": "twisted.web's",
     "service/tap.py:site.noisy": "twisted.web's",
     "service/tap.py:_method.__doc__": "the help of an option",
@@ -78,7 +88,8 @@ WRITES = {
 #: Names with an underscore that are Python's own.
 PYTHONS = {"_exit", "_getframe"}
 #: Modules that may name Twisted's private attributes.
-OF_TWISTED = {"wire/transports.py", "wire/hub.py"}
+#: ``server/upgrade.py`` takes connections from an ``HTTPChannel``, whose bytes and whose place have no public name.
+OF_TWISTED = {"wire/transports.py", "wire/hub.py", "server/upgrade.py"}
 
 
 @cache

@@ -147,6 +147,7 @@ def test_what_is_public() -> None:
         "WebSocketEnded",
         "WebSocketError",
         "WebSocketProtocol",
+        "WebSocketResource",
         "WebSocketServerFactory",
         "WebSocketServerService",
         "WebSocketStream",
@@ -155,6 +156,7 @@ def test_what_is_public() -> None:
         "connectProtocol",
         "serve",
         "streamApplication",
+        "upgradeRequest",
     ]
 
 

@@ -48,6 +48,8 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
     from .sansio.errors import WebSocketError as WebSocketError
     from .server.accessrecord import AccessRecord as AccessRecord
     from .server.factory import WebSocketServerFactory as WebSocketServerFactory
+    from .server.resource import WebSocketResource as WebSocketResource
+    from .server.resource import upgradeRequest as upgradeRequest
     from .server.serve import Server as Server
     from .server.serve import serve as serve
     from .server.service import WebSocketServerService as WebSocketServerService
@@ -97,6 +99,7 @@ _HOMES = {
     "WebSocketEnded": "wsock.errors",
     "WebSocketError": "wsock.sansio.errors",
     "WebSocketProtocol": "wsock.callbacks",
+    "WebSocketResource": "wsock.server.resource",
     "WebSocketServerFactory": "wsock.server.factory",
     "WebSocketServerService": "wsock.server.service",
     "WebSocketStream": "wsock.stream",
@@ -105,6 +108,7 @@ _HOMES = {
     "connectProtocol": "wsock.client.agent",
     "serve": "wsock.server.serve",
     "streamApplication": "wsock.stream",
+    "upgradeRequest": "wsock.server.resource",
 }
 
 __all__ = ["__version__", "deflateImplementation", "implementation", "maskImplementation"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NoReturn, overload
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, overload
 from urllib.parse import unquote
 
 from twisted.internet.interfaces import IAddress
@@ -108,6 +108,14 @@ class Headers:
         return name in self._headers
 
 
+class WebRequestHolder(Protocol):
+    """The holder of a request that ``twisted.web`` has read."""
+
+    @property
+    def webRequest(self) -> Any:
+        """The request; None once it is held no more."""
+
+
 class Request:
     """A request for a WebSocket.
 
@@ -115,17 +123,19 @@ class Request:
     is read from them at each access.
     """
 
-    __slots__ = ("_kept", "_transport")
+    __slots__ = ("_kept", "_transport", "_web")
 
-    def __init__(self, head: RequestHead, transport: Any) -> None:
+    def __init__(self, head: RequestHead, transport: Any, web: WebRequestHolder | None = None) -> None:
         """Makes a request of the head that a client sent.
 
         Args:
             head: the request.
             transport: Twisted's. Not the wire protocol, which holds us: the two would outlive their connection.
+            web: holds the request of ``twisted.web`` that this one was.
         """
         self._kept: RequestHead | bytes = head
         self._transport = transport
+        self._web = web
 
     @property
     def _head(self) -> RequestHead:
@@ -135,7 +145,7 @@ class Request:
     def _settle(self) -> None:
         head = self._head
         head.forget_fields()
-        self._kept = head.raw
+        self._kept = head.raw if head.pairs is None else head
 
     @property
     def method(self) -> str:
@@ -198,6 +208,15 @@ class Request:
         if not offered:
             return []
         return [name for part in offered.split(",") if (name := part.strip())]
+
+    @property
+    def webRequest(self) -> Any:
+        """The ``twisted.web`` request that this one was, for its session, for one; None on a server that has no other.
+
+        `WebSocketResource` holds it until the connection is accepted or refused. Keep it where it is needed later:
+        with all that belongs to it, it takes some 4 KiB.
+        """
+        return None if self._web is None else self._web.webRequest
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(

@@ -32,9 +32,13 @@ MAX_INTERIM: Final = 8
 REASONS: Final[dict[int, str]] = {status.value: status.phrase for status in HTTPStatus}
 
 _TOKEN = re.compile(TOKEN_BYTES.decode())
+_TOKEN_BYTES = re.compile(TOKEN_BYTES)
+_VALUE_BYTES = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+_REQUEST_LINE = re.compile(TOKEN_BYTES + rb" [\x21-\x7e]+ HTTP/1\.[0-9]\r\n\r\n")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _TARGET = re.compile(r"[\x21-\x7e]+")
 _ABSOLUTE_FORM = re.compile(r"(?:http|ws)s?://([^/?#]*)", re.IGNORECASE)
+_SEVERAL_HOSTS: Final = "more than one Host"
 
 _FOLD = re.compile(rb"\r\n[ \t]+")
 
@@ -122,15 +126,25 @@ class HeaderFields:
     while reading several fields.
     """
 
-    __slots__ = ("_raw", "_repeated", "_values")
+    __slots__ = ("_pairs", "_raw", "_repeated", "_values")
 
-    def __init__(self, raw: bytes) -> None:
+    def __init__(self, raw: bytes, pairs: Sequence[tuple[str, str]] | None = None) -> None:
         self._raw: Final = raw
+        #: The fields of a head that another reader has parsed, in place of ``raw``.
+        self._pairs: Final = pairs
         #: The value of each field, by its name in lower case; the first one, where there are several.
         self._values: Final[dict[str, str]] = {}
         #: All values of the fields that are there several times; None where no field is.
         self._repeated: dict[str, list[str]] | None = None
         values = self._values
+        if pairs is not None:
+            for name, value in pairs:
+                name = name.lower()
+                if name in values:
+                    self._repeat(name, value)
+                else:
+                    values[name] = value
+            return
         for line in _field_lines(raw):
             name, _, value = line.partition(":")
             name, value = name.lower(), value.strip(" \t")
@@ -167,6 +181,8 @@ class HeaderFields:
 
     def items(self) -> list[tuple[str, str]]:
         """Return all fields as received, in order."""
+        if self._pairs is not None:
+            return list(self._pairs)
         fields: list[tuple[str, str]] = []
         for line in _field_lines(self._raw):
             name, _, value = line.partition(":")
@@ -181,7 +197,7 @@ class HeaderFields:
         return isinstance(name, str) and name.lower() in self._values
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self._raw,)
+        return type(self), (self._raw, self._pairs)
 
 
 def _field_lines(raw: bytes) -> list[str]:
@@ -193,33 +209,66 @@ class RequestHead:
     """A request head (RFC 9112 section 3).
 
     Attributes:
-        raw: the head from the request line to the empty line.
+        raw: the head from the request line to the empty line; where another reader has parsed it, it has no fields.
+        pairs: the fields, names and values, that another reader has parsed; None of a head that came as bytes.
     """
 
-    __slots__ = ("_fields", "raw")
+    __slots__ = ("_fields", "pairs", "raw")
 
-    def __init__(self, raw: bytes) -> None:
+    def __init__(self, raw: bytes, pairs: Sequence[tuple[str, str]] | None = None) -> None:
         self.raw: Final = raw
+        self.pairs: Final = pairs
         self._fields: HeaderFields | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.raw,)
+        return type(self), (self.raw, self.pairs)
+
+    @staticmethod
+    def take_over(method: bytes, target: bytes, version: bytes, fields: Iterable[tuple[bytes, bytes]]) -> "RequestHead":
+        """Take a request over from another reader, as parsed: its fields are never written out, and never read again.
+
+        Two readers of one head are an attack where they differ (RFC 9112 section 11.2). The other one may be less
+        strict than `RequestDecoder`, so a field that this one would have refused is refused here, too.
+
+        Args:
+            method: as received.
+            target: as received.
+            version: such as ``b"HTTP/1.1"``.
+            fields: the name and the value of each, in order.
+
+        Raises:
+            InvalidRequest: it has something that no request may have.
+        """
+        raw = b"%b %b %b\r\n\r\n" % (method, target, version)
+        if _REQUEST_LINE.fullmatch(raw) is None:
+            raise InvalidRequest("not an HTTP request line")
+        pairs: list[tuple[str, str]] = []
+        for name, value in fields:
+            if _TOKEN_BYTES.fullmatch(name) is None:
+                raise InvalidRequest("a header line without a field name that is a token")
+            if _VALUE_BYTES.fullmatch(value) is None:
+                raise InvalidRequest("a control character or a bare CR")
+            pairs.append((name.decode("ascii"), value.strip(b" \t").decode("latin-1")))
+        head = RequestHead(raw, tuple(pairs))
+        if head.parse_fields().has_several("host"):
+            raise InvalidRequest(_SEVERAL_HOSTS)
+        return head
 
     def parse_fields(self) -> HeaderFields:
         """Return the header fields, and keep them until `forget_fields`."""
         if self._fields is None:
-            self._fields = HeaderFields(self.raw)
+            self._fields = HeaderFields(self.raw, self.pairs)
         return self._fields
 
     def forget_fields(self) -> None:
-        """Keep the head as its bytes alone, which cost a quarter of the parsed fields."""
+        """Keep the head as it came alone, which costs a quarter of the parsed fields where it came as bytes."""
         self._fields = None
 
     @property
     def headers(self) -> HeaderFields:
         """The header fields, parsed at each access where they are not kept."""
         fields = self._fields
-        return HeaderFields(self.raw) if fields is None else fields
+        return HeaderFields(self.raw, self.pairs) if fields is None else fields
 
     @staticmethod
     def build(method: object, target: object, headers: Iterable[tuple[str, str]] = ()) -> "RequestHead":
@@ -239,6 +288,11 @@ class RequestHead:
     def encode(self) -> bytes:
         """Return the bytes to send."""
         return self.raw
+
+    @property
+    def size(self) -> int:
+        """How many bytes it is, as it came or as it would be sent."""
+        return len(self.raw) + sum([len(name) + len(value) + 4 for name, value in self.pairs or ()])
 
     @property
     def method(self) -> str:
@@ -323,9 +377,15 @@ class ResponseHead:
         Raises:
             LocalProtocolError: the field can't be sent.
         """
+        return self if name in self.headers else self.with_field(name, value)
+
+    def with_field(self, name: str, value: str) -> "ResponseHead":
+        """Return this response with one field more.
+
+        Raises:
+            LocalProtocolError: the field can't be sent.
+        """
         check_fields([(name, value)])
-        if name in self.headers:
-            return self
         # Behind the last field, before the empty line.
         return ResponseHead(self.raw[: len(self.raw) - 2] + f"{name}: {value}\r\n\r\n".encode("latin-1"), self.body)
 
@@ -414,7 +474,7 @@ class RequestDecoder:
         if head.parse_fields().has_several("host"):
             # RFC 9112 §3.2: a server MUST answer 400 to more than one Host.
             self._was_for_head = raw.startswith(b"HEAD ")
-            raise InvalidRequest("more than one Host")
+            raise InvalidRequest(_SEVERAL_HOSTS)
         return head
 
 

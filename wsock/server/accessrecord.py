@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 from ..errors import WebSocketClosed, WebSocketDropped
 from ..wire.protocol import WebSocketTransport
+from .upgrade import Upgrade
 
 
 class AccessRecord(NamedTuple):
@@ -50,15 +51,17 @@ class AccessRecord(NamedTuple):
 class AccessNote:
     """Notes about a connection for its record, taken from its beginning on."""
 
-    __slots__ = ("began", "reason", "status")
+    __slots__ = ("began", "reason", "status", "upgrade")
 
-    def __init__(self, began: float) -> None:
+    def __init__(self, began: float, upgrade: Upgrade | None = None) -> None:
         """Starts the notes of a connection.
 
         Args:
             began: when the connection was made.
+            upgrade: where it was one of ``twisted.web``, to be told of its loss.
         """
         self.began = began
+        self.upgrade = upgrade
         self.status: int | None = None
         self.reason = "lost before there was an answer"
 

@@ -28,6 +28,7 @@ from ..wire.protocol import WebSocketTransport
 from . import refusal
 from .accessrecord import AccessNote, AccessRecord, makeRecord
 from .opening import Fallback, ServerOpening
+from .upgrade import Upgrade
 
 #: How the log tells of a refusal, and of many.
 _REFUSED: Final = "refused {request} from {peer} with {status}: {why}"
@@ -166,6 +167,11 @@ class WebSocketServerFactory(ConnectionFactory):
         self._connections.begin(transport)
         return ServerOpening(transport, self, self._connections.clock())
 
+    def makeUpgrade(self, transport: WebSocketTransport, upgrade: Upgrade) -> ServerOpening:
+        """Makes the opening handshake of a connection whose request ``twisted.web`` has read."""
+        self._connections.begin(transport)
+        return ServerOpening(transport, self, self._connections.clock(), upgrade)
+
     def applicationFailed(self, failure: Failure) -> None:
         """The application of a connection failed, and that was logged."""
 
@@ -186,6 +192,8 @@ class WebSocketServerFactory(ConnectionFactory):
     def connectionLost(self, transport: WebSocketTransport, aborted: bool, note: AccessNote | None) -> None:
         """Makes the record of a connection for the access log, if there is one."""
         accessLog = self.accessLog
+        if note is not None and note.upgrade is not None:
+            note.upgrade.lost(Failure(transport.lossReason()))
         if note is None or accessLog is None or not transport.traffic.bytesReceived:
             # Not one of those that are of no use: a look whether a port is open connects, and says nothing.
             return

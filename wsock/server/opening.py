@@ -33,6 +33,7 @@ from ..wire.tlsfailures import describeServerFailure
 from . import refusal
 from .accessrecord import AccessNote
 from .admission import Admission, Policy
+from .upgrade import Upgrade
 
 #: Bytes behind a request that are held while ``buildApplication`` decides; then the peer is made to wait.
 _MAX_PENDING_BYTES: Final = 65536
@@ -98,9 +99,24 @@ class ServerOpening:
         "_timer",
         "_transport",
         "_unread",
+        "_upgrade",
     )
 
-    def __init__(self, transport: WebSocketTransport, policy: ServerPolicy, reactor: IReactorTime) -> None:
+    def __init__(
+        self,
+        transport: WebSocketTransport,
+        policy: ServerPolicy,
+        reactor: IReactorTime,
+        upgrade: Upgrade | None = None,
+    ) -> None:
+        """Waits for `begin`.
+
+        Args:
+            transport: the connection.
+            policy: the factory.
+            reactor: for the timer.
+            upgrade: where ``twisted.web`` has read the request, which comes by `requestReceived` then.
+        """
         settings = policy.settings
         self._transport = transport
         self._policy = policy
@@ -117,13 +133,14 @@ class ServerOpening:
         #: Bytes behind the request, and whether the transport is read.
         self._unread = bytearray()
         self._reading = True
-        #: For the access log, where there is one.
+        #: For the access log, where there is one, and for ``twisted.web``.
         self._note: AccessNote | None = None
+        self._upgrade = upgrade
 
     def begin(self) -> None:
         """Waits for the request, for ``openTimeout``."""
-        if self._policy.accessLog is not None:
-            self._note = AccessNote(self._reactor.seconds())
+        if self._policy.accessLog is not None or self._upgrade is not None:
+            self._note = AccessNote(self._reactor.seconds(), self._upgrade)
             self._transport.openingNotes(self._note)
         seconds = self._policy.settings.openTimeout
         if seconds is not None:
@@ -165,6 +182,17 @@ class ServerOpening:
             self._unread += decoder.unread
             self._decide(head)
 
+    def requestReceived(self, head: RequestHead, unread: bytes) -> None:
+        """Takes a request that another has read, and the bytes behind it that came already."""
+        self._decoder = None
+        self._unread += unread
+        self._transport.openingCounts(head.size + len(unread))
+        if self._policy.isStopping:
+            settle(self._makeRequest(head))
+            self._refuse(refusal.unavailable(refusal.STOPS), refusal.STOPS)
+        else:
+            self._decide(head)
+
     def _dropDecoder(self) -> bool:
         """Lets go of a request that has not ended; returns whether it is for HEAD."""
         decoder, self._decoder = self._decoder, None
@@ -182,7 +210,7 @@ class ServerOpening:
         settle(request)
 
     def _makeRequest(self, head: RequestHead) -> Request:
-        request = Request(head, self._transport.transport)
+        request = Request(head, self._transport.transport, self._upgrade)
         self._transport.openingRequests(request)
         return request
 
@@ -202,6 +230,8 @@ class ServerOpening:
         self._timer.stop()
         if self._note is not None:
             self._note.answered(101, "")
+        if self._upgrade is not None:
+            answer = self._upgrade.accepted(answer)
         transport.openingMakesCore(extensions).attach(application)
         transport.openingDone(
             {
@@ -224,7 +254,7 @@ class ServerOpening:
 
     def _refuse(self, answer: ResponseHead, why: str, isForHead: bool = False) -> None:
         """Refuses the connection, and logs why; its record says it where an access log is wanted."""
-        if self._note is None:
+        if self._policy.accessLog is None:
             transport = self._transport
             request: Request | None = getattr(transport, "request", None)
             told = "a request" if request is None else f"{request.method} {transport.pathForLog()}"
@@ -240,6 +270,8 @@ class ServerOpening:
             self._transport.transport.resumeProducing()
         # RFC 9110 §6.6.1: all but 1xx and 5xx MUST have a Date.
         answer = answer.with_default("Date", formatdate(usegmt=True))
+        if self._upgrade is not None:
+            answer = self._upgrade.refused(answer)
         self._transport.openingEnded([answer.raw if isForHead else answer.encode()])
 
     def _handOn(self, factory: Fallback, data: bytes) -> None:

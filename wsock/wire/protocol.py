@@ -158,13 +158,17 @@ class WebSocketTransport:
 
     def makeConnection(self, transport: Any) -> None:
         """Takes the transport over; Twisted calls this once."""
+        self.openingBegins(transport, self.factory.makeOpening(self))
+
+    def openingBegins(self, transport: Any, opening: Opening) -> None:
+        """Takes the transport over, for this opening handshake."""
         factory = self.factory
         settings, reactor = factory.settings, factory.reactor
         self._transport = transport
         limits = makeLimits(settings.highWaterMark, settings.sendLimit, settings.slowConsumer == "drop")
         self._outbox = outbox = Outbox(transport, reactor, limits, self)
         outbox.driver.setNoDelay(transport)
-        self._opening = self._receiver = opening = factory.makeOpening(self)
+        self._opening = self._receiver = opening
         self._closeWatch = closeWatchOf(self, transport, reactor)
         opening.begin()
 
@@ -260,6 +264,10 @@ class WebSocketTransport:
     def outbox(self) -> Outbox:
         """The way out, which an opening handshake uses, too."""
         return self._outbox
+
+    def openingCounts(self, size: int) -> None:
+        """So many bytes came, which another protocol has read."""
+        self._bytesReceived += size
 
     def openingRequests(self, request: Request) -> None:
         """The request for the WebSocket is there."""
@@ -385,6 +393,10 @@ class WebSocketTransport:
         self._receiver = protocol
         protocol.makeConnection(self._transport)
         protocol.dataReceived(data)
+
+    def replaceHandedOn(self, protocol: Any) -> None:
+        """The protocol that it was handed on to has handed it on itself: there is one pipe less."""
+        self._receiver = protocol
 
     def openingNotes(self, note: Any) -> None:
         """Keeps what the factory is to be given when the connection is lost; None for nothing."""
@@ -724,7 +736,11 @@ class WebSocketTransport:
         if self._opening is not None and self._state == OPENING:
             self._opening.stop()
         elif self._state == HANDED_ON:
-            self._transport.loseConnection()
+            if isinstance(self._receiver, WebSocketTransport):
+                # A resource of the fallback's has made a WebSocket of it.
+                self._receiver.factoryStops(code, reason)
+            else:
+                self._transport.loseConnection()
         else:
             self.loseConnection(code, reason)
 
