@@ -154,8 +154,13 @@ VALUES: dict[type, list[Any]] = {
     wsock.BroadcastResult: [wsock.BroadcastResult(*range(len(wsock.BroadcastResult._fields)))],
     # The core
     URL: [parse("ws://localhost"), parse("wss://[::1]:81/a?b=c")],
-    HeaderFields: [HeaderFields(HEAD), HeaderFields(ANSWER), HeaderFields(b"GET / HTTP/1.1\r\n\r\n")],
-    RequestHead: [RequestHead(HEAD)],
+    HeaderFields: [
+        HeaderFields(HEAD),
+        HeaderFields(ANSWER),
+        HeaderFields(b"GET / HTTP/1.1\r\n\r\n"),
+        HeaderFields(HEAD, "A\nb\na\nc"),
+    ],
+    RequestHead: [RequestHead(HEAD), RequestHead(HEAD, "A\nb")],
     ResponseHead: [ResponseHead(ANSWER), ResponseHead(ANSWER, b"no")],
     HeadReader: [HeadReader(False, 99, None, 9), HeadReader(True, None, 999, None), begun(b"GET / HTTP/1.1\r\nHo")],
     RequestDecoder: [
@@ -244,6 +249,7 @@ REFUSED: dict[type, tuple[Callable[[], Any], str]] = {
     wsock.WebSocketServerService: (lambda: wsock.WebSocketServerService(8080, server()), "in each process"),
     wsock.Agent: (lambda: wsock.Agent(Clock()), "in each process"),
     wsock.WebSocketServerFactory: (lambda: server(), "in each process"),
+    wsock.WebSocketResource: (lambda: wsock.WebSocketResource(noHandler, reactor=Clock()), "in each process"),
     wsock.WebSocketClientFactory: (lambda: client(), "in each process"),
     wsock.WebSocketStream: (wsock.WebSocketStream, "pass on the messages"),
     wsock.StreamHandler: (lambda: wsock.StreamHandler(noHandler), "make one for each connection"),

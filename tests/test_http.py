@@ -564,6 +564,80 @@ def test_a_field_by_default() -> None:
         answer.with_default("Date", "now\r\nA: b")
 
 
+def test_a_field_more() -> None:
+    answer = ResponseHead.build(403, [("Set-Cookie", "a=b")], b"no").with_field("Set-Cookie", "c=d")
+    assert answer.encode() == (
+        b"HTTP/1.1 403 Forbidden\r\nSet-Cookie: a=b\r\nContent-Length: 2\r\nSet-Cookie: c=d\r\n\r\nno"
+    )
+    with pytest.raises(LocalProtocolError):
+        answer.with_field("Set-Cookie", "a=b\r\nX: y")
+
+
+# A request that another reader has parsed
+
+PARSED = [(b"Host", b"example.com"), (b"X-A", b" one"), (b"x-a", b"two\t"), (b"X-B", b"\xe9"), (b"X-A", b"")]
+
+
+def test_a_request_of_another_reader() -> None:
+    head = RequestHead.take_over(b"GET", b"/a%20b?c", b"HTTP/1.1", PARSED)
+    assert (head.method, head.target, head.version) == ("GET", "/a%20b?c", "1.1")
+    assert (head.path, head.query) == ("/a%20b", "c")
+    # Its fields are in no bytes that could be read again.
+    assert head.raw == b"GET /a%20b?c HTTP/1.1\r\n\r\n"
+    assert head.size == 25 + 19 + 10 + 10 + 8 + 7
+    for _ in range(2):
+        headers = head.headers
+        assert headers.items() == [
+            ("Host", "example.com"),
+            ("X-A", "one"),
+            ("x-a", "two"),
+            ("X-B", "\xe9"),
+            ("X-A", ""),
+        ]
+        assert headers.get("x-A") == "one, two, "
+        assert headers.get_all("X-A") == ["one", "two", ""]
+        assert headers.has_several("x-a")
+        assert not headers.has_several("x-b")
+        assert "HOST" in headers
+        # They are kept whatever is forgotten.
+        head.forget_fields()
+
+
+def test_the_items_of_another_reader_stay_as_they_are() -> None:
+    head = RequestHead.take_over(b"GET", b"/", b"HTTP/1.1", [(b"A", b"b")])
+    head.headers.items().append(("C", "d"))
+    assert head.headers.items() == [("A", "b")]
+
+
+def test_the_size_of_a_request_that_came_as_bytes() -> None:
+    assert RequestHead(b"GET / HTTP/1.1\r\nA: b\r\n\r\n").size == 24
+
+
+@pytest.mark.parametrize(
+    ("line", "fields", "reason"),
+    [
+        ((b"G T", b"/", b"HTTP/1.1"), [], "not an HTTP request line"),
+        ((b"GET", b"/ /", b"HTTP/1.1"), [], "not an HTTP request line"),
+        ((b"GET", b"/\xe9", b"HTTP/1.1"), [], "not an HTTP request line"),
+        ((b"GET", b"/", b"HTTP/2"), [], "not an HTTP request line"),
+        ((b"GET", b"/", b"HTTP/1.1\r\nA: b"), [], "not an HTTP request line"),
+        ((b"GET", b"/", b"HTTP/1.1"), [(b"A:", b"b")], "a header line without a field name that is a token"),
+        ((b"GET", b"/", b"HTTP/1.1"), [(b"A\n", b"b")], "a header line without a field name that is a token"),
+        ((b"GET", b"/", b"HTTP/1.1"), [(b"", b"b")], "a header line without a field name that is a token"),
+        ((b"GET", b"/", b"HTTP/1.1"), [(b"A", b"b\r\nC: d")], "a control character or a bare CR"),
+        ((b"GET", b"/", b"HTTP/1.1"), [(b"A", b"b\n")], "a control character or a bare CR"),
+        ((b"GET", b"/", b"HTTP/1.1"), [(b"A", b"\0")], "a control character or a bare CR"),
+        ((b"GET", b"/", b"HTTP/1.1"), [(b"Host", b"a"), (b"host", b"a")], "more than one Host"),
+    ],
+)
+def test_a_request_of_another_reader_that_is_none(
+    line: tuple[bytes, bytes, bytes], fields: list[tuple[bytes, bytes]], reason: str
+) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        RequestHead.take_over(*line, fields)
+    assert (str(caught.value), caught.value.status) == (reason, 400)
+
+
 BAD_FIELDS = [
     [("A", "b\r\nX: y")],
     [("A", "b\n")],

@@ -442,6 +442,18 @@ def test_a_page_in_place_of_the_hint() -> None:
     web.open()
 
 
+def test_the_body_of_a_refused_request_is_let_go() -> None:
+    files: list[Any] = []
+
+    def build(request: Any) -> Any:
+        files.append(request.webRequest.content)
+        raise Refuse(403)
+
+    web = Web(buildApplication=build)
+    web.feed(REQUEST)
+    assert files[0].closed
+
+
 def test_refuse_of_the_application() -> None:
     def build(request: Any) -> Any:
         raise Refuse(401, [("WWW-Authenticate", "Basic")], b"who?")

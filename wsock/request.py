@@ -145,7 +145,7 @@ class Request:
     def _settle(self) -> None:
         head = self._head
         head.forget_fields()
-        self._kept = head.raw if head.pairs is None else head
+        self._kept = head.raw if head.parsed is None else head
 
     @property
     def method(self) -> str:

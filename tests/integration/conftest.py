@@ -24,8 +24,9 @@ from twisted.internet.task import deferLater  # noqa: E402
 from twisted.internet.threads import blockingCallFromThread, deferToThread  # noqa: E402
 from twisted.logger import globalLogPublisher  # noqa: E402
 from twisted.protocols.policies import WrappingFactory  # noqa: E402
+from twisted.web.server import Site  # noqa: E402
 
-from wsock import Settings, WebSocketServerFactory  # noqa: E402
+from wsock import Settings, WebSocketResource, WebSocketServerFactory  # noqa: E402
 from wsock.server.tls import TLSServerFactory, makeContext  # noqa: E402
 
 
@@ -91,6 +92,7 @@ def serve(
     """Returns a function that starts a server: serve(kind, build, **arguments of the factory or of Settings).
 
     The kind is one of `KINDS`, or an endpoint, or the description of one; ``tls`` is a context for our own TLS on it.
+    With ``site`` it is a `Site` of twisted.web, whose root is a `WebSocketResource`, or the result of the function.
     """
     from twisted.internet import reactor
 
@@ -108,7 +110,11 @@ def serve(
         return kind if ":" in kind else "tcp:0:interface=127.0.0.1"
 
     def start(
-        kind: Any = "tcp", build: Callable[..., Any] = lambda request: Echo(), tls: Any = None, **arguments: Any
+        kind: Any = "tcp",
+        build: Callable[..., Any] = lambda request: Echo(),
+        tls: Any = None,
+        site: Any = None,
+        **arguments: Any,
     ) -> Server:
         server = Server()
         server.applications = []
@@ -118,8 +124,15 @@ def serve(
             return server.applications[-1]
 
         settings = Settings(**settings_among(arguments))
-        server.factory = WebSocketServerFactory(remember, reactor=reactor, settings=settings, **arguments)
-        factory: Any = WrappingFactory(server.factory) if kind == "wrapped" else server.factory
+        if site is None:
+            factory: Any = WebSocketServerFactory(remember, reactor=reactor, settings=settings, **arguments)
+            server.factory = factory
+        else:
+            resource = WebSocketResource(remember, reactor=reactor, settings=settings, **arguments)
+            server.factory = resource.factory
+            factory = Site(site(resource))
+        if kind == "wrapped":
+            factory = WrappingFactory(factory)
         if kind == "own tls" or tls is not None:
             context = makeContext((pem, key) if tls is None else tls)
             factory = TLSServerFactory(factory, context, reactor, settings.closeTimeout)

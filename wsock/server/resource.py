@@ -153,6 +153,9 @@ class WebSocketResource:
         )
         self._page = page
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a resource of WebSockets can't be copied or pickled: make one in each process")
+
     def render(self, request: Any) -> Any:
         """Makes a WebSocket of a request, or refuses it; ``twisted.web`` calls this."""
         if self._page is not None and not asksForWebSocket(request):

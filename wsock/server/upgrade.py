@@ -90,6 +90,9 @@ class Upgrade:
         webRequest.sentLength = len(answer.body)
         # From now on it refuses to be written to.
         webRequest.startedWriting = webRequest.finished = 1
+        if webRequest.content is not None:
+            # Of a body that is refused it is a file.
+            webRequest.content.close()
         site = getattr(webRequest.channel, "factory", None)
         if site is not None:
             try:
