@@ -632,6 +632,26 @@ def test_a_request_that_has_become_a_WebSocket_refuses_to_be_written_to() -> Non
     assert web.transport.taken() == b""
 
 
+def test_a_request_that_is_being_decided_on_refuses_to_be_written_to() -> None:
+    def build(request: Any) -> Any:
+        with pytest.raises(RuntimeError):
+            request.webRequest.write(b"more")
+        return Application()
+
+    Web(buildApplication=build).open()
+
+
+def test_a_timer_that_the_tree_has_set_is_cleared() -> None:
+    class Impatient(Resource):
+        def getChild(self, path: bytes, request: Any) -> Any:
+            request.channel.setTimeout(5)
+            return web.resource
+
+    web = Web(root=lambda web: Impatient())
+    web.open()
+    assert [call for call in web.clock.getDelayedCalls() if "log" not in str(call.func)] == []
+
+
 def test_a_connection_leaves_no_cycle() -> None:
     for _ in range(2):
         web = Web().open()

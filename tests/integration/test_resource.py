@@ -9,13 +9,16 @@ from typing import Any
 import pytest
 from integration.peer import Peer, frame, request, within
 from integration.process import ENVIRONMENT, browse
-from integration.servers import KINDS, Serve, Server
+from integration.servers import KINDS, Echo, Serve, Server
 from integration.streams import call
 from integration.test_clients import OVER_IP, choose, node
 from integration.test_hub import hubs
 from integration.test_probes import ACCEPTED, FAULTS, REASONS, REFUSED, Accepted, Fault, Refused, check_acceptance
 from twisted.internet.defer import Deferred
 from twisted.web.resource import Resource
+from twisted.web.server import Site
+
+from wsock import WebSocketResource
 
 KIB = 2**10
 MIB = 2**20
@@ -143,8 +146,6 @@ def test_bytes_that_come_while_it_is_decided(serve: Serve, kind: str) -> None:
     # No more than is held, and what the systems take.
     sent = peer.stream(message, 64 * MIB // len(message) * len(message), read=False)
     total = -(-sent // len(message)) * len(message)
-    from integration.servers import Echo
-
     server.call(decisions[0].callback, Echo())
     assert peer.stream(message, total, start=sent) == total
     assert peer.answer().status == 101
@@ -166,6 +167,31 @@ def test_a_client_that_leaves_while_it_is_decided(serve: Serve) -> None:
     within(8, lambda: asked, "the application is asked")
     peer.close()
     within(8, lambda: cancelled, "its decision is cancelled")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_site_that_is_the_fallback_of_a_factory(serve: Serve, kind: str) -> None:
+    """One of ours, whose TLS is the site's, too; its end is that of the resource's connections."""
+    from twisted.internet import reactor
+
+    resource = call(lambda: WebSocketResource(lambda request: Echo(), reactor=reactor))
+    server = serve(kind, fallback=Site(tree(resource)))
+    peer = server.connect()
+    assert page(peer) == b"a page"
+    peer.send(request() + frame(0x81, b"one"))
+    check_acceptance(peer.answer())
+    assert peer.frame() == (0x81, b"one")
+    large = bytes(range(256)) * 4096
+    peer.send(frame(0x82, large))
+    assert peer.frame() == (0x82, large)
+    expected = {"tcp": 1, "unix": 1, "own tls": 1, "wrapped": 0, "tls": 0}[kind]
+    assert [name.split(":")[0] for name in hubs()] == [f"<wsock's hub with {expected} connections"] * bool(expected)
+    server.call(lambda: server.factory.stop() and None)
+    peer.expect_close(1001)
+    peer.send(frame(0x88, b"\x03\xe9"))
+    peer.expect_end(2)
+    peer.close()
+    within(8, lambda: not resource.connections, "the connection is lost")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -282,7 +308,6 @@ class Login(Resource):
 @pytest.mark.peer
 @pytest.mark.parametrize("kind", ["tcp", "own tls"])
 def test_a_browser_that_has_logged_in_by_a_form(serve: Serve, kind: str, tmp_path: Path) -> None:
-    from integration.servers import Echo
 
     class Greeting(Echo):
         def __init__(self, user: str) -> None:

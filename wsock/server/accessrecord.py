@@ -25,7 +25,7 @@ class AccessRecord(NamedTuple):
         reason: the reason of that Close; or why the connection was dropped, or refused.
         closedBy: ``"us"`` if the end began here, with the first Close, a refusal or an abort; ``"peer"`` if it began
             with the client's Close; None if the connection was lost without any.
-        seconds: from when the connection was accepted to its loss.
+        seconds: from when the connection was accepted, or on a `WebSocketResource` from its request, to its loss.
         messagesReceived: whole messages that came.
         messagesSent: messages that were sent; none of those in `ConnectionCounters.sendsDropped`, which never left as
             a whole.

@@ -88,8 +88,6 @@ class Upgrade:
                 self.log.failure("a cookie that can't be sent was left out ({uri})", uri=webRequest.path)
         webRequest.setResponseCode(answer.status)
         webRequest.sentLength = len(answer.body)
-        # From now on it refuses to be written to.
-        webRequest.startedWriting = webRequest.finished = 1
         if webRequest.content is not None:
             # Of a body that is refused it is a file.
             webRequest.content.close()
@@ -139,8 +137,9 @@ def takeTransport(webRequest: Any, protocol: WebSocketTransport) -> tuple[Any, b
     isProducer = IPushProducer.providedBy(transport)
     channel.setTimeout(None)
     held, channel._dataBuffer = channel._dataBuffer, []
-    # The two hold each other.
+    # The two hold each other. From now on the request refuses to be written to.
     channel.requests.remove(webRequest)
+    webRequest.startedWriting = webRequest.finished = 1
     if isProducer:
         # Over TLS, too, the channel is the producer.
         transport.unregisterProducer()
