@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import importlib.util
 import json
+import os
 import re
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from test_examples import ENVIRONMENT, EXAMPLES, PATIENCE, ROOT, Server, starting, status_of, talk
+from tools import free_port
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, LoopingCall
 from twisted.logger import globalLogPublisher
@@ -72,12 +75,23 @@ def closing(client: ClientConnection) -> int | None:
 
 
 #: The pages that show a program of another name.
-PAGES = {"asyncio": "asyncio_server", "rate-limits": "rate_limit"}
+PAGES = {"asyncio": "asyncio_server", "rate-limits": "rate_limit", "twisted-web": "twisted_web"}
 
 
 @pytest.mark.parametrize(
     "name",
-    ["limits", "backpressure", "broadcasting", "threads", "routing", "rooms", "rate-limits", "asyncio", "compression"],
+    [
+        "limits",
+        "backpressure",
+        "broadcasting",
+        "threads",
+        "routing",
+        "rooms",
+        "rate-limits",
+        "asyncio",
+        "compression",
+        "twisted-web",
+    ],
 )
 def test_pages(name: str) -> None:
     """Each shows its program, and no setting that is not there."""
@@ -137,6 +151,36 @@ def test_broadcasting(start: Start) -> None:
             for later in range(1, 5):
                 assert client.recv(PATIENCE) == f"tick {number + later}"
         assert 0 <= first[1] - first[0] <= 10 * PATIENCE
+
+
+def test_twisted_web(start: Start) -> None:
+    server = start("twisted_web")
+    talking = server.url.replace("http://", "ws://") + "talk"
+    assert status_of(talking)[:2] == (403, b"log in first")
+    with urllib.request.urlopen(f"{server.url}login", b"name=ann", PATIENCE) as answer:
+        assert answer.read() == b"welcome"
+        cookie = answer.headers["Set-Cookie"].partition(";")[0]
+    with talk(talking, additional_headers={"Cookie": cookie}) as client:
+        client.send("Hello")
+        assert client.recv(PATIENCE) == "ann: Hello"
+        server.end()
+        assert closing(client) == 1001
+
+
+def test_klein() -> None:
+    """In at most 25 lines, as the page shows it."""
+    if os.environ.get("CI") != "true":
+        pytest.importorskip("klein")
+    assert "../../examples/howto/klein_app.py" in (ROOT / "docs/howto/twisted-web.md").read_text()
+    assert len((EXAMPLES / "howto" / "klein_app.py").read_text().splitlines()) <= 25
+    port = free_port()
+    with starting() as start:
+        server = start("howto/klein_app.py", port, port=port)
+        with talk(f"{server.url}echo") as client:
+            client.send("Hello")
+            assert client.recv(PATIENCE) == "Hello"
+            server.end()
+            assert closing(client) == 1001
 
 
 def test_logging(start: Start) -> None:
