@@ -1,9 +1,9 @@
 """A Klein app with a WebSocket at /echo: `python klein_app.py [PORT]`."""
 
 import sys
+from typing import Any
 
 from klein import Klein
-from twisted.internet import reactor
 
 from wsock import WebSocketProtocol, WebSocketResource
 
@@ -13,13 +13,13 @@ class Echo(WebSocketProtocol):
         self.transport.sendTextMessage(message)
 
 
-app, echo = Klein(), WebSocketResource(lambda request: Echo())
+app = Klein()
+echo = WebSocketResource(lambda request: Echo())
 
 
 @app.route("/echo")
-def websocket(request):
+def websocket(request: Any) -> WebSocketResource:
     return echo
 
 
-reactor.addSystemEventTrigger("before", "shutdown", echo.stop)
-app.run("127.0.0.1", int(sys.argv[1] if sys.argv[1:] else 8080), logFile=sys.stderr)
+app.run("127.0.0.1", int([*sys.argv, "8080"][1]), logFile=sys.stderr)

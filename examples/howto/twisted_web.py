@@ -3,11 +3,12 @@
 import sys
 from typing import Any
 
-from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import react
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from wsock import Refuse, WebSocketProtocol, WebSocketResource
+from wsock import Refuse, StreamHandler, WebSocketResource, WebSocketStream
 
 
 class Login(Resource):
@@ -16,25 +17,24 @@ class Login(Resource):
         return b"welcome"
 
 
-class Talk(WebSocketProtocol):
-    def __init__(self, name: str) -> None:
-        self.name = name
+def build(request: Any) -> StreamHandler:
+    async def talk(stream: WebSocketStream) -> None:
+        async for message in stream:
+            await stream.send(f"{session.name}: {message!s}")
 
-    def textMessageReceived(self, message: str) -> None:
-        self.transport.sendTextMessage(f"{self.name}: {message}")
-
-
-def build(request: Any) -> Talk:
     session = request.webRequest.getSession()
     if not hasattr(session, "name"):
         raise Refuse(403, body=b"log in first")
-    return Talk(session.name)
+    return StreamHandler(talk)
 
 
-root, talk = Resource(), WebSocketResource(build)
-root.putChild(b"login", Login())
-root.putChild(b"talk", talk)
-port = reactor.listenTCP(int([*sys.argv, "8080"][1]), Site(root), interface="127.0.0.1")
-reactor.addSystemEventTrigger("before", "shutdown", talk.stop)  # a Site closes no WebSocket
-print(f"http://127.0.0.1:{port.getHost().port}/", flush=True)
-reactor.run()
+async def main(reactor: Any, port: str = "8080") -> None:
+    root: Any = Resource()
+    root.putChild(b"login", Login())
+    root.putChild(b"talk", WebSocketResource(build))
+    listening = reactor.listenTCP(int(port), Site(root), interface="127.0.0.1")
+    print(f"http://127.0.0.1:{listening.getHost().port}/", flush=True)
+    await Deferred()  # until Control-C, or SIGTERM
+
+
+react(main, sys.argv[1:])
