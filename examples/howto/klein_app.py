@@ -18,7 +18,7 @@ echo = WebSocketResource(lambda request: Echo())
 
 
 @app.route("/echo")
-def websocket(request: Any) -> WebSocketResource:
+def websocket(request: Any) -> Any:
     return echo
 
 
