@@ -577,6 +577,18 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "wsock.client.factory:_LoggedOpenings.failed": {
         "operand: factory is None or transport is None -> False or transport is None": "a connection that tells holds its factory",
     },
+    "wsock.server.upgrade:Upgrade.refused": {
+        "drop: waiting, webRequest.notifications = (webRequest.notifications, []) -> waiting, _ = (webRequest.notifications, [])": "nothing fires them again",
+    },
+    "wsock.server.upgrade:Upgrade.lost": {
+        "drop: webRequest, self._held = (self.webRequest, None) -> webRequest, _ = (self.webRequest, None)": "only memory: the loss comes once",
+    },
+    "wsock.server.upgrade:takeTransport": {
+        "drop: held, channel._dataBuffer = (channel._dataBuffer, []) -> held, _ = (channel._dataBuffer, [])": "only memory: the channel reads nothing any more",
+        "drop: break -> pass": "the channel is told nothing any more, whatever its methods",
+        "drop#2: break -> pass": "the channel is told nothing any more, whatever its methods",
+        "drop: channel.dataReceived, channel.connectionLost = (protocol.dataReceived, protocol.connectionLost) -> _, channel.connectionLost = (protocol.dataReceived, protocol.connectionLost)": _SLOWER,
+    },
     "wsock.server.accessrecord:makeRecord": {
         "operand: isinstance(error, WebSocketClosed) and first is not None -> isinstance(error, WebSocketClosed) and True": "who has closed has a Close",
         "force: code = error.code if isinstance(error, WebSocketDropped) else None -> code = error.code if True else None": "the other reason that a loss may have",

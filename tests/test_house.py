@@ -72,7 +72,6 @@ WRITES = {
     "server/upgrade.py:webRequest.finished": "twisted.web's",
     "server/upgrade.py:webRequest.notifications": "twisted.web's",
     "server/upgrade.py:webRequest.sentLength": "twisted.web's",
-    "server/upgrade.py:webRequest.startedWriting": "twisted.web's",
     "service/tap.py:site.requestFactory": "twisted.web's",
     "service/tap.py:site.noisy": "twisted.web's",
     "service/tap.py:_method.__doc__": "the help of an option",

@@ -16,7 +16,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.web.guard import BasicCredentialFactory, HTTPAuthSessionWrapper
-from twisted.web.http import HTTPFactory
+from twisted.web.http import HTTPChannel, HTTPFactory
 from twisted.web.http import Request as HTTPRequest
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Site
@@ -132,7 +132,9 @@ class Web:
         return self
 
     def lose(self) -> None:
-        self.transport.protocol.connectionLost(Failure(ConnectionDone()))
+        with logged() as events:
+            self.transport.protocol.connectionLost(Failure(ConnectionDone()))
+        assert failures(events) == []
         assert [call for call in self.clock.getDelayedCalls() if "log" not in str(call.func)] == []
 
     @property
@@ -308,7 +310,10 @@ def test_a_client_that_leaves_before_the_resource_is_found() -> None:
     web = Web(root=lambda web: Late(found))
     web.feed(REQUEST)
     web.lose()
-    found.callback(web.resource)
+    with logged() as events:
+        found.callback(web.resource)
+        gc.collect()
+    assert failures(events) == []
     assert web.requests == []
 
 
@@ -390,6 +395,12 @@ REFUSED = {
         b"Bad Request: a control character or a bare CR",
     ),
     "HTTP/1.0": (HTTP_10, 505, {}, b"HTTP Version Not Supported: an HTTP version other than 1.1"),
+    "a page by HTTP/1.0": (
+        PAGE.replace(b"/page", b"/chat").replace(b"HTTP/1.1", b"HTTP/1.0"),
+        505,
+        {},
+        b"HTTP Version Not Supported: an HTTP version other than 1.1",
+    ),
     "a page": (
         PAGE.replace(b"/page", b"/chat"),
         426,
@@ -588,6 +599,21 @@ def test_notifyFinish_of_a_refusal_fires_when_it_is_answered() -> None:
     assert told == [None]
     web.lose()
     assert told == [None]
+
+
+def test_connectionLost_of_a_request_that_was_refused_is_not_called() -> None:
+    lost: list[Any] = []
+    kept: list[Any] = []
+
+    def build(request: Any) -> Any:
+        kept.append(request.webRequest)
+        kept[0].connectionLost = lost.append
+        raise Refuse(403)
+
+    web = Web(buildApplication=build)
+    assert fieldsOf(web.feed(REQUEST))[0] == 403
+    web.lose()
+    assert lost == []
 
 
 def test_connectionLost_of_a_request_that_is_kept_is_called_once() -> None:
@@ -855,7 +881,13 @@ def test_the_origin_is_compared_with_the_host_of_the_proxy() -> None:
     assert web.feed(data[:-2] + b"Origin: https://www.example.org\r\n\r\n") == ANSWER
 
 
+def test_HTTP_10_is_answered_with_HTTP_10() -> None:
+    assert Web().feed(HTTP_10).startswith(b"HTTP/1.0 505 ")
+
+
 def test_it_has_no_children() -> None:
+    resource = Web().resource
+    assert resource.getChildWithDefault(b"a", None) is resource
     with pytest.raises(LocalProtocolError, match="no children"):
         Web().resource.putChild(b"a", Resource())
 
@@ -897,6 +929,24 @@ def test_upgradeRequest() -> None:
     assert transport.told[-1] == "lose"
 
 
+def test_a_channel_without_the_protocol_that_could_speak_HTTP_2() -> None:
+    application = Application()
+    factory = WebSocketServerFactory(lambda request: application, reactor=Clock(), settings=quiet(None))
+    channel = HTTPChannel()
+    channel.requestFactory = upgrading(lambda request: upgradeRequest(request, factory))
+    channel.timeOut = None
+    transport: Any = Transport()
+    transport.protocol = channel
+    channel.makeConnection(transport)
+    with logged() as events:
+        channel.dataReceived(REQUEST + HELLO)
+    # It has no factory with a log.
+    assert failures(events) == []
+    assert transport.taken() == ANSWER
+    assert type(transport.protocol) is WebSocketTransport
+    assert application.messages == ["Hello"]
+
+
 def test_upgradeRequest_later() -> None:
     clock, application, requests = Clock(), Application(), []
     factory = WebSocketServerFactory(lambda request: application, reactor=clock, settings=quiet(None))
@@ -906,6 +956,23 @@ def test_upgradeRequest_later() -> None:
     upgradeRequest(requests[0], factory)
     assert transport.taken() == ANSWER
     assert application.messages == ["Hello", "two"]
+
+
+def test_upgradeRequest_twice() -> None:
+    factory = WebSocketServerFactory(lambda request: Application(), reactor=Clock(), settings=quiet(None))
+    errors: list[str] = []
+
+    def process(request: Any) -> None:
+        upgradeRequest(request, factory)
+        try:
+            upgradeRequest(request, factory)
+        except LocalProtocolError as error:
+            errors.append(str(error))
+
+    transport = plain(Clock(), upgrading(process))
+    transport.protocol.dataReceived(REQUEST)
+    assert transport.taken() == ANSWER
+    assert errors == ["this request is being answered: upgradeRequest() comes before the first write()"]
 
 
 def test_upgradeRequest_of_something_else() -> None:

@@ -59,12 +59,11 @@ def upgradeRequest(webRequest: Any, factory: WebSocketServerFactory) -> None:
         # It forbids the Upgrade field that a 426 must have.
         _refuse(webRequest, factory, refusal.explained(400, _NO_HTTP2), _NO_HTTP2)
         return
-    if version == b"HTTP/1.1" and not asksForWebSocket(webRequest):
-        _refuse(webRequest, factory, refusal.explained(426, _HINT), "no 'Upgrade: websocket'")
-        return
     try:
         if version != b"HTTP/1.1":
             raise InvalidRequest("an HTTP version other than 1.1", 505)
+        if not asksForWebSocket(webRequest):
+            raise InvalidRequest(_HINT, 426)
         head = readRequest(webRequest)
     except InvalidRequest as error:
         _refuse(webRequest, factory, *refusal.invalid(error))
@@ -82,12 +81,10 @@ def _refuse(webRequest: Any, factory: WebSocketServerFactory, answer: ResponseHe
         path = plainPath(webRequest.uri.decode("latin-1"))
         request = f"{webRequest.method.decode('latin-1')} {path}"
         factory.logRefusal(excerpt(request.rstrip()), formatAddress(webRequest.client), answer.status, why)
-    isHTTP2 = webRequest.clientproto == b"HTTP/2"
-    if not isHTTP2:
-        webRequest.channel.persistent = False
+    webRequest.channel.persistent = False
     webRequest.setResponseCode(answer.status, REASONS[answer.status].encode())
     for name, value in answer.headers.items():
-        if not (isHTTP2 and name == "Connection"):
+        if name != "Connection" or webRequest.clientproto != b"HTTP/2":
             webRequest.setHeader(name, value)
     # Of an answer to HEAD, too: the request leaves it out.
     webRequest.write(answer.body)
@@ -164,7 +161,7 @@ class WebSocketResource:
         return NOT_DONE_YET
 
     def getChildWithDefault(self, name: bytes, request: Any) -> WebSocketResource:
-        """Returns itself, for all paths below; a ``NameVirtualHost`` asks for children whatever ``isLeaf`` says."""
+        """Returns itself, for all paths below, to those who ask in spite of ``isLeaf``."""
         return self
 
     def putChild(self, path: bytes, child: Any) -> NoReturn:

@@ -15,7 +15,6 @@ from contextlib import suppress
 from typing import Any
 from weakref import ref
 
-from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
 
 from ..log import ClassLogger
@@ -88,9 +87,8 @@ class Upgrade:
                 self.log.failure("a cookie that can't be sent was left out ({uri})", uri=webRequest.path)
         webRequest.setResponseCode(answer.status)
         webRequest.sentLength = len(answer.body)
-        if webRequest.content is not None:
-            # Of a body that is refused it is a file.
-            webRequest.content.close()
+        # Of a body that is refused it is a file.
+        webRequest.content.close()
         site = getattr(webRequest.channel, "factory", None)
         if site is not None:
             try:
@@ -134,24 +132,22 @@ def takeTransport(webRequest: Any, protocol: WebSocketTransport) -> tuple[Any, b
     """
     channel = webRequest.channel
     transport: Any = channel.transport
-    isProducer = IPushProducer.providedBy(transport)
     channel.setTimeout(None)
     held, channel._dataBuffer = channel._dataBuffer, []
     # The two hold each other. From now on the request refuses to be written to.
     channel.requests.remove(webRequest)
-    webRequest.startedWriting = webRequest.finished = 1
-    if isProducer:
-        # Over TLS, too, the channel is the producer.
-        transport.unregisterProducer()
-        if held:
-            # It may be paused for what the channel keeps.
-            transport.resumeProducing()
+    webRequest.finished = 1
+    # Over TLS, too, the channel is the producer.
+    transport.unregisterProducer()
+    if held:
+        # It may be paused for what the channel keeps.
+        transport.resumeProducing()
     # The rest of what the channel is reading at this moment comes this way.
     channel.rawDataReceived = protocol.dataReceived
     # First of TLS and its like, which forward all that they have not to the transport below.
     for name in ("wrappedProtocol", "protocol"):
         above = getattr(transport, name, None)
-        if above is not None and channel in (above, getattr(above, "_channel", None)):
+        if channel in (above, getattr(above, "_channel", None)):
             setattr(transport, name, protocol)
             break
         if isinstance(above, WebSocketTransport):
