@@ -1,14 +1,17 @@
 """WebSockets in a tree of ``twisted.web``, over real sockets: probes, backpressure, clients, and the memory."""
 
+import contextlib
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from integration import test_memory
 from integration.peer import Peer, frame, request, within
-from integration.process import ENVIRONMENT, browse
+from integration.process import ENVIRONMENT, Twistd, browse
 from integration.servers import KINDS, Echo, Serve, Server
 from integration.streams import call
 from integration.test_clients import OVER_IP, choose, node
@@ -419,3 +422,77 @@ def test_the_memory_of_an_idle_connection(keeps: str, most: int) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert each <= most, f"{each / KIB:.2f} KiB a connection"
+
+
+#: A server for the rows of test_memory.py: an echo, and a group whose members get what one of them sends.
+TARGET = """
+import sys
+from twisted.internet import reactor
+from twisted.internet.endpoints import serverFromString
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+from wsock import Group, Settings, WebSocketProtocol, WebSocketResource
+
+group = Group()
+
+class Echo(WebSocketProtocol):
+    def textMessageReceived(self, message):
+        self.transport.sendTextMessage(message)
+
+    def bytesMessageReceived(self, data):
+        self.transport.sendBytesMessage(data)
+
+class Member(WebSocketProtocol):
+    def negotiationFinished(self):
+        group.add(self.transport)
+
+    def bytesMessageReceived(self, data):
+        group.sendBytesMessage(data)
+
+patient = Settings(pingInterval=100, pingTimeout=100, closeTimeout=100)
+root = Resource()
+root.putChild(b"echo", WebSocketResource(lambda request: Echo(), settings=patient))
+root.putChild(b"x", WebSocketResource(lambda request: Member(), settings=patient))
+listening = serverFromString(reactor, sys.argv[-1]).listen(Site(root))
+listening.addCallback(lambda port: print(f"listening on http://127.0.0.1:{port.getHost().port}/", flush=True))
+reactor.run()
+"""
+COMMAND = [*test_memory.COMMAND[:-3], sys.executable, "-W", "ignore", "-c", TARGET]
+
+
+@pytest.fixture(scope="module")
+def targets(certificate: tuple[Path, Path]) -> Iterator[Callable[..., Any]]:
+    """Returns a function that gives the process of a transport, started at its first use."""
+    key, pem = certificate
+    started: dict[str, Any] = {}
+    with contextlib.ExitStack() as stack:
+
+        def target(transport: str, policy: str = "wait", timers: object = None) -> Any:
+            if transport not in started:
+                port = "tcp:0:interface=127.0.0.1"
+                if transport == "tls":
+                    port = f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={pem}"
+                process = stack.enter_context(Twistd(port, command=COMMAND))
+                started[transport] = test_memory.Target(process, policy, pem if transport == "tls" else None)
+            return started[transport]
+
+        yield target
+        for one in started.values():
+            one.close()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("transport", test_memory.TRANSPORTS)
+@pytest.mark.parametrize(
+    "name", [name for name, row in test_memory.ROWS.items() if name[:3] in ("G04", "G05") and "wait" in row[2]]
+)
+def test_floods(targets: Callable[..., Any], transport: str, name: str) -> None:
+    test_memory.test_memory(targets, transport, name, "wait")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("transport", test_memory.TRANSPORTS)
+def test_S01_slow_reader(targets: Callable[..., Any], transport: str) -> None:
+    test_memory.test_S01_slow_reader(targets, transport, "wait")
