@@ -6,18 +6,21 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from ssl import CERT_REQUIRED, PROTOCOL_TLS_SERVER, PEM_cert_to_DER_cert, SSLContext, create_default_context
 from typing import Any
 
 import pytest
 from integration import test_memory
 from integration.peer import Peer, frame, request, within
 from integration.process import ENVIRONMENT, Twistd, browse
-from integration.servers import KINDS, Echo, Serve, Server
+from integration.servers import KINDS, TLS_KINDS, Echo, Serve, Server
 from integration.streams import call
 from integration.test_clients import OVER_IP, choose, node
 from integration.test_hub import hubs
 from integration.test_probes import ACCEPTED, FAULTS, REASONS, REFUSED, Accepted, Fault, Refused, check_acceptance
+from twisted.internet import ssl
 from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import SSL4ServerEndpoint
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
@@ -211,6 +214,36 @@ def test_stop(serve: Serve, kind: str) -> None:
     peer = server.connect()
     peer.send(request())
     assert peer.answer().status == 503
+
+
+@pytest.mark.parametrize("kind", TLS_KINDS)
+def test_the_certificate_of_the_client(serve: Serve, certificate: tuple[Path, Path], kind: str) -> None:
+    from twisted.internet import reactor
+
+    key, pem = certificate
+    seen: list[Any] = []
+
+    def build(request: Any) -> Echo:
+        web = request.webRequest
+        seen.append((request.getPeerCertificateDER(), bool(web.transport.getPeerCertificate()), web.isSecure()))
+        return Echo()
+
+    if kind == "tls":
+        authority = ssl.Certificate.loadPEM(pem.read_bytes())
+        own = ssl.PrivateCertificate.loadPEM(key.read_bytes() + pem.read_bytes())
+        server = serve(SSL4ServerEndpoint(reactor, 0, own.options(authority), interface="127.0.0.1"), build, site=tree)
+    else:
+        context = SSLContext(PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pem, key)
+        context.load_verify_locations(pem)
+        context.verify_mode = CERT_REQUIRED
+        server = serve("tcp", build, tls=context, site=tree)
+    own_context = create_default_context(cafile=pem)
+    own_context.load_cert_chain(pem, key)
+    with own_context.wrap_socket(server.connect(tls=False).socket, server_hostname="localhost") as sock:
+        sock.sendall(request())
+        assert sock.recv(2**10).startswith(b"HTTP/1.1 101 ")
+    assert seen == [(PEM_cert_to_DER_cert(pem.read_text()), True, True)]
 
 
 # Probes
