@@ -440,6 +440,14 @@ def test_the_answer_to_HEAD_has_no_body(data: bytes) -> None:
     assert b"\r\nContent-Length: 0\r\n" not in answer
 
 
+def test_the_answer_to_HEAD_has_no_body_when_it_stops() -> None:
+    web = Web()
+    web.resource.stop()
+    answer = web.feed(REQUEST.replace(b"GET", b"HEAD"))
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert answer.endswith(b"\r\n\r\n")
+
+
 def test_a_page_in_place_of_the_hint() -> None:
     page = Resource()
     page.putChild(b"", Page(b"index"))

@@ -189,7 +189,7 @@ class ServerOpening:
         self._transport.openingCounts(head.size + len(unread))
         if self._policy.isStopping:
             settle(self._makeRequest(head))
-            self._refuse(refusal.unavailable(refusal.STOPS), refusal.STOPS)
+            self._refuse(refusal.unavailable(refusal.STOPS), refusal.STOPS, head.method == "HEAD")
         else:
             self._decide(head)
 
