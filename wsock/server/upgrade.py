@@ -152,7 +152,7 @@ def takeTransport(webRequest: Any, protocol: WebSocketTransport) -> tuple[Any, b
             break
         if isinstance(above, WebSocketTransport):
             # The site is the fallback of a factory of ours.
-            above.replaceHandedOn(protocol)
+            above.openingReplaces(protocol)
             break
     else:
         channel.dataReceived, channel.connectionLost = protocol.dataReceived, protocol.connectionLost

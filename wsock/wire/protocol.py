@@ -394,7 +394,7 @@ class WebSocketTransport:
         protocol.makeConnection(self._transport)
         protocol.dataReceived(data)
 
-    def replaceHandedOn(self, protocol: Any) -> None:
+    def openingReplaces(self, protocol: Any) -> None:
         """The protocol that it was handed on to has handed it on itself: there is one pipe less."""
         self._receiver = protocol
 
