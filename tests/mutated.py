@@ -58,7 +58,12 @@ GUARDED: dict[str, list[str]] = {
     "wsock.server.factory": ["server", "factory"],
     "wsock.server.factory:WebSocketServerFactory.__init__": ["arguments", "access", "server", "factory"],
     "wsock.server.factory:WebSocketServerFactory.connectionLost": ["access", "server"],
-    "wsock.server.admission": ["admission"],
+    "wsock.server.admission": ["admission", "routes"],
+    "wsock.server.paths": ["paths"],
+    "wsock.server.hosts": ["hosts"],
+    "wsock.server.rules": ["routes", "arguments", "compression"],
+    "wsock.server.routes": ["routes"],
+    "wsock.service.hosts": ["hosts"],
     "wsock.server.opening": ["server_opening", "server", "protocol", "access", "failures", "reentrancy"],
     "wsock.server.refusal": ["server", "access"],
     "wsock.server.accessrecord": ["access"],
@@ -318,7 +323,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     },
     "wsock.wire.protocol:WebSocketTransport.openingDone": {
         "force: extensions -> True": "the core has none, either",
-        "force: self.factory.settings.pingInterval is not None -> True": _SLOWER,
+        "force: self._terms.settings.pingInterval is not None -> True": _SLOWER,
     },
     "wsock.wire.protocol:WebSocketTransport.openingEnded": {
         "drop: self._opening = None -> pass": "only memory: an opening that has ended does nothing at the loss",

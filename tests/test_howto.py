@@ -225,30 +225,9 @@ def test_routing(start: Start) -> None:
     with talk(f"{server.url}count/3") as client:
         assert [client.recv(PATIENCE) for _ in range(3)] == ["0", "1", "2"]
         assert closing(client) == 1000
-    for path in ("", "Echo", "echo/", "count/", "count/x", "count/12345"):
+    for path in ("", "Echo", "echo/", "count/", "count/x", "count/12345", "count/1/2"):
         assert status_of(server.url + path)[0] == 404
-
-
-def test_routes_in_a_dictionary() -> None:
-    """The page's other way."""
-    page = (ROOT / "docs/howto/routing.md").read_text()
-    (program,) = re.findall(r"^```python\n(routes = .*?)^```$", page, re.MULTILINE | re.DOTALL)
-
-    class Echo(wsock.WebSocketProtocol):
-        def textMessageReceived(self, message: str) -> None:
-            self.transport.sendTextMessage(message)
-
-    async def tellNews(stream: wsock.WebSocketStream) -> None:
-        await stream.send("no news")
-
-    names: dict[str, Any] = {"Echo": Echo, "tellNews": tellNews}
-    names |= {"Refuse": wsock.Refuse, "StreamHandler": wsock.StreamHandler}
-    exec(program, names)
-    agent = MemoryAgent(wsock.WebSocketServerFactory(names["build"]))
-    results = [ask(agent, path, "Hello") for path in ("/echo", "/news", "/other")]
-    assert results[:2] == ["Hello", "no news"]
-    assert isinstance(results[2], wsock.ConnectionRejected)
-    assert results[2].response.status == 404
+    assert status_of(server.url + "echo%2F")[0] == 400
 
 
 def ask(agent: MemoryAgent, path: str, message: str) -> object:

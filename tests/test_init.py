@@ -104,6 +104,8 @@ def test_what_is_public() -> None:
         "RemoteProtocolError",
         "Request",
         "Response",
+        "Route",
+        "Routes",
         "Server",
         "Settings",
         "StreamHandler",

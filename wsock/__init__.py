@@ -48,6 +48,8 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
     from .sansio.errors import WebSocketError as WebSocketError
     from .server.accessrecord import AccessRecord as AccessRecord
     from .server.factory import WebSocketServerFactory as WebSocketServerFactory
+    from .server.routes import Route as Route
+    from .server.routes import Routes as Routes
     from .server.serve import Server as Server
     from .server.serve import serve as serve
     from .server.service import WebSocketServerService as WebSocketServerService
@@ -88,6 +90,8 @@ _HOMES = {
     "RemoteProtocolError": "wsock.sansio.errors",
     "Request": "wsock.request",
     "Response": "wsock.request",
+    "Route": "wsock.server.routes",
+    "Routes": "wsock.server.routes",
     "Server": "wsock.server.serve",
     "Settings": "wsock.settings",
     "StreamHandler": "wsock.stream",

@@ -115,7 +115,7 @@ class Request:
     is read from them at each access.
     """
 
-    __slots__ = ("_kept", "_transport")
+    __slots__ = ("_kept", "_parameters", "_transport")
 
     def __init__(self, head: RequestHead, transport: Any) -> None:
         """Makes a request of the head that a client sent.
@@ -126,6 +126,7 @@ class Request:
         """
         self._kept: RequestHead | bytes = head
         self._transport = transport
+        self._parameters: dict[str, str] | None = None
 
     @property
     def _head(self) -> RequestHead:
@@ -136,6 +137,9 @@ class Request:
         head = self._head
         head.forget_fields()
         self._kept = head.raw
+
+    def _setParameters(self, parameters: dict[str, str]) -> None:
+        self._parameters = parameters or None
 
     @property
     def method(self) -> str:
@@ -156,6 +160,11 @@ class Request:
     def path(self) -> str:
         """The decoded path. In it ``%2F`` has become ``/``, so compare `rawPath` where that matters."""
         return unquote(self._head.path)
+
+    @property
+    def pathParameters(self) -> dict[str, str]:
+        """The parts of the path that a pattern of `Routes` names, each percent-decoded once; empty without any."""
+        return dict(self._parameters or ())
 
     @property
     def query(self) -> str:
@@ -251,6 +260,11 @@ class Request:
 def settle(request: Request) -> None:
     """Has a request that is decided on, or waits for that, keep the bytes of its head alone."""
     request._settle()
+
+
+def setParameters(request: Request, parameters: dict[str, str]) -> None:
+    """Gives a request the parameters of its path."""
+    request._setParameters(parameters)
 
 
 class Response:

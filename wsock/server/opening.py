@@ -33,6 +33,7 @@ from ..wire.tlsfailures import describeServerFailure
 from . import refusal
 from .accessrecord import AccessNote
 from .admission import Admission, Policy
+from .rules import Rules
 
 #: Bytes behind a request that are held while ``buildApplication`` decides; then the peer is made to wait.
 _MAX_PENDING_BYTES: Final = 65536
@@ -193,7 +194,12 @@ class ServerOpening:
     # Answering
 
     def admitted(
-        self, application: Application, subprotocol: str | None, extensions: Sequence[Extension], answer: ResponseHead
+        self,
+        application: Application,
+        subprotocol: str | None,
+        extensions: Sequence[Extension],
+        answer: ResponseHead,
+        rules: Rules,
     ) -> None:
         """Opens the connection; the 101 is the first in the queue, so that all that the application sends is behind."""
         transport = self._transport
@@ -202,6 +208,10 @@ class ServerOpening:
         self._timer.stop()
         if self._note is not None:
             self._note.answered(101, "")
+        transport.openingAgrees(rules)
+        if rules.maxConnections is not None:
+            rules.add(transport)
+            transport.groupJoined(rules)
         transport.openingMakesCore(extensions).attach(application)
         transport.openingDone(
             {

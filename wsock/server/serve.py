@@ -20,8 +20,10 @@ from ..wire.factory import STOP_SECONDS
 from ..wire.protocol import WebSocketTransport
 from .accessrecord import AccessRecord
 from .factory import WebSocketServerFactory
+from .hosts import AllowedHosts
 from .listening import Listening, ServerEndpoint
 from .opening import Fallback
+from .routes import Routes
 from .signals import atSecondSignal
 
 if TYPE_CHECKING:
@@ -124,11 +126,12 @@ class Server:
 def serve(
     reactor: Any,
     endpoint: ServerEndpoint,
-    buildApplication: BuildApplication,
+    buildApplication: BuildApplication | Routes,
     *,
     settings: Settings = Settings(),  # noqa: B008 - frozen
     subprotocols: Sequence[str] = (),
     allowedOrigins: Sequence[str] | None = None,
+    allowedHosts: AllowedHosts | None = None,
     headers: Sequence[tuple[str, str]] = (),
     compression: Compression | None = None,
     fallback: Fallback | None = None,
@@ -147,11 +150,12 @@ def serve(
             endpoint description, such as ``"tcp:8080:interface=127.0.0.1"``; or an ``IStreamServerEndpoint``. Up to
             4,096 connections wait to be accepted where a description does not say how many; an endpoint object says it
             itself.
-        buildApplication: called with the `Request` of each client; returns its application. See
+        buildApplication: called with the `Request` of each client; returns its application; or `Routes`. See
             `WebSocketServerFactory`, as for all that follows.
         settings: limits and timers.
         subprotocols: those to choose from, the preferred first.
         allowedOrigins: which pages may connect.
+        allowedHosts: which hosts are served.
         headers: more fields for each 101 answer.
         compression: how messages are compressed with clients that offer it.
         fallback: a factory for connections whose request is not for a WebSocket.
@@ -180,6 +184,7 @@ def serve(
         settings=settings,
         subprotocols=subprotocols,
         allowedOrigins=allowedOrigins,
+        allowedHosts=allowedHosts,
         headers=headers,
         compression=compression,
         fallback=fallback,

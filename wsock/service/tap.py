@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from twisted.python.usage import UsageError
 from .. import (
     Compression,
     LocalProtocolError,
+    Routes,
     Settings,
     WebSocketServerFactory,
     WebSocketServerService,
@@ -30,11 +31,13 @@ from .. import (
 from ..log import formatAddress
 from ..sansio.handshake import check_origins
 from ..sansio.http import split_target
+from ..server.hosts import HostRule, makeHostRule
 from ..server.ports import describeAddress, isTCP, readPort
 from .accesslog import AccessLog
 from .console import consoleResource
 from .health import HEALTH_PATH, Health
-from .routes import KINDS, PageRequest, Pages, QuietSite, Route, Routes
+from .hosts import whyNotLocal
+from .routes import KINDS, Build, PageRequest, Pages, QuietSite, echo
 from .settings import readSetting, settingOptions
 from .signals import Signals
 from .starting import Start, explain
@@ -65,7 +68,7 @@ class Options(BaseOptions):
     def __init__(self) -> None:
         super().__init__()
         self.ports: list[str] = []
-        self.routes: dict[str, Route] = {}
+        self.routes: dict[str, Build] = {}
         #: The paths of the console.
         self.consoles: list[str] = []
         #: The kind of each path, in the words of the command line: all routes, and the consoles.
@@ -74,6 +77,8 @@ class Options(BaseOptions):
         self.healthPath: str | None = HEALTH_PATH
         #: The pages that may connect; None where none was named: those of the server's own host.
         self.allowedOrigins: list[str] | None = None
+        #: The hosts that are served; None where none was named.
+        self.allowedHosts: list[str] | None = None
         #: The fields of `Settings` that were given.
         self.settings: dict[str, Any] = {}
         #: How many connections may be open, or None.
@@ -127,7 +132,8 @@ class Options(BaseOptions):
 
     def opt_route(self, route: str) -> None:
         """Serve one of these at a path: /path=echo, /path=broadcast (to all who are there), or /path=console (a page to
-        try the others in a browser). May be given several times.
+        try the others in a browser). {name} in a path is any segment, and {name*} any rest: /rooms/{name}=broadcast
+        is a room for each name. May be given several times.
         """
         path, separator, kind = route.rpartition("=")
         if not separator or not path.startswith("/"):
@@ -135,8 +141,11 @@ class Options(BaseOptions):
         _checkPath("--route", route, path)
         if kind not in KINDS and kind != _CONSOLE:
             raise UsageError(f"--route {route}: a kind is one of {', '.join(sorted([*KINDS, _CONSOLE]))}")
+        if kind == _CONSOLE and "{" in path:
+            raise UsageError(f"--route {route}: a console has one path")
         if path in self.kinds:
             raise UsageError(f"--route {route}: the path has a route already")
+        _checkPatterns(f"--route {route}", [path])
         self.kinds[path] = kind
         if kind == _CONSOLE:
             self.consoles.append(path)
@@ -153,6 +162,9 @@ class Options(BaseOptions):
         if not path.startswith("/"):
             raise UsageError(f"--healthz {path}: write a path, such as {HEALTH_PATH}, or none")
         _checkPath("--healthz", path, path)
+        if "{" in path:
+            raise UsageError(f"--healthz {path}: write one path")
+        _checkPatterns(f"--healthz {path}", [path])
         self.healthPath = path
 
     def opt_version(self) -> None:
@@ -170,6 +182,18 @@ class Options(BaseOptions):
         except LocalProtocolError as error:
             raise UsageError(f"--allowed-origin {origin}: {error}") from None
         self.allowedOrigins = origins
+
+    def opt_allowed_host(self, host: str) -> None:
+        """Which hosts are served: a name such as example.com, with :PORT for that port alone, or *.example.com. Other
+        hosts are answered with 421. May be given several times; * alone serves all. [default: all; on a loopback
+        address addresses, localhost and this machine's name, unless --allowed-origin is given]
+        """
+        hosts = [*(self.allowedHosts or ()), host]
+        try:
+            makeHostRule(hosts)
+        except LocalProtocolError as error:
+            raise UsageError(f"--allowed-host {host}: {error}") from None
+        self.allowedHosts = hosts
 
     def opt_max_connections(self, number: str) -> None:
         """How many connections may be open; one more is answered with 503. "none" for no limit. [default: none]"""
@@ -193,7 +217,8 @@ class Options(BaseOptions):
             raise UsageError(f"{arguments[0]}: no arguments are taken, only options")
 
     def postOptions(self) -> None:
-        """Fills in the options that were not given."""
+        """Fills in the options that were not given, and checks those that stand beside each other."""
+        _checkPatterns("--route", self.kinds)
         if not self.ports:
             self.opt_port(_DEFAULT_PORT)
         if self._certificate is not None:
@@ -208,6 +233,14 @@ def _checkPath(option: str, text: str, path: str) -> None:
     """Raises UsageError for a path that no request can have."""
     if any(not "!" <= character <= "~" or character in "?#" for character in path):
         raise UsageError(f"{option} {text}: a path is written percent-encoded, without a query")
+
+
+def _checkPatterns(option: str, paths: Iterable[str]) -> None:
+    """Raises UsageError for patterns of paths that can't stand beside each other."""
+    try:
+        Routes(dict.fromkeys(paths, echo()))
+    except LocalProtocolError as error:
+        raise UsageError(f"{option}: {error}") from None
 
 
 for _name, _method in settingOptions().items():
@@ -458,6 +491,13 @@ def _makeAccessLog(options: Options, reactor: Any) -> AccessLog | None:
         raise SystemExit(f"twistd wsock: --access-log {where}: {error.strerror or error}") from None
 
 
+def _makeHostRule(options: Options) -> HostRule | None:
+    """Makes the rule that says which hosts are served; None where all are."""
+    if options.allowedHosts is None and options.allowedOrigins is None:
+        return whyNotLocal
+    return makeHostRule(options.allowedHosts)
+
+
 def makeService(options: Options, reactor: Any = None) -> WebSocketService:
     """Makes the service that the command line asks for.
 
@@ -471,26 +511,33 @@ def makeService(options: Options, reactor: Any = None) -> WebSocketService:
     """
     if reactor is None:
         from twisted.internet import reactor
-    routes, consoles, served = options.routes, options.consoles, options.kinds
+    builds, consoles, served = options.routes, options.consoles, options.kinds
     health = Health(options.healthPath)
     if not served:
-        routes, served = {"/echo": KINDS["echo"]()}, {"/": _CONSOLE, "/echo": "echo"}
+        builds, served = {"/echo": KINDS["echo"]()}, {"/": _CONSOLE, "/echo": "echo"}
         if health.path == "/":
             # The one that was asked for has precedence over the one that was not.
             del served["/"]
-        consoles = [path for path in served if path not in routes]
-    if health.path is not None and health.path not in served:
-        served = {**served, health.path: "health"}
-    pages = Pages(routes, {path: consoleResource([*routes]) for path in consoles}, health)
+        consoles = [path for path in served if path not in builds]
+    hasHealth = health.path is not None and health.path not in served
+    if hasHealth:
+        served = {**served, str(health.path): "health"}
+    routes = Routes(builds)
+    hostRule = _makeHostRule(options)
+    offered = [path for path in builds if "{" not in path]
+    pages = Pages(
+        routes, {path: consoleResource(offered) for path in consoles}, health if hasHealth else None, hostRule
+    )
     site = QuietSite(pages, logFormatter=_accessLine)
     site.requestFactory = PageRequest
     site.noisy = False
     accessLog = _makeAccessLog(options, reactor)
     factory = WebSocketServerFactory(
-        Routes(routes),
+        routes,
         reactor=reactor,
         settings=Settings(**options.settings),
         allowedOrigins=options.allowedOrigins,
+        allowedHosts=hostRule,
         compression=options.compression,
         fallback=site,
         maxConnections=options.maxConnections,
