@@ -61,6 +61,7 @@ GUARDED: dict[str, list[str]] = {
     "wsock.server.admission": ["admission", "routes"],
     "wsock.server.paths": ["paths"],
     "wsock.server.hosts": ["hosts"],
+    "wsock.server.forwarding": ["forwarding"],
     "wsock.server.rules": ["routes", "arguments", "compression"],
     "wsock.server.routes": ["routes"],
     "wsock.service.hosts": ["hosts"],

@@ -3,8 +3,9 @@ from typing import Any
 
 import pytest
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.web.http_headers import Headers as HTTPHeaders
 
-from wsock import LocalProtocolError
+from wsock import LocalProtocolError, ProxyPolicy
 from wsock.server.hosts import makeHostRule, splitHost
 from wsock.service import hosts
 from wsock.service.hosts import PageHead, whyNotLocal
@@ -15,9 +16,10 @@ WHY = "this server does not answer for the Host of the request (allowedHosts)"
 class Request:
     """A request, as far as its host is asked for."""
 
-    def __init__(self, host: str, local: Any = None) -> None:
+    def __init__(self, host: str, local: Any = None, **headers: str) -> None:
         self.host = host
         self.local = local
+        self.headers = headers
 
     def getHost(self) -> Any:
         return self.local
@@ -100,6 +102,22 @@ def test_hosts_that_are_none(allowed: Any, why: str) -> None:
         makeHostRule(allowed)
 
 
+class Page:
+    """A request of twisted.web."""
+
+    def __init__(self, uri: bytes, host: bytes | None, **fields: bytes) -> None:
+        self.uri = uri
+        self.requestHeaders = HTTPHeaders({name: [value] for name, value in fields.items()})
+        if host is not None:
+            self.requestHeaders.addRawHeader(b"Host", host)
+
+    def getClientAddress(self) -> Any:
+        return IPv4Address("TCP", "127.0.0.1", 5)
+
+    def getHost(self) -> Any:
+        return LOOPBACK[0]
+
+
 LOOPBACK = [IPv4Address("TCP", "127.0.0.1", 1), IPv4Address("TCP", "127.8.0.1", 1), IPv6Address("TCP", "::1", 1)]
 MAPPED = IPv6Address("TCP", "::ffff:127.0.0.1", 1)
 OTHERS = [
@@ -129,27 +147,22 @@ def test_a_loopback_address_serves_this_machine(local: Any, monkeypatch: pytest.
     for host in ("example.com", "localhost.example.com", "notlocalhost", "box.example.com", "127.0.0.1.example.com"):
         why = whyNotLocal(Request(host, local))
         assert why is not None, host
-        assert "--allowed-host NAME" in why
+        assert why.endswith(" with --allowed-host NAME")
+
+
+@pytest.mark.parametrize("field", ["x-forwarded-for", "x-forwarded-host", "forwarded"])
+def test_behind_a_proxy_another_option_may_be_meant(field: str) -> None:
+    why = whyNotLocal(Request("example.com", LOOPBACK[0], **{field: ""}))
+    assert why is not None
+    assert why.endswith(" with --allowed-host NAME, or, behind a proxy, with --trusted-proxy ADDRESS")
+    page = PageHead(Page(b"/", b"example.com", **{field: b""}))
+    assert whyNotLocal(page) == why
+    assert whyNotLocal(PageHead(Page(b"/", b"localhost", **{field: b""}))) is None
 
 
 @pytest.mark.parametrize("local", OTHERS)
 def test_another_address_serves_any_name(local: Any) -> None:
     assert whyNotLocal(Request("example.com", local)) is None
-
-
-class Page:
-    """A request of twisted.web."""
-
-    def __init__(self, uri: bytes, host: bytes | None) -> None:
-        self.uri = uri
-        self.host = host
-
-    def getHeader(self, name: bytes) -> bytes | None:
-        assert name == b"host"
-        return self.host
-
-    def getHost(self) -> Any:
-        return LOOPBACK[0]
 
 
 @pytest.mark.parametrize(
@@ -166,3 +179,23 @@ def test_the_host_of_a_page(uri: bytes, field: bytes | None, host: str) -> None:
     head = PageHead(Page(uri, field))
     assert head.host == host
     assert head.getHost() is LOOPBACK[0]
+
+
+def test_a_page_through_a_proxy() -> None:
+    fields = {"x-forwarded-for": b"192.0.2.1", "x-forwarded-host": b"b.example"}
+    for trusted, client, host in (
+        (None, "127.0.0.1", "a.example"),
+        (ProxyPolicy(["127.0.0.1"]), "192.0.2.1", "b.example"),
+        (ProxyPolicy(["10.0.0.1"]), "127.0.0.1", "a.example"),
+    ):
+        head = PageHead(Page(b"/", b"a.example", **fields), trusted)
+        assert (head.client.host, head.host) == (client, host)
+    head = PageHead(Page(b"/", b"a.example", **{"x-forwarded-for": b"2001:db8::1"}), ProxyPolicy(["127.0.0.1"]))
+    assert (head.client, head.host) == (IPv6Address("TCP", "2001:db8::1", 0), "a.example")
+
+
+def test_several_fields_of_a_page_are_one() -> None:
+    page = Page(b"/", b"a")
+    for value in (b"192.0.2.1", b"192.0.2.2"):
+        page.requestHeaders.addRawHeader(b"X-Forwarded-For", value)
+    assert PageHead(page).get("x-forwarded-for") == "192.0.2.1, 192.0.2.2"

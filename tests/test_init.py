@@ -100,6 +100,7 @@ def test_what_is_public() -> None:
         "InvalidURL",
         "LocalProtocolError",
         "MessageTooBig",
+        "ProxyPolicy",
         "Refuse",
         "RemoteProtocolError",
         "Request",

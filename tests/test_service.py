@@ -300,6 +300,12 @@ BAD_OPTIONS = [
     (["--allowed-host", "https://example.com"], "--allowed-host https://example.com: not a host, write a name such as"),
     (["--allowed-host", ""], "not a host"),
     (["--allowed-host", "*", "--allowed-host", "a"], "'*' allows any host: it stands alone"),
+    (["--trusted-proxy", "proxy.example"], "--trusted-proxy proxy.example: not a network"),
+    (["--forwarded-header", "X-Real-IP"], "--forwarded-header X-Real-IP: header: X-Forwarded-For or Forwarded"),
+    (["--proxy-hops", "two"], "--proxy-hops two: write a number"),
+    (["--proxy-hops", "0", "--trusted-proxy", "10.0.0.1"], "--proxy-hops 0: hops"),
+    (["--proxy-hops", "2"], "--proxy-hops: give the proxies, too, by --trusted-proxy"),
+    (["--forwarded-header", "Forwarded"], "--forwarded-header: give the proxies, too, by --trusted-proxy"),
     (["--route", "/a{b}=echo"], "--route /a{b}=echo: not a pattern of paths: '/a{b}': a parameter is a whole segment"),
     (["--route", "//a=echo"], "a segment is empty"),
     (["--route", "/{a}=echo", "--route", "/{b}=echo"], "--route: two patterns for the same paths: '/{a}' and '/{b}'"),
@@ -1079,6 +1085,35 @@ def test_hosts(options: list[str], hosts: dict[str, int]) -> None:
         assert len(lines) >= sum(status == 421 for status in hosts.values())
         if not options:
             assert "--allowed-host NAME" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        (["--trusted-proxy", "127.0.0.0/8"], "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Host: a.example"),
+        (["--forwarded-header=Forwarded", "--trusted-proxy=127.0.0.1"], "Forwarded: for=192.0.2.1;host=a.example"),
+        (
+            ["--trusted-proxy=10.0.0.1", "--proxy-hops=2", "--trusted-proxy=127.0.0.1"],
+            "X-Forwarded-For: 192.0.2.1, 10.0.0.1\r\nX-Forwarded-Host: a.example",
+        ),
+    ],
+)
+def test_a_trusted_proxy(options: list[str], field: str) -> None:
+    """It is believed for WebSockets and pages, their logs and the hosts that are served."""
+    with Twistd("--port", LOOPBACK, *options, "--allowed-host", "a.example") as twistd:
+        for more, status, page in ((f"{field}\r\n", 101, 200), ("", 421, 421)):
+            peer = twistd.address().connect()
+            peer.send(request(more=more, origin="http://a.example" if more else None))
+            assert peer.answer().status == status
+            peer.close()
+            peer = twistd.address().connect()
+            peer.send(request("GET /healthz HTTP/1.1", more=more, upgrade=None))
+            assert peer.answer().status == page
+        peer = twistd.address().connect()
+        peer.send(request("GET /none HTTP/1.1", more=f"{field}\r\n", upgrade=None))
+        assert peer.answer().status == 404
+        within(PATIENCE, lambda: " 192.0.2.1:0 /echo 101 " in twistd.log(), "the access log names the client")
+        within(PATIENCE, lambda: "192.0.2.1:0 'GET' '/none' 404" in twistd.log(), "so does the log of pages")
 
 
 def test_a_page_without_a_host() -> None:

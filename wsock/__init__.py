@@ -48,6 +48,7 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
     from .sansio.errors import WebSocketError as WebSocketError
     from .server.accessrecord import AccessRecord as AccessRecord
     from .server.factory import WebSocketServerFactory as WebSocketServerFactory
+    from .server.forwarding import ProxyPolicy as ProxyPolicy
     from .server.routes import Route as Route
     from .server.routes import Routes as Routes
     from .server.serve import Server as Server
@@ -86,6 +87,7 @@ _HOMES = {
     "InvalidURL": "wsock.sansio.errors",
     "LocalProtocolError": "wsock.sansio.errors",
     "MessageTooBig": "wsock.sansio.errors",
+    "ProxyPolicy": "wsock.server.forwarding",
     "Refuse": "wsock.application",
     "RemoteProtocolError": "wsock.sansio.errors",
     "Request": "wsock.request",

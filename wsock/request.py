@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NoReturn, overload
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, overload
 from urllib.parse import unquote
 
-from twisted.internet.interfaces import IAddress
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import IAddress, ISSLTransport
 
 from .sansio.errors import wrong_type
 from .sansio.http import RequestHead, ResponseHead, split_target
@@ -108,6 +109,26 @@ class Headers:
         return name in self._headers
 
 
+class ForwardedFacts(Protocol):
+    """The facts about a client that trusted proxies tell."""
+
+    @property
+    def address(self) -> str:
+        """Its IP address."""
+
+    @property
+    def port(self) -> int:
+        """Its port; 0 where none is told."""
+
+    @property
+    def scheme(self) -> str | None:
+        """The scheme of its URL."""
+
+    @property
+    def host(self) -> str | None:
+        """The host of its URL."""
+
+
 class Request:
     """A request for a WebSocket.
 
@@ -115,7 +136,7 @@ class Request:
     is read from them at each access.
     """
 
-    __slots__ = ("_kept", "_parameters", "_transport")
+    __slots__ = ("_forwarded", "_kept", "_parameters", "_transport")
 
     def __init__(self, head: RequestHead, transport: Any) -> None:
         """Makes a request of the head that a client sent.
@@ -127,6 +148,7 @@ class Request:
         self._kept: RequestHead | bytes = head
         self._transport = transport
         self._parameters: dict[str, str] | None = None
+        self._forwarded: ForwardedFacts | None = None
 
     @property
     def _head(self) -> RequestHead:
@@ -137,6 +159,9 @@ class Request:
         head = self._head
         head.forget_fields()
         self._kept = head.raw
+
+    def _setForwarded(self, forwarded: ForwardedFacts) -> None:
+        self._forwarded = forwarded
 
     def _setParameters(self, parameters: dict[str, str]) -> None:
         self._parameters = parameters or None
@@ -196,8 +221,12 @@ class Request:
     def host(self) -> str:
         """The host that the client means, from the target or else the Host field, with the port where one was written.
 
-        RFC 9112 section 3.2.2: where the target is a whole URL, its host replaces the field.
+        RFC 9112 section 3.2.2: where the target is a whole URL, its host replaces the field. Behind a trusted proxy it
+        is the host that this tells of.
         """
+        forwarded = self._forwarded
+        if forwarded is not None and forwarded.host is not None:
+            return forwarded.host
         return split_target(self._head.target)[0] or self._head.headers.get("host") or ""
 
     @property
@@ -223,6 +252,24 @@ class Request:
         """Returns the address it connected to."""
         address: IAddress = self._transport.getHost()
         return address
+
+    def getClientAddress(self) -> IAddress:
+        """Returns the client's address: as trusted proxies tell it, see `ProxyPolicy`; or else as `getPeer`.
+
+        Its port is 0 where a proxy tells of none.
+        """
+        forwarded = self._forwarded
+        if forwarded is None:
+            return self.getPeer()
+        kind = IPv6Address if ":" in forwarded.address else IPv4Address
+        return kind("TCP", forwarded.address, forwarded.port)
+
+    def isSecure(self) -> bool:
+        """Whether the client uses TLS: as trusted proxies tell it, or else whether the connection has it."""
+        forwarded = self._forwarded
+        if forwarded is not None and forwarded.scheme is not None:
+            return forwarded.scheme in ("https", "wss")
+        return bool(ISSLTransport.providedBy(self._transport))
 
     def getPeerCertificate(self) -> Any:
         """Returns the client's certificate over TLS, a ``cryptography.x509.Certificate``; None where it sent none.
@@ -260,6 +307,11 @@ class Request:
 def settle(request: Request) -> None:
     """Has a request that is decided on, or waits for that, keep the bytes of its head alone."""
     request._settle()
+
+
+def setForwarded(request: Request, forwarded: ForwardedFacts) -> None:
+    """Gives a request what trusted proxies tell of its client."""
+    request._setForwarded(forwarded)
 
 
 def setParameters(request: Request, parameters: dict[str, str]) -> None:

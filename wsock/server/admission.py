@@ -105,7 +105,7 @@ class Admission:
                 self._refuse(*refusal.misdirected(why, request))
                 return
         try:
-            handshake.check_origin(opening.origin, opening.host, rules.allowedOrigins)
+            handshake.check_origin(opening.origin, request.host, rules.allowedOrigins)
         except InvalidRequest as error:
             self._refuse(*refusal.wrongOrigin(error, request, rules.allowedOrigins))
             return

@@ -18,14 +18,16 @@ from ..arguments import checkCallback, checkFallback
 from ..compression import Compression
 from ..log import APPLICATION_ERRORS, ClassLogger
 from ..logsummary import Summary
-from ..request import Request, setParameters
+from ..request import Request, setForwarded, setParameters
 from ..results import asDeferred
 from ..sansio.constants import Role
+from ..sansio.errors import wrong_type
 from ..settings import Settings, checkNumber
 from ..wire.factory import ConnectionFactory, Connections, Reactor
 from ..wire.protocol import WebSocketTransport
 from . import refusal
 from .accessrecord import AccessNote, AccessRecord, makeRecord
+from .forwarding import ProxyPolicy
 from .hosts import AllowedHosts
 from .opening import Fallback, ServerOpening
 from .routes import Routes
@@ -64,6 +66,7 @@ class WebSocketServerFactory(ConnectionFactory):
         compression: Compression | None = None,
         fallback: Fallback | None = None,
         maxConnections: int | None = None,
+        trustedProxies: ProxyPolicy | None = None,
         accessLog: Callable[[AccessRecord], object] | None = None,
     ) -> None:
         """Makes a factory, to be handed to an endpoint or to ``listenTCP``.
@@ -88,6 +91,8 @@ class WebSocketServerFactory(ConnectionFactory):
             fallback: a factory for the connections whose request is not for a WebSocket, HTTP/1.0 included, such as a
                 ``twisted.web.server.Site``; by default they are answered with 426, or 505 where it is HTTP/1.0.
             maxConnections: how many connections may be open; one more is answered with 503. None for no limit.
+            trustedProxies: the proxies in front, and the field in which they tell of a client; by default none is
+                believed.
             accessLog: called with an `AccessRecord` of each connection, once, when its transport is lost: after the
                 application's ``connectionLost``, unless that still waits for a callback. Connections of ``fallback``,
                 and those that never sent a byte, have no record. It has to return at once; its exceptions are logged.
@@ -121,6 +126,9 @@ class WebSocketServerFactory(ConnectionFactory):
         self.fallback = fallback
         #: How many bytes all connections hold of heads that have not ended.
         self._unfinished = 0
+        if trustedProxies is not None and not isinstance(trustedProxies, ProxyPolicy):
+            raise wrong_type("trustedProxies", "a ProxyPolicy or None", trustedProxies)
+        self.trustedProxies = trustedProxies
         if accessLog is not None:
             checkCallback("accessLog", accessLog, "each record", "write lambda record: print(record)")
         self.accessLog = accessLog
@@ -186,11 +194,15 @@ class WebSocketServerFactory(ConnectionFactory):
         return self._unfinished
 
     def findRules(self, request: Request) -> Rules:
-        """Returns the rules for a request, by its path.
+        """Returns the rules for a request, by its path; has it know first what trusted proxies tell.
 
         Raises:
             Refuse: no route has it.
         """
+        if self.trustedProxies is not None:
+            forwarded = self.trustedProxies.read(request.headers.get, request.getPeer(), request.getHost())
+            if forwarded is not None:
+                setForwarded(request, forwarded)
         if self._routes is None:
             return self.rules
         route, parameters = self._routes.find(request.rawPath)

@@ -20,6 +20,7 @@ from ..wire.factory import STOP_SECONDS
 from ..wire.protocol import WebSocketTransport
 from .accessrecord import AccessRecord
 from .factory import WebSocketServerFactory
+from .forwarding import ProxyPolicy
 from .hosts import AllowedHosts
 from .listening import Listening, ServerEndpoint
 from .opening import Fallback
@@ -136,6 +137,7 @@ def serve(
     compression: Compression | None = None,
     fallback: Fallback | None = None,
     maxConnections: int | None = None,
+    trustedProxies: ProxyPolicy | None = None,
     accessLog: Callable[[AccessRecord], object] | None = None,
     tls: ServerTLS | None = None,
 ) -> Deferred[Server]:
@@ -160,6 +162,7 @@ def serve(
         compression: how messages are compressed with clients that offer it.
         fallback: a factory for connections whose request is not for a WebSocket.
         maxConnections: how many connections may be open.
+        trustedProxies: the proxies in front.
         accessLog: called with an `AccessRecord` of each connection.
         tls: TLS on the endpoint, whatever its kind: the files of a certificate (with the intermediate ones behind it)
             and of its key, both in PEM; one file with both; a folder of certificates, of which each client gets the one
@@ -189,6 +192,7 @@ def serve(
         compression=compression,
         fallback=fallback,
         maxConnections=maxConnections,
+        trustedProxies=trustedProxies,
         accessLog=accessLog,
     )
     return Deferred.fromCoroutine(_start(reactor, factory, Listening(reactor, endpoint, factory, tls)))

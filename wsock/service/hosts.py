@@ -7,34 +7,52 @@ has passed a network, and may have been sent to any name.
 
 from __future__ import annotations
 
+import ipaddress
 import socket
-from ipaddress import IPv6Address, ip_address
 from typing import Any, Final
 
+from twisted.internet.address import IPv4Address, IPv6Address
+
+from .. import ProxyPolicy
 from ..sansio.http import split_target
 from ..server.hosts import splitHost
 
 _WHY: Final = "this server does not answer for the Host of the request; it does when started with --allowed-host NAME"
+_BEHIND_PROXY: Final = ", or, behind a proxy, with --trusted-proxy ADDRESS"
+#: The fields by which proxies tell of a client.
+_FORWARDING: Final = ("x-forwarded-for", "x-forwarded-host", "forwarded")
 
 
 class PageHead:
-    """A request for a page, as far as its host is asked for.
+    """A request for a page, as far as its host and its client are asked for.
 
     Attributes:
+        client: the client's address: as trusted proxies tell it, or else the peer's.
         host: the host that the client means, with the port where one was written; empty without one (HTTP/1.0).
     """
 
-    __slots__ = ("_request", "host")
+    __slots__ = ("_request", "client", "host")
 
-    def __init__(self, request: Any) -> None:
+    def __init__(self, request: Any, trustedProxies: ProxyPolicy | None = None) -> None:
         self._request = request
         # RFC 9112 section 3.2.2: the host of a target that is a whole URL replaces the field.
-        authority = split_target(request.uri.decode("latin-1"))[0]
-        self.host: str = authority or (request.getHeader(b"host") or b"").decode("latin-1")
+        self.host: str = split_target(request.uri.decode("latin-1"))[0] or self.get("host") or ""
+        self.client: Any = request.getClientAddress()
+        if trustedProxies is not None:
+            forwarded = trustedProxies.read(self.get, self.client, request.getHost())
+            if forwarded is not None:
+                kind = IPv6Address if ":" in forwarded.address else IPv4Address
+                self.client = kind("TCP", forwarded.address, forwarded.port)
+                self.host = forwarded.host or self.host
 
     def getHost(self) -> Any:
         """Returns the address that the client connected to."""
         return self._request.getHost()
+
+    def get(self, name: str) -> str | None:
+        """Returns the value of a field; those of several fields are joined by commas."""
+        values = self._request.requestHeaders.getRawHeaders(name.encode("ascii"), ())
+        return b", ".join(values).decode("latin-1") if values else None
 
 
 def whyNotLocal(request: Any) -> str | None:
@@ -49,18 +67,21 @@ def whyNotLocal(request: Any) -> str | None:
     # A browser always names a host.
     if not name or name == "localhost" or name.endswith(".localhost") or name == socket.gethostname().lower():
         return None
-    return None if _asAddress(name.removeprefix("[").removesuffix("]")) is not None else _WHY
+    if _asAddress(name.removeprefix("[").removesuffix("]")) is not None:
+        return None
+    lookup = request.get if isinstance(request, PageHead) else request.headers.get
+    return _WHY + _BEHIND_PROXY if any(lookup(name) is not None for name in _FORWARDING) else _WHY
 
 
 def _asAddress(host: str) -> Any:
     try:
-        return ip_address(host)
+        return ipaddress.ip_address(host)
     except ValueError:
         return None
 
 
 def _isLoopback(host: str) -> bool:
     address = _asAddress(host.partition("%")[0])
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     return address is not None and address.is_loopback

@@ -10,7 +10,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request as HTTPRequest
 from twisted.web.server import Site
 
-from .. import Accept, Decision, Group, Refuse, Request, Routes, WebSocketProtocol
+from .. import Accept, Decision, Group, ProxyPolicy, Refuse, Request, Routes, WebSocketProtocol
 from ..sansio.constants import VERSION
 from ..sansio.http import REASONS, split_target
 from .console import withoutBody
@@ -132,6 +132,7 @@ class Pages(Resource):
         consoles: Mapping[str, Resource],
         health: Health | None = None,
         hostRule: Callable[[Any], str | None] | None = None,
+        trustedProxies: ProxyPolicy | None = None,
     ) -> None:
         """Makes the answers for these paths.
 
@@ -140,12 +141,14 @@ class Pages(Resource):
             consoles: by path.
             health: whether the server is well, and where that is told.
             hostRule: says why the host of a request is not served; None where all are.
+            trustedProxies: those in front, or None.
         """
         super().__init__()
         self._routes = routes
         self._consoles = consoles
         self._health = health
         self._hostRule = hostRule
+        self._trustedProxies = trustedProxies
 
     def render(self, request: PageRequest) -> bytes:
         """Answers with the page, 426 or 404, and lets the connection end: a proxy may not use it for a WebSocket."""
@@ -167,7 +170,7 @@ class Pages(Resource):
     def _answer(self, request: PageRequest, path: str) -> tuple[int | None, dict[str, str], bytes]:
         """Returns the status, the header fields and the body; no status for a page that has set its own."""
         plain = {"Content-Type": "text/plain; charset=utf-8"}
-        why = None if self._hostRule is None else self._hostRule(PageHead(request))
+        why = None if self._hostRule is None else self._hostRule(PageHead(request, self._trustedProxies))
         if why is not None:
             return 421, plain, f"{REASONS[421]}: {why}".encode()
         console = self._consoles.get(path)

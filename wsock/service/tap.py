@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import twisted
@@ -21,6 +22,7 @@ from twisted.python.usage import UsageError
 from .. import (
     Compression,
     LocalProtocolError,
+    ProxyPolicy,
     Routes,
     Settings,
     WebSocketServerFactory,
@@ -36,7 +38,7 @@ from ..server.ports import describeAddress, isTCP, readPort
 from .accesslog import AccessLog
 from .console import consoleResource
 from .health import HEALTH_PATH, Health
-from .hosts import whyNotLocal
+from .hosts import PageHead, whyNotLocal
 from .routes import KINDS, Build, PageRequest, Pages, QuietSite, echo
 from .settings import readSetting, settingOptions
 from .signals import Signals
@@ -77,6 +79,10 @@ class Options(BaseOptions):
         self.healthPath: str | None = HEALTH_PATH
         #: The pages that may connect; None where none was named: those of the server's own host.
         self.allowedOrigins: list[str] | None = None
+        #: The proxies in front, or None.
+        self.trustedProxies: ProxyPolicy | None = None
+        self._proxies: list[str] = []
+        self._proxyOptions: dict[str, Any] = {}
         #: The hosts that are served; None where none was named.
         self.allowedHosts: list[str] | None = None
         #: The fields of `Settings` that were given.
@@ -186,7 +192,7 @@ class Options(BaseOptions):
     def opt_allowed_host(self, host: str) -> None:
         """Which hosts are served: a name such as example.com, with :PORT for that port alone, or *.example.com. Other
         hosts are answered with 421. May be given several times; * alone serves all. [default: all; on a loopback
-        address addresses, localhost and this machine's name, unless --allowed-origin is given]
+        address addresses, localhost and this machine's name, unless --allowed-origin or --trusted-proxy is given]
         """
         hosts = [*(self.allowedHosts or ()), host]
         try:
@@ -194,6 +200,36 @@ class Options(BaseOptions):
         except LocalProtocolError as error:
             raise UsageError(f"--allowed-host {host}: {error}") from None
         self.allowedHosts = hosts
+
+    def opt_trusted_proxy(self, network: str) -> None:
+        """A proxy that is believed what it tells of its clients: its address, a network such as 10.0.0.0/8, or
+        unix:PATH for those that connect to that socket. May be given several times. [default: none]
+        """
+        self._proxies.append(network)
+        self._checkProxies(f"--trusted-proxy {network}")
+
+    def opt_forwarded_header(self, name: str) -> None:
+        """The field in which --trusted-proxy tells of its clients: X-Forwarded-For, with X-Forwarded-Proto and
+        X-Forwarded-Host, or Forwarded. [default: X-Forwarded-For]
+        """
+        self._proxyOptions["header"] = name
+        self._checkProxies(f"--forwarded-header {name}")
+
+    def opt_proxy_hops(self, number: str) -> None:
+        """How many trusted proxies may stand one behind the other. [default: 1]"""
+        try:
+            self._proxyOptions["hops"] = int(number)
+        except ValueError:
+            raise UsageError(f"--proxy-hops {number}: write a number") from None
+        self._checkProxies(f"--proxy-hops {number}")
+
+    def _checkProxies(self, option: str) -> None:
+        try:
+            self.trustedProxies = ProxyPolicy(self._proxies, **self._proxyOptions) if self._proxies else None
+            if not self._proxies:
+                ProxyPolicy((), **self._proxyOptions)
+        except LocalProtocolError as error:
+            raise UsageError(f"{option}: {error}") from None
 
     def opt_max_connections(self, number: str) -> None:
         """How many connections may be open; one more is answered with 503. "none" for no limit. [default: none]"""
@@ -219,6 +255,9 @@ class Options(BaseOptions):
     def postOptions(self) -> None:
         """Fills in the options that were not given, and checks those that stand beside each other."""
         _checkPatterns("--route", self.kinds)
+        if self._proxyOptions and not self._proxies:
+            option = "--forwarded-header" if "header" in self._proxyOptions else "--proxy-hops"
+            raise UsageError(f"{option}: give the proxies, too, by --trusted-proxy")
         if not self.ports:
             self.opt_port(_DEFAULT_PORT)
         if self._certificate is not None:
@@ -454,11 +493,11 @@ class WebSocketService(MultiService):
             self._reactor.callLater(0, self._reactor.callLater, 0, self._hasStopped, None)
 
 
-def _accessLine(timestamp: str, request: Any) -> str:
+def _accessLine(trustedProxies: ProxyPolicy | None, timestamp: str, request: Any) -> str:
     """One line of the log for a page; without the query and without an authority, where people put secrets."""
-    peer = formatAddress(request.getClientAddress())
+    client = formatAddress(PageHead(request, trustedProxies).client)
     path = split_target(request.uri.decode("latin-1"))[1]
-    return f"{peer} {request.method.decode('latin-1')!r} {path!r} {request.code}"
+    return f"{client} {request.method.decode('latin-1')!r} {path!r} {request.code}"
 
 
 def _makeAccessLog(options: Options, reactor: Any) -> AccessLog | None:
@@ -493,7 +532,7 @@ def _makeAccessLog(options: Options, reactor: Any) -> AccessLog | None:
 
 def _makeHostRule(options: Options) -> HostRule | None:
     """Makes the rule that says which hosts are served; None where all are."""
-    if options.allowedHosts is None and options.allowedOrigins is None:
+    if options.allowedHosts is None and options.allowedOrigins is None and options.trustedProxies is None:
         return whyNotLocal
     return makeHostRule(options.allowedHosts)
 
@@ -525,10 +564,15 @@ def makeService(options: Options, reactor: Any = None) -> WebSocketService:
     routes = Routes(builds)
     hostRule = _makeHostRule(options)
     offered = [path for path in builds if "{" not in path]
+    trustedProxies = options.trustedProxies
     pages = Pages(
-        routes, {path: consoleResource(offered) for path in consoles}, health if hasHealth else None, hostRule
+        routes,
+        {path: consoleResource(offered) for path in consoles},
+        health if hasHealth else None,
+        hostRule,
+        trustedProxies,
     )
-    site = QuietSite(pages, logFormatter=_accessLine)
+    site = QuietSite(pages, logFormatter=partial(_accessLine, trustedProxies))
     site.requestFactory = PageRequest
     site.noisy = False
     accessLog = _makeAccessLog(options, reactor)
@@ -541,6 +585,7 @@ def makeService(options: Options, reactor: Any = None) -> WebSocketService:
         compression=options.compression,
         fallback=site,
         maxConnections=options.maxConnections,
+        trustedProxies=trustedProxies,
         accessLog=accessLog,
     )
     start = Start(options.parent)

@@ -836,9 +836,13 @@ class WebSocketTransport:
         return getPeerCertificateDER(self._transport)
 
     def peerForLog(self) -> str:
-        """Returns the peer's address; a transport that is lost may not know it any more, as that of a process."""
+        """Returns the address of the peer, or of the client that a trusted proxy tells of.
+
+        A transport that is lost may not know it any more, as that of a process.
+        """
+        request: Request | None = getattr(self, "request", None)
         try:
-            return formatAddress(self.getPeer())
+            return formatAddress(self.getPeer() if request is None else request.getClientAddress())
         except Exception:
             return "unknown"
 
