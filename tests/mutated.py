@@ -61,6 +61,8 @@ GUARDED: dict[str, list[str]] = {
     "wsock.server.admission": ["admission", "routes"],
     "wsock.server.paths": ["paths"],
     "wsock.server.hosts": ["hosts"],
+    "wsock.server.addresses": ["addresses"],
+    "wsock.ratelimit": ["ratelimit"],
     "wsock.server.forwarding": ["forwarding"],
     "wsock.server.rules": ["routes", "arguments", "compression"],
     "wsock.server.routes": ["routes"],

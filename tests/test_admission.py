@@ -37,6 +37,7 @@ class Server:
         self.hostRule: Any = None
         self.isFull = False
         self.maxConnections: int | None = None
+        self.addressLimits: Any = None
         self.headers: Sequence[tuple[str, str]] = ()
         self.answerFields = ReadyFields(SERVER)
         self.deflateParameters: DeflateParameters | None = None
@@ -48,6 +49,9 @@ class Server:
 
     def findRules(self, request: Any) -> Any:
         return self
+
+    def count(self, transport: Any) -> None:
+        pass
 
     def buildApplication(self, request: Request) -> Any:
         self.requests.append(request)

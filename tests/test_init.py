@@ -81,6 +81,7 @@ def test_what_is_public() -> None:
     assert sorted(wsock._HOMES) == [
         "Accept",
         "AccessRecord",
+        "AddressLimits",
         "Agent",
         "Application",
         "BroadcastResult",
@@ -101,6 +102,7 @@ def test_what_is_public() -> None:
         "LocalProtocolError",
         "MessageTooBig",
         "ProxyPolicy",
+        "RateLimit",
         "Refuse",
         "RemoteProtocolError",
         "Request",

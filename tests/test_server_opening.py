@@ -67,6 +67,7 @@ class Policy:
         self.hostRule: Any = None
         self.isFull = False
         self.maxConnections: int | None = None
+        self.addressLimits: Any = None
         self.headers: Sequence[tuple[str, str]] = ()
         self.answerFields = ReadyFields([("Server", ANSWER.decode().rpartition("Server: ")[2].strip())])
         self.deflateParameters: DeflateParameters | None = None
@@ -79,6 +80,9 @@ class Policy:
 
     def findRules(self, request: Any) -> Any:
         return self
+
+    def count(self, transport: Any) -> None:
+        pass
 
     def buildApplication(self, request: Any) -> Any:
         return self.build()

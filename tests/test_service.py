@@ -300,6 +300,10 @@ BAD_OPTIONS = [
     (["--allowed-host", "https://example.com"], "--allowed-host https://example.com: not a host, write a name such as"),
     (["--allowed-host", ""], "not a host"),
     (["--allowed-host", "*", "--allowed-host", "a"], "'*' allows any host: it stands alone"),
+    (["--max-connections-per-address", "0"], "--max-connections-per-address 0: maxConnections is a number above 0"),
+    (["--max-connections-per-address", "1.5"], "--max-connections-per-address 1.5: write a number"),
+    (["--max-handshakes-per-second", "0"], "--max-handshakes-per-second 0: handshakesPerSecond is a number above 0"),
+    (["--max-handshakes-per-second", "x"], "--max-handshakes-per-second x: write a number"),
     (["--trusted-proxy", "proxy.example"], "--trusted-proxy proxy.example: not a network"),
     (["--forwarded-header", "X-Real-IP"], "--forwarded-header X-Real-IP: header: X-Forwarded-For or Forwarded"),
     (["--proxy-hops", "two"], "--proxy-hops two: write a number"),
@@ -1114,6 +1118,36 @@ def test_a_trusted_proxy(options: list[str], field: str) -> None:
         assert peer.answer().status == 404
         within(PATIENCE, lambda: " 192.0.2.1:0 /echo 101 " in twistd.log(), "the access log names the client")
         within(PATIENCE, lambda: "192.0.2.1:0 'GET' '/none' 404" in twistd.log(), "so does the log of pages")
+
+
+def test_limits_for_each_address() -> None:
+    options = [
+        "--max-connections-per-address",
+        "2",
+        "--max-handshakes-per-second",
+        "0.5",
+        "--trusted-proxy",
+        "127.0.0.1",
+    ]
+    with Twistd("--port", LOOPBACK, *options) as twistd:
+
+        def status(client: str, path: str = "/echo", **fields: str | None) -> int:
+            peer = twistd.address().connect()
+            peers.append(peer)
+            peer.send(request(f"GET {path} HTTP/1.1", more=f"X-Forwarded-For: {client}\r\n", **fields))
+            answer = peer.answer()
+            assert (answer.status == 429) == (answer["Retry-After"] is not None)
+            return answer.status
+
+        peers: list[Peer] = []
+        assert [status("192.0.2.1") for _ in range(3)] == [101, 101, 429]
+        assert status("192.0.2.2") == 101
+        # A burst is ten, of WebSockets and pages; the health check is not counted.
+        answers = [status("192.0.2.3", "/", upgrade=None) for _ in range(11)]
+        assert answers[:10] == [200] * 10
+        assert answers[10] == 429
+        assert status("192.0.2.3") == 429
+        assert [status("192.0.2.3", "/healthz", upgrade=None) for _ in range(3)] == [200] * 3
 
 
 def test_a_page_without_a_host() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress
 from twisted.python.failure import Failure
 
 from ..application import Accept, Application, Refuse, describeMistake, isApplication
@@ -35,6 +36,9 @@ class Policy(Protocol):
 
     def findRules(self, request: Request) -> Rules:
         """Returns the rules for a request; raises Refuse where its path leads nowhere."""
+
+    def seconds(self) -> float:
+        """The time."""
 
     def whyFull(self) -> str | None:
         """Why no connection is accepted now, or None."""
@@ -70,7 +74,7 @@ class AdmissionOwner(Protocol):
 class Admission:
     """The decision on one request. It is told to the owner once, unless `cancel` comes before."""
 
-    __slots__ = ("_deciding", "_isIgnored", "_opening", "_owner", "_policy", "_rules")
+    __slots__ = ("_address", "_deciding", "_isIgnored", "_opening", "_owner", "_policy", "_rules")
 
     def __init__(self, policy: Policy, owner: AdmissionOwner) -> None:
         self._policy = policy
@@ -80,6 +84,8 @@ class Admission:
         self._deciding: Deferred[Any] | None = None
         self._opening: Opening | None = None
         self._rules: Rules | None = None
+        #: The client's, where there are limits for each.
+        self._address: IAddress | None = None
 
     def decide(self, head: RequestHead, request: Request) -> None:
         """Checks a request, and asks ``buildApplication``."""
@@ -109,6 +115,12 @@ class Admission:
         except InvalidRequest as error:
             self._refuse(*refusal.wrongOrigin(error, request, rules.allowedOrigins))
             return
+        if rules.addressLimits is not None:
+            self._address = address = request.getClientAddress()
+            seconds = rules.addressLimits.takeHandshake(address, self._policy.seconds())
+            if seconds is not None:
+                self._refuse(*refusal.tooManyHandshakes(seconds))
+                return
         if self._isRefusedForRoom():
             return
         try:
@@ -140,7 +152,12 @@ class Admission:
             why = f"as many connections are open as may be on this route, {rules.maxConnections} (maxConnections)"
         if why is not None:
             self._refuse(refusal.unavailable(why), why)
-        return why is not None
+            return True
+        limits = None if rules is None else rules.addressLimits
+        seconds = None if limits is None else limits.whyFull(self._address)
+        if seconds is not None:
+            self._refuse(*refusal.tooManyConnections(seconds))
+        return seconds is not None
 
     def _decided(self, decision: object) -> None:
         self._deciding = None

@@ -27,6 +27,7 @@ from ..wire.factory import ConnectionFactory, Connections, Reactor
 from ..wire.protocol import WebSocketTransport
 from . import refusal
 from .accessrecord import AccessNote, AccessRecord, makeRecord
+from .addresses import AddressLimits
 from .forwarding import ProxyPolicy
 from .hosts import AllowedHosts
 from .opening import Fallback, ServerOpening
@@ -66,6 +67,7 @@ class WebSocketServerFactory(ConnectionFactory):
         compression: Compression | None = None,
         fallback: Fallback | None = None,
         maxConnections: int | None = None,
+        addressLimits: AddressLimits | None = None,
         trustedProxies: ProxyPolicy | None = None,
         accessLog: Callable[[AccessRecord], object] | None = None,
     ) -> None:
@@ -91,6 +93,7 @@ class WebSocketServerFactory(ConnectionFactory):
             fallback: a factory for the connections whose request is not for a WebSocket, HTTP/1.0 included, such as a
                 ``twisted.web.server.Site``; by default they are answered with 426, or 505 where it is HTTP/1.0.
             maxConnections: how many connections may be open; one more is answered with 503. None for no limit.
+            addressLimits: limits for each address that clients connect from; more is answered with 429.
             trustedProxies: the proxies in front, and the field in which they tell of a client; by default none is
                 believed.
             accessLog: called with an `AccessRecord` of each connection, once, when its transport is lost: after the
@@ -109,6 +112,7 @@ class WebSocketServerFactory(ConnectionFactory):
             "allowedHosts": allowedHosts,
             "headers": headers,
             "compression": compression,
+            "addressLimits": addressLimits,
         }
         checkNumber("maxConnections", maxConnections)
         self.maxConnections = maxConnections
@@ -208,6 +212,11 @@ class WebSocketServerFactory(ConnectionFactory):
         route, parameters = self._routes.find(request.rawPath)
         setParameters(request, parameters)
         return self._rulesOf[route]
+
+    def seconds(self) -> float:
+        """The time."""
+        now: float = self._connections.clock().seconds()
+        return now
 
     def whyFull(self) -> str | None:
         """Why no connection is accepted now, or None."""

@@ -209,9 +209,7 @@ class ServerOpening:
         if self._note is not None:
             self._note.answered(101, "")
         transport.openingAgrees(rules)
-        if rules.maxConnections is not None:
-            rules.add(transport)
-            transport.groupJoined(rules)
+        rules.count(transport)
         transport.openingMakesCore(extensions).attach(application)
         transport.openingDone(
             {

@@ -61,6 +61,18 @@ def misdirected(why: str, request: Request) -> tuple[ResponseHead, str]:
     return explained(421, why), f"Host {excerpt(request.host)}: {why}"
 
 
+def tooManyHandshakes(seconds: int) -> tuple[ResponseHead, str]:
+    """Returns the same for an address that asks too often."""
+    why = "too many requests from this address (addressLimits: handshakesPerSecond)"
+    return explained(429, why, [("Retry-After", str(seconds))]), why
+
+
+def tooManyConnections(seconds: int) -> tuple[ResponseHead, str]:
+    """Returns the same for an address that has all its connections."""
+    why = "too many connections from this address (addressLimits: maxConnections)"
+    return explained(429, why, [("Retry-After", str(seconds))]), why
+
+
 def whyRefused(refuse: Refuse) -> str:
     """Returns the reason of an application's refusal for the log: the application's own words, if it has any."""
     if not refuse.body or any(name.lower() == "content-type" for name, _ in refuse.headers):

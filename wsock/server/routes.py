@@ -9,6 +9,7 @@ from ..application import BuildApplication, Refuse
 from ..compression import Compression
 from ..sansio.errors import LocalProtocolError, wrong_type
 from ..settings import Settings
+from .addresses import AddressLimits
 from .hosts import AllowedHosts
 from .paths import Pattern, splitPath
 from .rules import Rules
@@ -34,6 +35,7 @@ _DEFAULTS: Final[Mapping[str, Any]] = {
     "allowedHosts": None,
     "headers": (),
     "compression": None,
+    "addressLimits": None,
 }
 
 
@@ -55,6 +57,7 @@ class Route:
         headers: Sequence[tuple[str, str]] = _INHERITED,
         compression: Compression | None = _INHERITED,
         maxConnections: int | None = None,
+        addressLimits: AddressLimits | None = _INHERITED,
     ) -> None:
         """Makes a route, for `Routes`.
 
@@ -69,6 +72,7 @@ class Route:
             compression: how messages are compressed.
             maxConnections: how many connections of this route may be open, among all those of the factory; one more is
                 answered with 503. None for no limit beside the factory's.
+            addressLimits: limits for each address that clients connect from.
 
         Raises:
             LocalProtocolError: an argument that can't be.
@@ -82,6 +86,7 @@ class Route:
             "allowedHosts": allowedHosts,
             "headers": headers,
             "compression": compression,
+            "addressLimits": addressLimits,
         }
         # Copies of what may give its items only once.
         self._given = {

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from ..application import BuildApplication
 from ..arguments import checkBuildApplication, checkSettings
 from ..compression import Compression, asOptions, asParameters, checkCompression
 from ..sansio import handshake
 from ..sansio.constants import Role
+from ..sansio.errors import wrong_type
 from ..sansio.http import check_fields
 from ..settings import Settings, checkNumber
 from ..wire.factory import SOFTWARE, raiseTrimThreshold, withDefaultField
+from ..wire.protocol import WebSocketTransport
+from .addresses import AddressLimits
 from .hosts import AllowedHosts, makeHostRule
 
 
@@ -31,10 +33,12 @@ class Rules:
         deflateParameters: the wishes for permessage-deflate; None declines it.
         deflateOptions: how a connection compresses.
         maxConnections: how many connections may be open by these rules, or None.
+        addressLimits: the limits for each address, or None.
     """
 
     __slots__ = (
         "_open",
+        "addressLimits",
         "allowedOrigins",
         "answerFields",
         "buildApplication",
@@ -59,6 +63,7 @@ class Rules:
         headers: Sequence[tuple[str, str]],
         compression: Compression | None,
         maxConnections: int | None,
+        addressLimits: AddressLimits | None,
     ) -> None:
         """Checks the arguments of a `WebSocketServerFactory`.
 
@@ -85,20 +90,27 @@ class Rules:
         self.deflateOptions = asOptions(compression, Role.SERVER, settings)
         checkNumber("maxConnections", maxConnections)
         self.maxConnections = maxConnections
+        if addressLimits is not None and not isinstance(addressLimits, AddressLimits):
+            raise wrong_type("addressLimits", "an AddressLimits or None", addressLimits)
+        self.addressLimits = addressLimits
         #: The open connections, where they have a limit of their own.
-        self._open: set[Any] = set()
+        self._open: set[WebSocketTransport] = set()
 
-    # A route's own limit
+    # Limits
 
     @property
     def isFull(self) -> bool:
         """Whether as many connections are open by these rules as may be."""
         return self.maxConnections is not None and len(self._open) >= self.maxConnections
 
-    def add(self, transport: Any) -> None:
-        """Counts a connection until it is lost."""
-        self._open.add(transport)
+    def count(self, transport: WebSocketTransport) -> None:
+        """Counts a connection that is about to open, until it is lost."""
+        if self.maxConnections is not None and transport.groupJoined(self):
+            self._open.add(transport)
+        seat = None if self.addressLimits is None else self.addressLimits.seat(transport.request.getClientAddress())
+        if seat is not None and not transport.groupJoined(seat):
+            seat.discard(transport)
 
-    def discard(self, transport: Any) -> None:
+    def discard(self, transport: WebSocketTransport) -> None:
         """A connection is lost."""
         self._open.discard(transport)

@@ -19,6 +19,7 @@ from ..settings import Settings
 from ..wire.factory import STOP_SECONDS
 from ..wire.protocol import WebSocketTransport
 from .accessrecord import AccessRecord
+from .addresses import AddressLimits
 from .factory import WebSocketServerFactory
 from .forwarding import ProxyPolicy
 from .hosts import AllowedHosts
@@ -137,6 +138,7 @@ def serve(
     compression: Compression | None = None,
     fallback: Fallback | None = None,
     maxConnections: int | None = None,
+    addressLimits: AddressLimits | None = None,
     trustedProxies: ProxyPolicy | None = None,
     accessLog: Callable[[AccessRecord], object] | None = None,
     tls: ServerTLS | None = None,
@@ -162,6 +164,7 @@ def serve(
         compression: how messages are compressed with clients that offer it.
         fallback: a factory for connections whose request is not for a WebSocket.
         maxConnections: how many connections may be open.
+        addressLimits: limits for each address that clients connect from.
         trustedProxies: the proxies in front.
         accessLog: called with an `AccessRecord` of each connection.
         tls: TLS on the endpoint, whatever its kind: the files of a certificate (with the intermediate ones behind it)
@@ -192,6 +195,7 @@ def serve(
         compression=compression,
         fallback=fallback,
         maxConnections=maxConnections,
+        addressLimits=addressLimits,
         trustedProxies=trustedProxies,
         accessLog=accessLog,
     )

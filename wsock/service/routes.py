@@ -133,6 +133,7 @@ class Pages(Resource):
         health: Health | None = None,
         hostRule: Callable[[Any], str | None] | None = None,
         trustedProxies: ProxyPolicy | None = None,
+        takeRequest: Callable[[Any], int | None] | None = None,
     ) -> None:
         """Makes the answers for these paths.
 
@@ -142,6 +143,8 @@ class Pages(Resource):
             health: whether the server is well, and where that is told.
             hostRule: says why the host of a request is not served; None where all are.
             trustedProxies: those in front, or None.
+            takeRequest: counts a request of an address, and says how many seconds its client is to stay away, or None;
+                the health check is not counted.
         """
         super().__init__()
         self._routes = routes
@@ -149,6 +152,7 @@ class Pages(Resource):
         self._health = health
         self._hostRule = hostRule
         self._trustedProxies = trustedProxies
+        self._takeRequest = takeRequest
 
     def render(self, request: PageRequest) -> bytes:
         """Answers with the page, 426 or 404, and lets the connection end: a proxy may not use it for a WebSocket."""
@@ -170,9 +174,15 @@ class Pages(Resource):
     def _answer(self, request: PageRequest, path: str) -> tuple[int | None, dict[str, str], bytes]:
         """Returns the status, the header fields and the body; no status for a page that has set its own."""
         plain = {"Content-Type": "text/plain; charset=utf-8"}
-        why = None if self._hostRule is None else self._hostRule(PageHead(request, self._trustedProxies))
+        head = PageHead(request, self._trustedProxies)
+        why = None if self._hostRule is None else self._hostRule(head)
         if why is not None:
             return 421, plain, f"{REASONS[421]}: {why}".encode()
+        isHealth = self._health is not None and path == self._health.path
+        seconds = None if self._takeRequest is None or isHealth else self._takeRequest(head.client)
+        if seconds is not None:
+            body = f"{REASONS[429]}: too many requests from this address".encode()
+            return 429, {**plain, "Retry-After": str(seconds)}, body
         console = self._consoles.get(path)
         if console is not None:
             return None, {}, console.render(request)

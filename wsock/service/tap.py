@@ -20,6 +20,7 @@ from twisted.python.usage import Options as BaseOptions
 from twisted.python.usage import UsageError
 
 from .. import (
+    AddressLimits,
     Compression,
     LocalProtocolError,
     ProxyPolicy,
@@ -79,6 +80,9 @@ class Options(BaseOptions):
         self.healthPath: str | None = HEALTH_PATH
         #: The pages that may connect; None where none was named: those of the server's own host.
         self.allowedOrigins: list[str] | None = None
+        #: The limits for each address, or None.
+        self.addressLimits: AddressLimits | None = None
+        self._addressLimits: dict[str, Any] = {}
         #: The proxies in front, or None.
         self.trustedProxies: ProxyPolicy | None = None
         self._proxies: list[str] = []
@@ -234,6 +238,27 @@ class Options(BaseOptions):
     def opt_max_connections(self, number: str) -> None:
         """How many connections may be open; one more is answered with 503. "none" for no limit. [default: none]"""
         self.maxConnections = readSetting("maxConnections", number)
+
+    def opt_max_connections_per_address(self, number: str) -> None:
+        """How many connections of one address may be open, behind --trusted-proxy of one client; more get 429.
+        [default: no limit]
+        """
+        self._limitAddresses("--max-connections-per-address", number, maxConnections=int)
+
+    def opt_max_handshakes_per_second(self, number: str) -> None:
+        """How many requests of one address are taken a second, in the long run, and ten seconds' worth at once; more
+        get 429. May have a fraction. [default: no limit]
+        """
+        self._limitAddresses("--max-handshakes-per-second", number, handshakesPerSecond=float)
+
+    def _limitAddresses(self, option: str, number: str, **read: Callable[[str], float]) -> None:
+        try:
+            self._addressLimits |= {name: asNumber(number) for name, asNumber in read.items()}
+            self.addressLimits = AddressLimits(**self._addressLimits)
+        except LocalProtocolError as error:
+            raise UsageError(f"{option} {number}: {error}") from None
+        except ValueError:
+            raise UsageError(f"{option} {number}: write a number") from None
 
     def opt_compression(self) -> None:
         """Compress messages with clients that offer it (permessage-deflate), as browsers do."""
@@ -530,6 +555,11 @@ def _makeAccessLog(options: Options, reactor: Any) -> AccessLog | None:
         raise SystemExit(f"twistd wsock: --access-log {where}: {error.strerror or error}") from None
 
 
+def _takeRequest(limits: AddressLimits, reactor: Any, address: Any) -> int | None:
+    """Counts a request for a page; returns how many seconds its client is to stay away, or None."""
+    return limits.takeHandshake(address, reactor.seconds())
+
+
 def _makeHostRule(options: Options) -> HostRule | None:
     """Makes the rule that says which hosts are served; None where all are."""
     if options.allowedHosts is None and options.allowedOrigins is None and options.trustedProxies is None:
@@ -571,6 +601,7 @@ def makeService(options: Options, reactor: Any = None) -> WebSocketService:
         health if hasHealth else None,
         hostRule,
         trustedProxies,
+        None if options.addressLimits is None else partial(_takeRequest, options.addressLimits, reactor),
     )
     site = QuietSite(pages, logFormatter=partial(_accessLine, trustedProxies))
     site.requestFactory = PageRequest
@@ -585,6 +616,7 @@ def makeService(options: Options, reactor: Any = None) -> WebSocketService:
         compression=options.compression,
         fallback=site,
         maxConnections=options.maxConnections,
+        addressLimits=options.addressLimits,
         trustedProxies=trustedProxies,
         accessLog=accessLog,
     )
