@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NoReturn
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -74,6 +74,9 @@ class RateLimit:
         self.closes: Final = excess == "close"
         self.delayed = 0
         self.closed = 0
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a RateLimit can't be copied or pickled: it counts; make one in each process")
 
     def countClosed(self) -> None:
         """A connection is closed."""

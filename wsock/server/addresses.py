@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from ipaddress import IPv6Address, ip_address
 from math import ceil
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from ..sansio.errors import LocalProtocolError, wrong_type
 from ..settings import checkNumber
@@ -107,6 +107,9 @@ class AddressLimits:
         self._buckets: dict[str, tuple[float, float]] = {}
         self.refusedConnections = 0
         self.refusedHandshakes = 0
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("AddressLimits can't be copied or pickled: they count; make them in each process")
 
     def __repr__(self) -> str:
         return f"<AddressLimits: {len(self._connections)} addresses with connections>"

@@ -96,6 +96,9 @@ class Route:
         }
         self.makeRules(_DEFAULTS)
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Route can't be copied or pickled: make one in each process, with its function")
+
     def makeRules(self, inherited: Mapping[str, Any]) -> Rules:
         """Makes the rules of this route.
 
@@ -157,6 +160,9 @@ class Routes:
                 self._fixed[pattern.segments] = route
         self._open.sort(key=lambda entry: entry[0].rank)
         self._default = None if default is None else _asRoute(default)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("Routes can't be copied or pickled: make them in each process, with their functions")
 
     def __iter__(self) -> Iterator[Route]:
         """All routes, the default among them; a route may be there several times."""
