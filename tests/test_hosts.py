@@ -132,6 +132,7 @@ OTHERS = [
 @pytest.mark.parametrize("local", [*LOOPBACK, MAPPED])
 def test_a_loopback_address_serves_this_machine(local: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hosts.socket, "gethostname", lambda: "Box")
+    hosts._isOurs.cache_clear()
     served = [
         "localhost",
         "LOCALHOST:8080",
@@ -148,6 +149,7 @@ def test_a_loopback_address_serves_this_machine(local: Any, monkeypatch: pytest.
         why = whyNotLocal(Request(host, local))
         assert why is not None, host
         assert why.endswith(" with --allowed-host NAME")
+    hosts._isOurs.cache_clear()
 
 
 @pytest.mark.parametrize("field", ["x-forwarded-for", "x-forwarded-host", "forwarded"])

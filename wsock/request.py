@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IAddress, ISSLTransport
 from .sansio.errors import wrong_type
 from .sansio.http import RequestHead, ResponseHead, split_target
 
+_SLASH: Final = ord("/")
 _NO_CRYPTOGRAPHY: Final = (
     "a certificate is an object of the package cryptography: pip install 'wsock[tls]', or take its bytes from "
     "getPeerCertificateDER()"
@@ -164,7 +165,7 @@ class Request:
         self._forwarded = forwarded
 
     def _setParameters(self, parameters: dict[str, str]) -> None:
-        self._parameters = parameters or None
+        self._parameters = parameters
 
     @property
     def method(self) -> str:
@@ -227,7 +228,11 @@ class Request:
         forwarded = self._forwarded
         if forwarded is not None and forwarded.host is not None:
             return forwarded.host
-        return split_target(self._head.target)[0] or self._head.headers.get("host") or ""
+        head = self._head
+        raw = head.raw
+        # Most targets are paths.
+        authority = "" if raw[raw.index(b" ") + 1] == _SLASH else split_target(head.target)[0]
+        return authority or head.headers.find("host") or ""
 
     @property
     def subprotocols(self) -> list[str]:

@@ -110,11 +110,12 @@ class Admission:
             if why is not None:
                 self._refuse(*refusal.misdirected(why, request))
                 return
-        try:
-            handshake.check_origin(opening.origin, request.host, rules.allowedOrigins)
-        except InvalidRequest as error:
-            self._refuse(*refusal.wrongOrigin(error, request, rules.allowedOrigins))
-            return
+        if opening.origin is not None:
+            try:
+                handshake.check_origin(opening.origin, request.host, rules.allowedOrigins)
+            except InvalidRequest as error:
+                self._refuse(*refusal.wrongOrigin(error, request, rules.allowedOrigins))
+                return
         if rules.addressLimits is not None:
             self._address = address = request.getClientAddress()
             seconds = rules.addressLimits.takeHandshake(address, self._policy.seconds())

@@ -210,7 +210,8 @@ class WebSocketServerFactory(ConnectionFactory):
         if self._routes is None:
             return self.rules
         route, parameters = self._routes.find(request.rawPath)
-        setParameters(request, parameters)
+        if parameters:
+            setParameters(request, parameters)
         return self._rulesOf[route]
 
     def seconds(self) -> float:

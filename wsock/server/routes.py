@@ -128,7 +128,7 @@ class Routes:
     ``allowedOrigins`` and all the others.
     """
 
-    __slots__ = ("_default", "_fixed", "_open")
+    __slots__ = ("_default", "_fixed", "_open", "_plain")
 
     def __init__(self, routes: Mapping[str, Destination], default: Destination | None = None) -> None:
         """Makes a table of routes, for one factory or several.
@@ -143,6 +143,8 @@ class Routes:
         if not isinstance(routes, Mapping):
             advice = 'write {"/chat": buildApplication}'
             raise wrong_type("routes", "a mapping of patterns to routes", routes, advice)
+        #: The routes of paths that are as their patterns, to the letter: nearly all requests.
+        self._plain: dict[str, Route] = {}
         #: The patterns without parameters, by their segments.
         self._fixed: dict[tuple[str | None, ...], Route] = {}
         #: All others; of those that match, the first counts.
@@ -158,6 +160,8 @@ class Routes:
                 self._open.append((pattern, route))
             else:
                 self._fixed[pattern.segments] = route
+                if "%" not in text and text.isascii():
+                    self._plain[text] = route
         self._open.sort(key=lambda entry: entry[0].rank)
         self._default = None if default is None else _asRoute(default)
 
@@ -181,6 +185,9 @@ class Routes:
         Raises:
             Refuse: with 400, where the path could be read in two ways; with 404, where there is no route.
         """
+        plain = self._plain.get(rawPath)
+        if plain is not None:
+            return plain, {}
         try:
             segments = splitPath(rawPath)
         except ValueError as error:

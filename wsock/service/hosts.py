@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from functools import lru_cache
 from typing import Any, Final
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -61,16 +62,20 @@ def whyNotLocal(request: Any) -> str | None:
     Args:
         request: a `Request`, or a `PageHead`.
     """
-    if not _isLoopback(getattr(request.getHost(), "host", "")):
-        return None
-    name, _ = splitHost(request.host)
-    # A browser always names a host.
-    if not name or name == "localhost" or name.endswith(".localhost") or name == socket.gethostname().lower():
-        return None
-    if _asAddress(name.removeprefix("[").removesuffix("]")) is not None:
+    # Nearly all requests name this machine, and to ask for the address takes longer.
+    if _isOurs(request.host) or not _isLoopback(getattr(request.getHost(), "host", "")):
         return None
     lookup = request.get if isinstance(request, PageHead) else request.headers.get
     return _WHY + _BEHIND_PROXY if any(lookup(name) is not None for name in _FORWARDING) else _WHY
+
+
+@lru_cache(64)
+def _isOurs(host: str) -> bool:
+    """Whether a host is this machine by its name, or an address; a browser always names one."""
+    name, _ = splitHost(host)
+    if not name or name == "localhost" or name.endswith(".localhost") or name == socket.gethostname().lower():
+        return True
+    return _asAddress(name.removeprefix("[").removesuffix("]")) is not None
 
 
 def _asAddress(host: str) -> Any:
@@ -80,6 +85,7 @@ def _asAddress(host: str) -> Any:
         return None
 
 
+@lru_cache(64)
 def _isLoopback(host: str) -> bool:
     address = _asAddress(host.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
