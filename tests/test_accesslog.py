@@ -495,7 +495,7 @@ def test_a_daemon_writes_to_its_file(tmp_path: Path) -> None:
     within(PATIENCE, lambda: not pid_file.exists(), "it has ended")
     [line] = access.read_text().splitlines()
     assert " unix /nonesuch 404 " in line
-    assert line.endswith(' reason="the application refused: Not Found: no route has this path"')
+    assert line.endswith(' reason="Not Found: no route has this path"')
 
 
 def test_signals(tmp_path: Path) -> None:

@@ -34,6 +34,10 @@ class Server:
         self.build = build
         self.subprotocols: Sequence[str] = ()
         self.allowedOrigins: Sequence[str] | None = None
+        self.hostRule: Any = None
+        self.isFull = False
+        self.maxConnections: int | None = None
+        self.addressLimits: Any = None
         self.headers: Sequence[tuple[str, str]] = ()
         self.answerFields = ReadyFields(SERVER)
         self.deflateParameters: DeflateParameters | None = None
@@ -43,6 +47,12 @@ class Server:
         self.failures: list[tuple[str, BaseException | None]] = []
         self.admission = Admission(self, self)
 
+    def findRules(self, request: Any) -> Any:
+        return self
+
+    def count(self, transport: Any) -> None:
+        pass
+
     def buildApplication(self, request: Request) -> Any:
         self.requests.append(request)
         return self.build()
@@ -51,7 +61,7 @@ class Server:
         return self.full
 
     def admitted(
-        self, application: Any, subprotocol: str | None, extensions: Sequence[Extension], answer: ResponseHead
+        self, application: Any, subprotocol: str | None, extensions: Any, answer: ResponseHead, rules: Any
     ) -> None:
         self.told.append(("admitted", application, subprotocol, extensions, answer))
 

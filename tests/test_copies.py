@@ -151,6 +151,7 @@ VALUES: dict[type, list[Any]] = {
         )
     ],
     wsock.ConnectionCounters: [wsock.ConnectionCounters(*range(len(wsock.ConnectionCounters._fields)))],
+    wsock.ProxyPolicy: [wsock.ProxyPolicy(["10.0.0.0/8", "::1", "unix:/run/a"], 2, "Forwarded")],
     wsock.BroadcastResult: [wsock.BroadcastResult(*range(len(wsock.BroadcastResult._fields)))],
     # The core
     URL: [parse("ws://localhost"), parse("wss://[::1]:81/a?b=c")],
@@ -254,6 +255,10 @@ REFUSED: dict[type, tuple[Callable[[], Any], str]] = {
     wsock.WebSocketStream: (wsock.WebSocketStream, "pass on the messages"),
     wsock.StreamHandler: (lambda: wsock.StreamHandler(noHandler), "make one for each connection"),
     wsock.Group: (wsock.Group, "make another one"),
+    wsock.Route: (lambda: wsock.Route(print), "in each process"),  # type: ignore[arg-type]
+    wsock.Routes: (lambda: wsock.Routes({}), "in each process"),
+    wsock.RateLimit: (lambda: wsock.RateLimit(print, 1), "in each process"),  # type: ignore[arg-type]
+    wsock.AddressLimits: (lambda: wsock.AddressLimits(maxConnections=1), "in each process"),
 }
 
 

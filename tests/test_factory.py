@@ -40,7 +40,7 @@ def faults():
 without = faults()
 begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for _ in range(100):
-    Connections(print, None, Settings(), None)
+    Connections(None, Settings(), None)
 made = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - begin
 print(without, faults(), made)
 """

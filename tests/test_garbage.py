@@ -335,7 +335,7 @@ def stopped(*data: bytes, seconds: float = 0) -> Act:
     """The factory stops, for which there is one for each."""
 
     def act(served: Served) -> None:
-        server = Server(served.server.factory.buildApplication, {})
+        server = Server(served.server.factory.rules.buildApplication, {})
         served.lose()
         served = Served(server, Transport())
         for one in data:

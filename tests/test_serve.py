@@ -196,13 +196,13 @@ def test_the_arguments_are_the_factory_s() -> None:
         accessLog=records.append,
     )
     factory = server.factory
-    assert (factory.settings, factory.subprotocols, factory.allowedOrigins) == (
+    assert (factory.settings, factory.rules.subprotocols, factory.rules.allowedOrigins) == (
         settings,
         ("chat",),
         ("https://example.com",),
     )
-    assert (factory.headers, factory.fallback, factory.maxConnections) == ((("X", "y"),), fallback, 2)
-    assert factory.compression is compression
+    assert (factory.rules.headers, factory.fallback, factory.maxConnections) == ((("X", "y"),), fallback, 2)
+    assert factory.rules.compression is compression
     assert factory.accessLog == records.append
     assert factory.reactor is reactor
     with pytest.raises(LocalProtocolError, match="not an origin"):

@@ -64,6 +64,10 @@ class Policy:
         self.settings = Settings(openTimeout=5) if settings is None else settings
         self.subprotocols: Sequence[str] = ()
         self.allowedOrigins: Sequence[str] | None = None
+        self.hostRule: Any = None
+        self.isFull = False
+        self.maxConnections: int | None = None
+        self.addressLimits: Any = None
         self.headers: Sequence[tuple[str, str]] = ()
         self.answerFields = ReadyFields([("Server", ANSWER.decode().rpartition("Server: ")[2].strip())])
         self.deflateParameters: DeflateParameters | None = None
@@ -73,6 +77,12 @@ class Policy:
         self.unfinished = 0
         self.refusals: list[tuple[str, str, int, str]] = []
         self.tlsFailures: list[tuple[str, str]] = []
+
+    def findRules(self, request: Any) -> Any:
+        return self
+
+    def count(self, transport: Any) -> None:
+        pass
 
     def buildApplication(self, request: Any) -> Any:
         return self.build()
@@ -134,6 +144,9 @@ class Connection:
 
     def openingRequests(self, request: Any) -> None:
         self.request = request
+
+    def openingAgrees(self, terms: Any) -> None:
+        pass
 
     def openingMakesCore(self, extensions: Sequence[Extension]) -> "Connection":
         self.extensions = extensions

@@ -297,6 +297,25 @@ BAD_OPTIONS = [
     (["--allowed-origin", "https://*.example.com"], "not an origin"),
     (["--allowed-origin", "NULL"], "not an origin"),
     (["--allowed-origin", ""], "not an origin"),
+    (["--allowed-host", "https://example.com"], "--allowed-host https://example.com: not a host, write a name such as"),
+    (["--allowed-host", ""], "not a host"),
+    (["--allowed-host", "*", "--allowed-host", "a"], "'*' allows any host: it stands alone"),
+    (["--max-connections-per-address", "0"], "--max-connections-per-address 0: maxConnections is a number above 0"),
+    (["--max-connections-per-address", "1.5"], "--max-connections-per-address 1.5: write a number"),
+    (["--max-handshakes-per-second", "0"], "--max-handshakes-per-second 0: handshakesPerSecond is a number above 0"),
+    (["--max-handshakes-per-second", "x"], "--max-handshakes-per-second x: write a number"),
+    (["--trusted-proxy", "proxy.example"], "--trusted-proxy proxy.example: not a network"),
+    (["--forwarded-header", "X-Real-IP"], "--forwarded-header X-Real-IP: header: X-Forwarded-For or Forwarded"),
+    (["--proxy-hops", "two"], "--proxy-hops two: write a number"),
+    (["--proxy-hops", "0", "--trusted-proxy", "10.0.0.1"], "--proxy-hops 0: hops"),
+    (["--proxy-hops", "2"], "--proxy-hops: give the proxies, too, by --trusted-proxy"),
+    (["--forwarded-header", "Forwarded"], "--forwarded-header: give the proxies, too, by --trusted-proxy"),
+    (["--route", "/a{b}=echo"], "--route /a{b}=echo: not a pattern of paths: '/a{b}': a parameter is a whole segment"),
+    (["--route", "//a=echo"], "a segment is empty"),
+    (["--route", "/{a}=echo", "--route", "/{b}=echo"], "--route: two patterns for the same paths: '/{a}' and '/{b}'"),
+    (["--route", "/{a}=console"], "--route /{a}=console: a console has one path"),
+    (["--healthz", "/{a}"], "--healthz /{a}: write one path"),
+    (["--healthz", "/a/../b"], "a . or .. as a segment"),
     (["--allowed-origin", "*", "--allowed-origin", "https://a.example"], "'*' allows any origin: it stands alone"),
     (["--allowed-origin", "https://a.example", "--allowed-origin", "*"], "it stands alone"),
 ]
@@ -697,8 +716,8 @@ UPGRADE = {"Connection": "close, Upgrade", "Upgrade": "websocket", "Sec-WebSocke
         ("POST / HTTP/1.0", (405, "Method Not Allowed"), ALLOW, b"Method Not Allowed"),
         ("GET /nonesuch HTTP/1.1", (404, "Not Found"), {}, b"Not Found"),
         ("GET /echo/ HTTP/1.1", (404, "Not Found"), {}, b"Not Found"),
-        ("GET //echo HTTP/1.1", (404, "Not Found"), {}, b"Not Found"),
-        ("GET /%65cho HTTP/1.1", (404, "Not Found"), {}, b"Not Found"),
+        ("GET //echo HTTP/1.1", (400, "Bad Request"), {}, b"Bad Request: a path with an empty segment"),
+        ("GET /%65cho HTTP/1.1", (426, "Upgrade Required"), UPGRADE, b"Upgrade Required"),
         ("DELETE /console.html HTTP/1.1", (404, "Not Found"), {}, b"Not Found"),
         ("GET /echo HTTP/1.1", (426, "Upgrade Required"), UPGRADE, b"Upgrade Required"),
         ("GET /echo?a HTTP/1.1", (426, "Upgrade Required"), UPGRADE, b"Upgrade Required"),
@@ -801,7 +820,7 @@ def answer(resource: Resource, line: str) -> tuple[bytes, bytes]:
     assert protocol is not None
     transport = StringTransport()
     protocol.makeConnection(transport)
-    protocol.dataReceived(f"{line} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+    protocol.dataReceived(f"{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
     head, _, body = transport.value().partition(b"\r\n\r\n")
     return head, body
 
@@ -860,9 +879,9 @@ def test_routes_with_a_console() -> None:
         for target, status, body in [
             ("/", 200, page),
             ("/a/console?b", 200, page),
-            ("/a/console/", 404, b"Not Found"),
+            ("/a/console/", 404, b"Not Found: no route has this path"),
             ("/room", 426, b"Upgrade Required: this is a WebSocket endpoint"),
-            ("/echo", 404, b"Not Found"),
+            ("/echo", 404, b"Not Found: no route has this path"),
         ]:
             peer = twistd.address().connect()
             peer.send(request(f"GET {target} HTTP/1.1", upgrade=None))
@@ -885,7 +904,7 @@ def test_bodies_are_discarded(twistd: Twistd, chunked: bool) -> None:
     size = 2**24
     field = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {size}"
     kind = "application/x-www-form-urlencoded"
-    peer.send(f"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\n{field}\r\n\r\n".encode())
+    peer.send(f"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n{field}\r\n\r\n".encode())
     data = b"a=b&" * 1024
     if chunked:
         data = b"%x\r\n%s\r\n" % (len(data), data)
@@ -906,7 +925,7 @@ def page_connection(clock: Clock, health: Health | None = None) -> tuple[IProtoc
     return protocol, transport
 
 
-BODY = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n"
+BODY = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
 
 
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
@@ -937,7 +956,7 @@ def test_a_body_in_time() -> None:
 def test_health(version: str) -> None:
     """503 from when the server stops, for those who are connected already; load balancers speak HTTP/1.0 too."""
     health = Health("/healthz")
-    line = f"GET /healthz HTTP/{version}\r\nHost: a\r\n\r\n".encode()
+    line = f"GET /healthz HTTP/{version}\r\nHost: localhost\r\n\r\n".encode()
     protocol, transport = page_connection(Clock(), health)
     protocol.dataReceived(line)
     assert transport.value().startswith(f"HTTP/{version} 200 OK\r\n".encode())
@@ -960,7 +979,7 @@ def test_compression_is_the_factory_s() -> None:
     for arguments, compression in (([], None), (["--compression"], Compression())):
         options = Options()
         options.parseOptions(["--port", LOOPBACK, *arguments])
-        assert makeService(options, MemoryReactorClock()).factory.compression == compression
+        assert makeService(options, MemoryReactorClock()).factory.rules.compression == compression
 
 
 def test_the_service_that_stops_says_so() -> None:
@@ -973,7 +992,7 @@ def test_the_service_that_stops_says_so() -> None:
     protocol, transport = site.buildProtocol(None), StringTransport()
     protocol.makeConnection(transport)
     service.stopService()
-    protocol.dataReceived(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+    protocol.dataReceived(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert transport.value().startswith(b"HTTP/1.1 503 ")
 
 
@@ -1001,7 +1020,7 @@ def test_where_health_is_told(options: list[str], answers: list[tuple[str, int, 
         assert re.findall(r"'GET' '(\S+)' (\d+)", twistd.log()) == logged
 
 
-@pytest.mark.parametrize("path", ["/", "/nonesuch", "/echo/", "/%65cho", "/healthz"])
+@pytest.mark.parametrize("path", ["/", "/nonesuch", "/echo/", "/Echo", "/healthz"])
 def test_a_websocket_where_there_is_none(twistd: Twistd, path: str) -> None:
     peer = twistd.address().connect()
     peer.send(request(f"GET {path} HTTP/1.1"))
@@ -1042,6 +1061,122 @@ def test_allowed_origins() -> None:
                 peer = twistd.address().connect()
                 peer.send(request(origin=origin))
                 assert peer.answer().status == (101 if origin in allowed else 403)
+
+
+def test_rooms() -> None:
+    """A parameter of the path makes a room for each of its values, while somebody is there."""
+    with Twistd("--port", LOOPBACK, "--route", "/{house}/{room}=broadcast", "--route", "/all/{rest*}=echo") as twistd:
+        peers = []
+        for path in ("/a/b", "/a/b", "/a/c", "/c/b", "/%61/b", "/all/a/b"):
+            peers.append(twistd.address().connect())
+            peers[-1].send(request(f"GET {path} HTTP/1.1"))
+            assert peers[-1].answer().status == 101, path
+        peers[0].send(frame(0x81, b"Hello"))
+        for number in (0, 1, 4):
+            assert peers[number].frame() == (0x81, b"Hello")
+        for number in (2, 3, 5):
+            peers[number].send(frame(0x81, b"own"))
+            assert peers[number].frame() == (0x81, b"own"), "nothing came before"
+
+
+#: Hosts, and what each is answered by what command line: a WebSocket, and a page.
+HOSTS = [
+    ([], {"localhost": 101, "a.localhost:80": 101, "127.0.0.1": 101, "[::1]:5": 101, "evil.example": 421}),
+    (["--allowed-host=a.example"], {"localhost": 421, "127.0.0.1": 421, "a.example": 101, "A.example:8": 101}),
+    (["--allowed-host=*"], {"evil.example": 101}),
+    (["--allowed-origin=https://a.example"], {"evil.example": 101}),
+    (["--allowed-origin=https://a.example", "--allowed-host=b.example"], {"evil.example": 421, "b.example": 101}),
+]
+
+
+@pytest.mark.parametrize(("options", "hosts"), HOSTS, ids=lambda value: " ".join(value) or "-")
+def test_hosts(options: list[str], hosts: dict[str, int]) -> None:
+    pages = {101: [200, 200, 426, 404], 421: [421] * 4}
+    with Twistd("--port", LOOPBACK, *options) as twistd:
+        for host, status in hosts.items():
+            peer = twistd.address().connect()
+            peer.send(request(host=host, origin=None))
+            answer = peer.answer()
+            assert answer.status == status, host
+            if status == 421:
+                assert b"Misdirected Request: this server does not answer for the Host" in peer.rest()
+            for path, answered in zip(("/", "/healthz", "/echo", "/none"), pages[status], strict=True):
+                peer = twistd.address().connect()
+                peer.send(request(f"GET {path} HTTP/1.1", upgrade=None, host=host))
+                assert peer.answer().status == answered, (host, path)
+        twistd.terminate()
+        # Each connection has one line, and that says which option helps.
+        lines = [line for line in twistd.log().splitlines() if "/echo" in line and " 421 " in line]
+        assert len(lines) >= sum(status == 421 for status in hosts.values())
+        if not options:
+            assert "--allowed-host NAME" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        (["--trusted-proxy", "127.0.0.0/8"], "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Host: a.example"),
+        (["--forwarded-header=Forwarded", "--trusted-proxy=127.0.0.1"], "Forwarded: for=192.0.2.1;host=a.example"),
+        (
+            ["--trusted-proxy=10.0.0.1", "--proxy-hops=2", "--trusted-proxy=127.0.0.1"],
+            "X-Forwarded-For: 192.0.2.1, 10.0.0.1\r\nX-Forwarded-Host: a.example",
+        ),
+    ],
+)
+def test_a_trusted_proxy(options: list[str], field: str) -> None:
+    """It is believed for WebSockets and pages, their logs and the hosts that are served."""
+    with Twistd("--port", LOOPBACK, *options, "--allowed-host", "a.example") as twistd:
+        for more, status, page in ((f"{field}\r\n", 101, 200), ("", 421, 421)):
+            peer = twistd.address().connect()
+            peer.send(request(more=more, origin="http://a.example" if more else None))
+            assert peer.answer().status == status
+            peer.close()
+            peer = twistd.address().connect()
+            peer.send(request("GET /healthz HTTP/1.1", more=more, upgrade=None))
+            assert peer.answer().status == page
+        peer = twistd.address().connect()
+        peer.send(request("GET /none HTTP/1.1", more=f"{field}\r\n", upgrade=None))
+        assert peer.answer().status == 404
+        within(PATIENCE, lambda: " 192.0.2.1:0 /echo 101 " in twistd.log(), "the access log names the client")
+        within(PATIENCE, lambda: "192.0.2.1:0 'GET' '/none' 404" in twistd.log(), "so does the log of pages")
+
+
+def test_limits_for_each_address() -> None:
+    options = [
+        "--max-connections-per-address",
+        "2",
+        "--max-handshakes-per-second",
+        "0.5",
+        "--trusted-proxy",
+        "127.0.0.1",
+    ]
+    with Twistd("--port", LOOPBACK, *options) as twistd:
+
+        def status(client: str, path: str = "/echo", **fields: str | None) -> int:
+            peer = twistd.address().connect()
+            peers.append(peer)
+            peer.send(request(f"GET {path} HTTP/1.1", more=f"X-Forwarded-For: {client}\r\n", **fields))
+            answer = peer.answer()
+            assert (answer.status == 429) == (answer["Retry-After"] is not None)
+            return answer.status
+
+        peers: list[Peer] = []
+        assert [status("192.0.2.1") for _ in range(3)] == [101, 101, 429]
+        assert status("192.0.2.2") == 101
+        # A burst is ten, of WebSockets and pages; the health check is not counted.
+        answers = [status("192.0.2.3", "/", upgrade=None) for _ in range(11)]
+        assert answers[:10] == [200] * 10
+        assert answers[10] == 429
+        assert status("192.0.2.3") == 429
+        assert [status("192.0.2.3", "/healthz", upgrade=None) for _ in range(3)] == [200] * 3
+
+
+def test_a_page_without_a_host() -> None:
+    """By HTTP/1.0, as haproxy's health check; a browser always names one."""
+    with Twistd("--port", LOOPBACK) as twistd:
+        peer = twistd.address().connect()
+        peer.send(b"OPTIONS /healthz HTTP/1.0\r\n\r\n")
+        assert peer.answer("HTTP/1.0").status == 200
 
 
 def test_behind_a_proxy() -> None:
@@ -1155,7 +1290,7 @@ def test_sigterm(certificate: tuple[Path, Path]) -> None:
             peer.stream(frame(0x82, bytes(60000)), 2**25, read=False)
         # One that asks for a page, and goes on asking.
         reader = addresses[0].connect()
-        reader.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\nhello")
+        reader.send(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\nhello")
         time.sleep(0.1)
         took = twistd.terminate()
         for peer in silent + polite:

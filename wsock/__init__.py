@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
     from .errors import WebSocketClosed as WebSocketClosed
     from .errors import WebSocketDropped as WebSocketDropped
     from .errors import WebSocketEnded as WebSocketEnded
+    from .ratelimit import RateLimit as RateLimit
     from .request import Headers as Headers
     from .request import Request as Request
     from .request import Response as Response
@@ -47,9 +48,13 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
     from .sansio.errors import RemoteProtocolError as RemoteProtocolError
     from .sansio.errors import WebSocketError as WebSocketError
     from .server.accessrecord import AccessRecord as AccessRecord
+    from .server.addresses import AddressLimits as AddressLimits
     from .server.factory import WebSocketServerFactory as WebSocketServerFactory
+    from .server.forwarding import ProxyPolicy as ProxyPolicy
     from .server.resource import WebSocketResource as WebSocketResource
     from .server.resource import upgradeRequest as upgradeRequest
+    from .server.routes import Route as Route
+    from .server.routes import Routes as Routes
     from .server.serve import Server as Server
     from .server.serve import serve as serve
     from .server.service import WebSocketServerService as WebSocketServerService
@@ -67,6 +72,7 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
 _HOMES = {
     "Accept": "wsock.application",
     "AccessRecord": "wsock.server.accessrecord",
+    "AddressLimits": "wsock.server.addresses",
     "Agent": "wsock.client.agent",
     "Application": "wsock.application",
     "BroadcastResult": "wsock.broadcast",
@@ -86,10 +92,14 @@ _HOMES = {
     "InvalidURL": "wsock.sansio.errors",
     "LocalProtocolError": "wsock.sansio.errors",
     "MessageTooBig": "wsock.sansio.errors",
+    "ProxyPolicy": "wsock.server.forwarding",
+    "RateLimit": "wsock.ratelimit",
     "Refuse": "wsock.application",
     "RemoteProtocolError": "wsock.sansio.errors",
     "Request": "wsock.request",
     "Response": "wsock.request",
+    "Route": "wsock.server.routes",
+    "Routes": "wsock.server.routes",
     "Server": "wsock.server.serve",
     "Settings": "wsock.settings",
     "StreamHandler": "wsock.stream",

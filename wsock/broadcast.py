@@ -43,7 +43,7 @@ class Group:
     they came; ``len`` their number.
     """
 
-    __slots__ = ("_members", "_thread")
+    __slots__ = ("__weakref__", "_members", "_thread")
 
     def __init__(self) -> None:
         self._members: dict[WebSocketTransport, None] = {}

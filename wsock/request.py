@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, overload
 from urllib.parse import unquote
 
-from twisted.internet.interfaces import IAddress
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import IAddress, ISSLTransport
 
 from .sansio.errors import wrong_type
 from .sansio.http import RequestHead, ResponseHead, split_target
 
+_SLASH: Final = ord("/")
 _NO_CRYPTOGRAPHY: Final = (
     "a certificate is an object of the package cryptography: pip install 'wsock[tls]', or take its bytes from "
     "getPeerCertificateDER()"
@@ -116,6 +118,26 @@ class WebRequestHolder(Protocol):
         """The request; None once it is held no more."""
 
 
+class ForwardedFacts(Protocol):
+    """The facts about a client that trusted proxies tell."""
+
+    @property
+    def address(self) -> str:
+        """Its IP address."""
+
+    @property
+    def port(self) -> int:
+        """Its port; 0 where none is told."""
+
+    @property
+    def scheme(self) -> str | None:
+        """The scheme of its URL."""
+
+    @property
+    def host(self) -> str | None:
+        """The host of its URL."""
+
+
 class Request:
     """A request for a WebSocket.
 
@@ -123,7 +145,7 @@ class Request:
     is read from them at each access.
     """
 
-    __slots__ = ("_kept", "_transport", "_web")
+    __slots__ = ("_forwarded", "_kept", "_parameters", "_transport", "_web")
 
     def __init__(self, head: RequestHead, transport: Any, web: WebRequestHolder | None = None) -> None:
         """Makes a request of the head that a client sent.
@@ -136,6 +158,8 @@ class Request:
         self._kept: RequestHead | bytes = head
         self._transport = transport
         self._web = web
+        self._parameters: dict[str, str] | None = None
+        self._forwarded: ForwardedFacts | None = None
 
     @property
     def _head(self) -> RequestHead:
@@ -146,6 +170,12 @@ class Request:
         head = self._head
         head.forget_fields()
         self._kept = head.raw if head.parsed is None else head
+
+    def _setForwarded(self, forwarded: ForwardedFacts) -> None:
+        self._forwarded = forwarded
+
+    def _setParameters(self, parameters: dict[str, str]) -> None:
+        self._parameters = parameters
 
     @property
     def method(self) -> str:
@@ -166,6 +196,11 @@ class Request:
     def path(self) -> str:
         """The decoded path. In it ``%2F`` has become ``/``, so compare `rawPath` where that matters."""
         return unquote(self._head.path)
+
+    @property
+    def pathParameters(self) -> dict[str, str]:
+        """The parts of the path that a pattern of `Routes` names, each percent-decoded once; empty without any."""
+        return dict(self._parameters or ())
 
     @property
     def query(self) -> str:
@@ -197,9 +232,17 @@ class Request:
     def host(self) -> str:
         """The host that the client means, from the target or else the Host field, with the port where one was written.
 
-        RFC 9112 section 3.2.2: where the target is a whole URL, its host replaces the field.
+        RFC 9112 section 3.2.2: where the target is a whole URL, its host replaces the field. Behind a trusted proxy it
+        is the host that this tells of.
         """
-        return split_target(self._head.target)[0] or self._head.headers.get("host") or ""
+        forwarded = self._forwarded
+        if forwarded is not None and forwarded.host is not None:
+            return forwarded.host
+        head = self._head
+        raw = head.raw
+        # Most targets are paths.
+        authority = "" if raw[raw.index(b" ") + 1] == _SLASH else split_target(head.target)[0]
+        return authority or head.headers.find("host") or ""
 
     @property
     def subprotocols(self) -> list[str]:
@@ -233,6 +276,24 @@ class Request:
         """Returns the address it connected to."""
         address: IAddress = self._transport.getHost()
         return address
+
+    def getClientAddress(self) -> IAddress:
+        """Returns the client's address: as trusted proxies tell it, see `ProxyPolicy`; or else as `getPeer`.
+
+        Its port is 0 where a proxy tells of none.
+        """
+        forwarded = self._forwarded
+        if forwarded is None:
+            return self.getPeer()
+        kind = IPv6Address if ":" in forwarded.address else IPv4Address
+        return kind("TCP", forwarded.address, forwarded.port)
+
+    def isSecure(self) -> bool:
+        """Whether the client uses TLS: as trusted proxies tell it, or else whether the connection has it."""
+        forwarded = self._forwarded
+        if forwarded is not None and forwarded.scheme is not None:
+            return forwarded.scheme in ("https", "wss")
+        return bool(ISSLTransport.providedBy(self._transport))
 
     def getPeerCertificate(self) -> Any:
         """Returns the client's certificate over TLS, a ``cryptography.x509.Certificate``; None where it sent none.
@@ -270,6 +331,16 @@ class Request:
 def settle(request: Request) -> None:
     """Has a request that is decided on, or waits for that, keep the bytes of its head alone."""
     request._settle()
+
+
+def setForwarded(request: Request, forwarded: ForwardedFacts) -> None:
+    """Gives a request what trusted proxies tell of its client."""
+    request._setForwarded(forwarded)
+
+
+def setParameters(request: Request, parameters: dict[str, str]) -> None:
+    """Gives a request the parameters of its path."""
+    request._setParameters(parameters)
 
 
 class Response:

@@ -247,7 +247,7 @@ class StreamHandler:
     Where there is nothing to find out, `streamApplication` makes the whole ``buildApplication``.
     """
 
-    __slots__ = ("__weakref__", "_handler", "_isShared", "_stream")
+    __slots__ = ("__weakref__", "_handler", "_isShared", "_kept", "_stream")
 
     #: As its stream does.
     appliesBackpressure: Final = True
@@ -275,9 +275,14 @@ class StreamHandler:
         self._stream = WebSocketStream()
         #: Another connection has been given it, by mistake.
         self._isShared = False
+        self._kept: object = None
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a StreamHandler can't be copied or pickled: make one for each connection, with its function")
+
+    def keepAlive(self, wrapper: object) -> None:
+        """Keeps an application that stands around this one, as long as this is kept: the connection has that one."""
+        self._kept = wrapper
 
     # For the connection: an application's callbacks
 

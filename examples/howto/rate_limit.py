@@ -6,29 +6,30 @@ from typing import Any
 from twisted.internet import defer, task
 from twisted.python.log import startLogging
 
-from wsock import WebSocketProtocol, serve
-
-RATE, BURST = 10, 20  # messages a second, in the long run; and how many may come at once
+from wsock import AddressLimits, RateLimit, Request, Routes, WebSocketProtocol, serve
 
 
-class Limited(WebSocketProtocol):
-    def __init__(self, reactor: Any) -> None:
-        self.reactor, self.then = reactor, reactor.seconds()
-        self.tokens: float = BURST
+class Echo(WebSocketProtocol):
+    def textMessageReceived(self, message: str) -> None:
+        self.transport.sendTextMessage(message)
 
-    def textMessageReceived(self, message: str) -> defer.Deferred[None] | None:
-        now = self.reactor.seconds()
-        self.tokens, self.then = min(BURST, self.tokens + (now - self.then) * RATE) - 1, now
-        if self.tokens >= 0 or self.transport.request.path == "/patient":
-            self.transport.sendTextMessage(message)
-            return task.deferLater(self.reactor, -self.tokens / RATE) if self.tokens < 0 else None
-        self.transport.loseConnection(1008, "too many messages")
-        return None
+
+def build(request: Request) -> Echo:
+    return Echo()
+
+
+routes = Routes(
+    {
+        "/": RateLimit(build, 10, burst=20, excess="close"),
+        "/patient": RateLimit(build, 10, burst=20),
+    }
+)
+limits = AddressLimits(maxConnections=20, handshakesPerSecond=1)
 
 
 async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
     startLogging(sys.stderr, setStdout=False)  # it tells who is refused, and why
-    server = await serve(reactor, f"tcp:{port}:interface={host}", lambda request: Limited(reactor))
+    server = await serve(reactor, f"tcp:{port}:interface={host}", routes, addressLimits=limits)
     print(server.url, flush=True)
     await defer.Deferred()  # until Control-C, or SIGTERM
 

@@ -1,4 +1,4 @@
-"""Several endpoints in one server, chosen by the path: `python routing.py [PORT [HOST]]`."""
+"""Several endpoints in one server, by patterns of paths: `python routing.py [PORT [HOST]]`."""
 
 import re
 import sys
@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet import defer, task
 from twisted.python.log import startLogging
 
-from wsock import Refuse, Request, StreamHandler, WebSocketProtocol, WebSocketStream, serve
+from wsock import Refuse, Request, Route, Routes, Settings, StreamHandler, WebSocketProtocol, WebSocketStream, serve
 
 
 class Echo(WebSocketProtocol):
@@ -16,21 +16,23 @@ class Echo(WebSocketProtocol):
 
 
 async def count(stream: WebSocketStream) -> None:
-    for number in range(int(stream.request.path.rpartition("/")[2])):
+    for number in range(int(stream.request.pathParameters["number"])):
         await stream.send(str(number))
 
 
-def build(request: Request) -> Any:
-    if request.path == "/echo":
-        return Echo()
-    if re.fullmatch("/count/[0-9]{1,4}", request.path):
-        return StreamHandler(count)
-    raise Refuse(404)
+def startCount(request: Request) -> StreamHandler:
+    if not re.fullmatch("[0-9]{1,4}", request.pathParameters["number"]):
+        raise Refuse(404)
+    return StreamHandler(count)
+
+
+small = Settings(maxMessageSize=100)
+routes = Routes({"/echo": lambda request: Echo(), "/count/{number}": Route(startCount, settings=small)})
 
 
 async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
     startLogging(sys.stderr, setStdout=False)  # it tells who is refused, and why
-    server = await serve(reactor, f"tcp:{port}:interface={host}", build)
+    server = await serve(reactor, f"tcp:{port}:interface={host}", routes)
     print(server.url, flush=True)
     await defer.Deferred()  # until Control-C, or SIGTERM
 

@@ -11,6 +11,7 @@ from twisted.internet.protocol import ClientFactory
 from twisted.python.failure import Failure
 
 from ..application import Application
+from ..arguments import checkBuildApplication
 from ..compression import Compression, asOptions, asParameters, checkCompression
 from ..log import ClassLogger
 from ..request import Request
@@ -66,7 +67,8 @@ class WebSocketClientFactory(ConnectionFactory, ClientFactory):
             InvalidURL: not a URL of RFC 6455 section 3.
             LocalProtocolError: another argument that can't be, such as a header in bytes.
         """
-        self._connections = Connections(buildApplication, reactor, settings, self.log)
+        checkBuildApplication(buildApplication)
+        self._connections = Connections(reactor, settings, self.log)
         self.buildApplication = buildApplication
         self.settings = settings
         self.url = url if isinstance(url, URL) else parseURL(url)

@@ -258,8 +258,7 @@ def handle_open(request: RequestHead, *, allowed_origins: Sequence[str] | None =
         raise InvalidRequest(str(error)) from None
     if version != VERSION:
         raise InvalidRequest(f"a Sec-WebSocket-Version other than {VERSION}", 426, _UPGRADE_REQUIRED)
-    if origin is not None and not _is_allowed(origin, host, allowed_origins):
-        raise InvalidRequest("this page's Origin is not allowed here", 403)
+    check_origin(origin, host, allowed_origins)
     return Opening(request, key, subprotocols, extensions, origin, host)
 
 
@@ -289,6 +288,21 @@ def _check_no_body(headers: HeaderFields) -> None:
     # Two of them, which are joined by a comma, are not all zeros.
     if length is not None and (not length or length.strip("0")):
         raise InvalidRequest("a Content-Length that isn't one 0")
+
+
+def check_origin(origin: str | None, host: str, allowed_origins: Sequence[str] | None) -> None:
+    """Check the origin of a request, as `handle_open` does, for a server that knows only then who is allowed.
+
+    Args:
+        origin: as in `Opening`.
+        host: as in `Opening`.
+        allowed_origins: as in `handle_open`, which is given ``("*",)`` before.
+
+    Raises:
+        InvalidRequest: with 403.
+    """
+    if origin is not None and not _is_allowed(origin, host, allowed_origins):
+        raise InvalidRequest("this page's Origin is not allowed here", 403)
 
 
 def _is_allowed(origin: str, host: str, allowed_origins: Sequence[str] | None) -> bool:

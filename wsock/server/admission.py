@@ -7,49 +7,38 @@ has parsed the request already, decides by the same class and answers in its own
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress
 from twisted.python.failure import Failure
 
-from ..application import Accept, Application, BuildApplication, Refuse, describeMistake, isApplication
+from ..application import Accept, Application, Refuse, describeMistake, isApplication
 from ..log import APPLICATION_ERRORS, CANCELLATIONS, letGo, release
 from ..request import Request
 from ..results import asDecision
 from ..sansio import handshake
 from ..sansio.errors import InvalidRequest
-from ..sansio.extensions import DeflateParameters, Extension
+from ..sansio.extensions import Extension
 from ..sansio.extensions import answer as answerExtensions
 from ..sansio.handshake import Opening, ReadyFields
 from ..sansio.http import RequestHead, ResponseHead
 from ..wire.factory import SOFTWARE, addDefault
 from . import refusal
+from .rules import Rules
+
+#: Any origin, until the rules are known.
+_ANY: Final = ("*",)
 
 
 class Policy(Protocol):
-    """The rules and functions by which a server decides; the factory is one."""
+    """The factory, as far as it decides."""
 
-    buildApplication: BuildApplication
+    def findRules(self, request: Request) -> Rules:
+        """Returns the rules for a request; raises Refuse where its path leads nowhere."""
 
-    @property
-    def subprotocols(self) -> Sequence[str]:
-        """Those to choose from, the preferred first."""
-
-    @property
-    def allowedOrigins(self) -> Sequence[str] | None:
-        """The pages that may connect."""
-
-    @property
-    def deflateParameters(self) -> DeflateParameters | None:
-        """The wishes for permessage-deflate; None declines it."""
-
-    @property
-    def headers(self) -> Sequence[tuple[str, str]]:
-        """More fields for each answer that accepts."""
-
-    @property
-    def answerFields(self) -> ReadyFields:
-        """The same, with those that are always there."""
+    def seconds(self) -> float:
+        """The time."""
 
     def whyFull(self) -> str | None:
         """Why no connection is accepted now, or None."""
@@ -59,9 +48,14 @@ class AdmissionOwner(Protocol):
     """The opening handshake that asks for a decision."""
 
     def admitted(
-        self, application: Application, subprotocol: str | None, extensions: Sequence[Extension], answer: ResponseHead
+        self,
+        application: Application,
+        subprotocol: str | None,
+        extensions: Sequence[Extension],
+        answer: ResponseHead,
+        rules: Rules,
     ) -> None:
-        """The connection is accepted, and to be answered with this 101; raises nothing."""
+        """The connection is accepted, to be answered with this 101, and served by these rules; raises nothing."""
 
     def refused(self, answer: ResponseHead, why: str, isForHead: bool, isLogged: bool) -> None:
         """The connection is refused.
@@ -80,7 +74,7 @@ class AdmissionOwner(Protocol):
 class Admission:
     """The decision on one request. It is told to the owner once, unless `cancel` comes before."""
 
-    __slots__ = ("_deciding", "_isIgnored", "_opening", "_owner", "_policy")
+    __slots__ = ("_address", "_deciding", "_isIgnored", "_opening", "_owner", "_policy", "_rules")
 
     def __init__(self, policy: Policy, owner: AdmissionOwner) -> None:
         self._policy = policy
@@ -89,22 +83,49 @@ class Admission:
         self._isIgnored = False
         self._deciding: Deferred[Any] | None = None
         self._opening: Opening | None = None
+        self._rules: Rules | None = None
+        #: The client's, where there are limits for each.
+        self._address: IAddress | None = None
 
     def decide(self, head: RequestHead, request: Request) -> None:
         """Checks a request, and asks ``buildApplication``."""
-        policy = self._policy
+        isForHead = head.method == "HEAD"
         try:
-            self._opening = handshake.handle_open(head, allowed_origins=policy.allowedOrigins)
+            # The route says which pages may connect.
+            self._opening = opening = handshake.handle_open(head, allowed_origins=_ANY)
         except InvalidRequest as error:
-            if error.status == 403:
-                self._refuse(*refusal.wrongOrigin(error, request, policy.allowedOrigins))
-            else:
-                self._refuse(*refusal.invalid(error), isForHead=head.method == "HEAD")
+            self._refuse(*refusal.invalid(error), isForHead=isForHead)
             return
+        try:
+            self._rules = rules = self._policy.findRules(request)
+        except Refuse as refuse:
+            self._refuse(*refusal.noRoute(refuse))
+            return
+        if rules.hostRule is not None:
+            try:
+                why = rules.hostRule(request)
+            except APPLICATION_ERRORS:
+                self._failed(Failure(), "allowedHosts")
+                return
+            if why is not None:
+                self._refuse(*refusal.misdirected(why, request))
+                return
+        if opening.origin is not None:
+            try:
+                handshake.check_origin(opening.origin, request.host, rules.allowedOrigins)
+            except InvalidRequest as error:
+                self._refuse(*refusal.wrongOrigin(error, request, rules.allowedOrigins))
+                return
+        if rules.addressLimits is not None:
+            self._address = address = request.getClientAddress()
+            seconds = rules.addressLimits.takeHandshake(address, self._policy.seconds())
+            if seconds is not None:
+                self._refuse(*refusal.tooManyHandshakes(seconds))
+                return
         if self._isRefusedForRoom():
             return
         try:
-            decision = policy.buildApplication(request)
+            decision = rules.buildApplication(request)
         except APPLICATION_ERRORS:
             self._failed(Failure())
             return
@@ -127,9 +148,17 @@ class Admission:
 
     def _isRefusedForRoom(self) -> bool:
         why = self._policy.whyFull()
+        rules = self._rules
+        if why is None and rules is not None and rules.isFull:
+            why = f"as many connections are open as may be on this route, {rules.maxConnections} (maxConnections)"
         if why is not None:
             self._refuse(refusal.unavailable(why), why)
-        return why is not None
+            return True
+        limits = None if rules is None else rules.addressLimits
+        seconds = None if limits is None else limits.whyFull(self._address)
+        if seconds is not None:
+            self._refuse(*refusal.tooManyConnections(seconds))
+        return seconds is not None
 
     def _decided(self, decision: object) -> None:
         self._deciding = None
@@ -143,9 +172,10 @@ class Admission:
             return
         self._owner.admitted(*accepted)
 
-    def _accept(self, decision: object) -> tuple[Application, str | None, Sequence[Extension], ResponseHead]:
-        opening, policy = self._opening, self._policy
+    def _accept(self, decision: object) -> tuple[Application, str | None, Sequence[Extension], ResponseHead, Rules]:
+        opening, rules = self._opening, self._rules
         assert opening is not None
+        assert rules is not None
         application: Any = decision
         subprotocol: str | None = None
         more: Sequence[tuple[str, str]] = ()
@@ -155,20 +185,20 @@ class Admission:
         elif not isApplication(application):
             raise TypeError(describeMistake("buildApplication returned", application))
         if subprotocol is None and opening.subprotocols:
-            subprotocol = next((name for name in policy.subprotocols if name in opening.subprotocols), None)
-        headers: Sequence[tuple[str, str]] | ReadyFields = policy.answerFields
+            subprotocol = next((name for name in rules.subprotocols if name in opening.subprotocols), None)
+        headers: Sequence[tuple[str, str]] | ReadyFields = rules.answerFields
         if more != ():
-            headers = addDefault((*policy.headers, *more), "Server", SOFTWARE)
+            headers = addDefault((*rules.headers, *more), "Server", SOFTWARE)
         offers = opening.extensions
-        extensions = answerExtensions(offers, policy.deflateParameters) if offers else ()
+        extensions = answerExtensions(offers, rules.deflateParameters) if offers else ()
         answer = handshake.response(opening, subprotocol=subprotocol, extensions=extensions, headers=headers)
-        return application, subprotocol, extensions, answer
+        return application, subprotocol, extensions, answer, rules
 
-    def _failed(self, failure: Failure) -> None:
+    def _failed(self, failure: Failure, callback: str = "buildApplication") -> None:
         self._deciding = None
         if self._isIgnored:
             if not failure.check(*CANCELLATIONS, Refuse):
-                self._owner.logFailure(failure, "buildApplication")
+                self._owner.logFailure(failure, callback)
             letGo(failure)
             return
         refuse = failure.value
@@ -182,8 +212,8 @@ class Admission:
                 release(refuse)
                 self._refuse(answer, refusal.whyRefused(refuse))
                 return
-        self._owner.logFailure(failure, "buildApplication")
-        self._refuse(handshake.refuse(500), "the application failed (buildApplication)", isLogged=True)
+        self._owner.logFailure(failure, callback)
+        self._refuse(handshake.refuse(500), f"the application failed ({callback})", isLogged=True)
 
     def _refuse(self, answer: ResponseHead, why: str, isForHead: bool = False, isLogged: bool = False) -> None:
         self._owner.refused(answer, why, isForHead, isLogged)

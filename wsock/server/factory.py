@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 from twisted.internet.interfaces import (
     IAddress,
@@ -15,19 +15,24 @@ from zope.interface import implementer
 
 from ..application import BuildApplication
 from ..arguments import checkCallback, checkFallback
-from ..compression import Compression, asOptions, asParameters, checkCompression
+from ..compression import Compression
 from ..log import APPLICATION_ERRORS, ClassLogger
 from ..logsummary import Summary
+from ..request import Request, setForwarded, setParameters
 from ..results import asDeferred
-from ..sansio import handshake
 from ..sansio.constants import Role
-from ..sansio.http import check_fields
+from ..sansio.errors import wrong_type
 from ..settings import Settings, checkNumber
-from ..wire.factory import SOFTWARE, ConnectionFactory, Connections, Reactor, withDefaultField
+from ..wire.factory import ConnectionFactory, Connections, Reactor
 from ..wire.protocol import WebSocketTransport
 from . import refusal
 from .accessrecord import AccessNote, AccessRecord, makeRecord
+from .addresses import AddressLimits
+from .forwarding import ProxyPolicy
+from .hosts import AllowedHosts
 from .opening import Fallback, ServerOpening
+from .routes import Routes
+from .rules import Rules
 from .upgrade import Upgrade
 
 #: How the log tells of a refusal, and of many.
@@ -44,6 +49,7 @@ class WebSocketServerFactory(ConnectionFactory):
 
     Attributes:
         settings: limits and timers.
+        rules: all that is decided by, a route's own rules aside.
     """
 
     log = ClassLogger()
@@ -51,16 +57,19 @@ class WebSocketServerFactory(ConnectionFactory):
 
     def __init__(
         self,
-        buildApplication: BuildApplication,
+        buildApplication: BuildApplication | Routes,
         *,
         reactor: Reactor | None = None,
         settings: Settings = Settings(),  # noqa: B008 - frozen
         subprotocols: Sequence[str] = (),
         allowedOrigins: Sequence[str] | None = None,
+        allowedHosts: AllowedHosts | None = None,
         headers: Sequence[tuple[str, str]] = (),
         compression: Compression | None = None,
         fallback: Fallback | None = None,
         maxConnections: int | None = None,
+        addressLimits: AddressLimits | None = None,
+        trustedProxies: ProxyPolicy | None = None,
         accessLog: Callable[[AccessRecord], object] | None = None,
     ) -> None:
         """Makes a factory, to be handed to an endpoint or to ``listenTCP``.
@@ -69,18 +78,25 @@ class WebSocketServerFactory(ConnectionFactory):
             buildApplication: called with the `Request` of each client that asks for a WebSocket. Returns an
                 application, or an `Accept`, or a Deferred or coroutine of either; raises `Refuse`. Any other exception
                 is logged and answered with 500. A Deferred is cancelled when the client leaves, or
-                ``openTimeout`` passes.
+                ``openTimeout`` passes. `Routes` stand in its place where a server has several paths.
             reactor: for the timers; by default the global one, from the first connection on.
             settings: limits and timers.
             subprotocols: those to choose from where ``buildApplication`` chooses none, the preferred first.
             allowedOrigins: which pages may connect, as ``https://host[:port]``; ``("*",)`` lets all; by default those
                 of the host that they ask for. ``"null"`` and ``"file://"`` let sandboxed frames and pages from disk in,
                 whoever made them. Clients other than browsers send no Origin, and pass.
+            allowedHosts: which hosts are served, as in the Host field: ``example.com`` with any port,
+                ``example.com:8443``, ``*.example.com`` for all names below; other hosts are answered with 421. Or a
+                function that is called with each `Request`, and returns why its host is not served, or None. By default
+                all are.
             headers: more fields for each 101 answer, a ``Server`` in place of ours among them.
             compression: accept the offers of clients, and compress in this way; None declines all offers.
             fallback: a factory for the connections whose request is not for a WebSocket, HTTP/1.0 included, such as a
                 ``twisted.web.server.Site``; by default they are answered with 426, or 505 where it is HTTP/1.0.
             maxConnections: how many connections may be open; one more is answered with 503. None for no limit.
+            addressLimits: limits for each address that clients connect from; more is answered with 429.
+            trustedProxies: the proxies in front, and the field in which they tell of a client; by default none is
+                believed.
             accessLog: called with an `AccessRecord` of each connection, once, when its transport is lost: after the
                 application's ``connectionLost``, unless that still waits for a callback. Connections of ``fallback``,
                 and those that never sent a byte, have no record. It has to return at once; its exceptions are logged.
@@ -89,28 +105,35 @@ class WebSocketServerFactory(ConnectionFactory):
         Raises:
             LocalProtocolError: an argument that can't be, such as an origin with a path, or a header in bytes.
         """
-        self._connections = Connections(buildApplication, reactor, settings, self.log)
-        self.buildApplication = buildApplication
+        self._connections = Connections(reactor, settings, self.log)
+        arguments: dict[str, Any] = {
+            "settings": settings,
+            "subprotocols": subprotocols,
+            "allowedOrigins": allowedOrigins,
+            "allowedHosts": allowedHosts,
+            "headers": headers,
+            "compression": compression,
+            "addressLimits": addressLimits,
+        }
+        checkNumber("maxConnections", maxConnections)
+        self.maxConnections = maxConnections
+        self.rules: Final = Rules(buildApplication, **arguments, maxConnections=None)
+        self._routes = buildApplication if isinstance(buildApplication, Routes) else None
+        # Some arguments give their items only once, and have.
+        for name in ("subprotocols", "allowedOrigins", "headers"):
+            arguments[name] = getattr(self.rules, name)
+        arguments["allowedHosts"] = self.rules.hostRule
+        self._rulesOf = {route: route.makeRules(arguments) for route in self._routes or ()}
         self.settings = settings
-        # Copies: some give their items only once, and others may change after they were checked.
-        if isinstance(allowedOrigins, Iterable) and not isinstance(allowedOrigins, (str, bytes)):
-            allowedOrigins = tuple(allowedOrigins)
-        handshake.check_origins(allowedOrigins)
-        self.headers = tuple(check_fields(headers))
-        self.answerFields = handshake.ReadyFields(withDefaultField(self.headers, "Server", SOFTWARE))
-        self.subprotocols = tuple(handshake.check_subprotocols(subprotocols))
-        self.allowedOrigins: Sequence[str] | None = allowedOrigins
-        checkCompression(compression)
-        self.compression = compression
-        self.deflateParameters = None if compression is None else asParameters(compression, self.role, settings)
-        self.deflateOptions = asOptions(compression, self.role, settings)
+        self.deflateOptions = self.rules.deflateOptions
         if fallback is not None:
             checkFallback(fallback)
         self.fallback = fallback
-        checkNumber("maxConnections", maxConnections)
-        self.maxConnections = maxConnections
         #: How many bytes all connections hold of heads that have not ended.
         self._unfinished = 0
+        if trustedProxies is not None and not isinstance(trustedProxies, ProxyPolicy):
+            raise wrong_type("trustedProxies", "a ProxyPolicy or None", trustedProxies)
+        self.trustedProxies = trustedProxies
         if accessLog is not None:
             checkCallback("accessLog", accessLog, "each record", "write lambda record: print(record)")
         self.accessLog = accessLog
@@ -179,6 +202,28 @@ class WebSocketServerFactory(ConnectionFactory):
         """So many bytes more are held of heads that have not ended; returns how many all connections hold now."""
         self._unfinished += difference
         return self._unfinished
+
+    def findRules(self, request: Request) -> Rules:
+        """Returns the rules for a request, by its path; has it know first what trusted proxies tell.
+
+        Raises:
+            Refuse: no route has it.
+        """
+        if self.trustedProxies is not None:
+            forwarded = self.trustedProxies.read(request.headers.get, request.getPeer(), request.getHost())
+            if forwarded is not None:
+                setForwarded(request, forwarded)
+        if self._routes is None:
+            return self.rules
+        route, parameters = self._routes.find(request.rawPath)
+        if parameters:
+            setParameters(request, parameters)
+        return self._rulesOf[route]
+
+    def seconds(self) -> float:
+        """The time."""
+        now: float = self._connections.clock().seconds()
+        return now
 
     def whyFull(self) -> str | None:
         """Why no connection is accepted now, or None."""

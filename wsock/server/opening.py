@@ -33,6 +33,7 @@ from ..wire.tlsfailures import describeServerFailure
 from . import refusal
 from .accessrecord import AccessNote
 from .admission import Admission, Policy
+from .rules import Rules
 from .upgrade import Upgrade
 
 #: Bytes behind a request that are held while ``buildApplication`` decides; then the peer is made to wait.
@@ -221,7 +222,12 @@ class ServerOpening:
     # Answering
 
     def admitted(
-        self, application: Application, subprotocol: str | None, extensions: Sequence[Extension], answer: ResponseHead
+        self,
+        application: Application,
+        subprotocol: str | None,
+        extensions: Sequence[Extension],
+        answer: ResponseHead,
+        rules: Rules,
     ) -> None:
         """Opens the connection; the 101 is the first in the queue, so that all that the application sends is behind."""
         transport = self._transport
@@ -232,6 +238,8 @@ class ServerOpening:
             self._note.answered(101, "")
         if self._upgrade is not None:
             answer = self._upgrade.accepted(answer)
+        transport.openingAgrees(rules)
+        rules.count(transport)
         transport.openingMakesCore(extensions).attach(application)
         transport.openingDone(
             {

@@ -51,9 +51,35 @@ def wrongOrigin(error: InvalidRequest, request: Request, allowed: Sequence[str] 
     return explained(403, f"{error} (allowedOrigins)"), f"Origin {origin} is not allowed {host}(allowedOrigins)"
 
 
+def noRoute(refuse: Refuse) -> tuple[ResponseHead, str]:
+    """Returns the same for a path that leads nowhere."""
+    return handshake.refuse(refuse.status, refuse.headers, refuse.body), _said(refuse)
+
+
+def misdirected(why: str, request: Request) -> tuple[ResponseHead, str]:
+    """Returns the same for a host that is not served."""
+    return explained(421, why), f"Host {excerpt(request.host)}: {why}"
+
+
+def tooManyHandshakes(seconds: int) -> tuple[ResponseHead, str]:
+    """Returns the same for an address that asks too often."""
+    why = "too many requests from this address (addressLimits: handshakesPerSecond)"
+    return explained(429, why, [("Retry-After", str(seconds))]), why
+
+
+def tooManyConnections(seconds: int) -> tuple[ResponseHead, str]:
+    """Returns the same for an address that has all its connections."""
+    why = "too many connections from this address (addressLimits: maxConnections)"
+    return explained(429, why, [("Retry-After", str(seconds))]), why
+
+
 def whyRefused(refuse: Refuse) -> str:
     """Returns the reason of an application's refusal for the log: the application's own words, if it has any."""
     if not refuse.body or any(name.lower() == "content-type" for name, _ in refuse.headers):
         return "the application refused (buildApplication)"
-    said = refuse.body.decode("utf-8", "replace").strip().partition("\n")[0]
-    return f"the application refused: {excerpt(said)}"
+    return f"the application refused: {_said(refuse)}"
+
+
+def _said(refuse: Refuse) -> str:
+    """Returns the first line of an answer's body."""
+    return excerpt(refuse.body.decode("utf-8", "replace").strip().partition("\n")[0])

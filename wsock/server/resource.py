@@ -24,7 +24,11 @@ from ..wire.factory import STOP_SECONDS, Reactor
 from ..wire.protocol import WebSocketTransport
 from . import refusal
 from .accessrecord import AccessRecord
+from .addresses import AddressLimits
 from .factory import WebSocketServerFactory
+from .forwarding import ProxyPolicy
+from .hosts import AllowedHosts
+from .routes import Routes
 from .upgrade import Upgrade, asksForWebSocket, readRequest, takeTransport
 
 _HINT: Final = "this is for WebSockets, no page"
@@ -104,15 +108,18 @@ class WebSocketResource:
 
     def __init__(
         self,
-        buildApplication: BuildApplication,
+        buildApplication: BuildApplication | Routes,
         *,
         reactor: Reactor | None = None,
         settings: Settings = Settings(),  # noqa: B008 - frozen
         subprotocols: Sequence[str] = (),
         allowedOrigins: Sequence[str] | None = None,
+        allowedHosts: AllowedHosts | None = None,
         headers: Sequence[tuple[str, str]] = (),
         compression: Compression | None = None,
         maxConnections: int | None = None,
+        addressLimits: AddressLimits | None = None,
+        trustedProxies: ProxyPolicy | None = None,
         accessLog: Callable[[AccessRecord], object] | None = None,
         page: Any = None,
     ) -> None:
@@ -125,9 +132,12 @@ class WebSocketResource:
             settings: limits and timers. Those of the head of a request are the ``Site``'s own.
             subprotocols: those to choose from.
             allowedOrigins: which pages may connect; by default those of the host that they ask for.
+            allowedHosts: which hosts are served.
             headers: more fields for each 101 answer.
             compression: accept the offers of clients.
             maxConnections: how many connections may be open.
+            addressLimits: limits for each address that clients connect from.
+            trustedProxies: the proxies in front.
             accessLog: called with an `AccessRecord` of each connection that asked for a WebSocket. The log of the
                 ``Site`` has a line for each request, too, when it is answered.
             page: an ``IResource`` that answers the requests that ask for no WebSocket; by default they get a 426.
@@ -143,9 +153,12 @@ class WebSocketResource:
             settings=settings,
             subprotocols=subprotocols,
             allowedOrigins=allowedOrigins,
+            allowedHosts=allowedHosts,
             headers=headers,
             compression=compression,
             maxConnections=maxConnections,
+            addressLimits=addressLimits,
+            trustedProxies=trustedProxies,
             accessLog=accessLog,
         )
         self._page = page

@@ -19,9 +19,13 @@ from ..settings import Settings
 from ..wire.factory import STOP_SECONDS
 from ..wire.protocol import WebSocketTransport
 from .accessrecord import AccessRecord
+from .addresses import AddressLimits
 from .factory import WebSocketServerFactory
+from .forwarding import ProxyPolicy
+from .hosts import AllowedHosts
 from .listening import Listening, ServerEndpoint
 from .opening import Fallback
+from .routes import Routes
 from .signals import atSecondSignal
 
 if TYPE_CHECKING:
@@ -124,15 +128,18 @@ class Server:
 def serve(
     reactor: Any,
     endpoint: ServerEndpoint,
-    buildApplication: BuildApplication,
+    buildApplication: BuildApplication | Routes,
     *,
     settings: Settings = Settings(),  # noqa: B008 - frozen
     subprotocols: Sequence[str] = (),
     allowedOrigins: Sequence[str] | None = None,
+    allowedHosts: AllowedHosts | None = None,
     headers: Sequence[tuple[str, str]] = (),
     compression: Compression | None = None,
     fallback: Fallback | None = None,
     maxConnections: int | None = None,
+    addressLimits: AddressLimits | None = None,
+    trustedProxies: ProxyPolicy | None = None,
     accessLog: Callable[[AccessRecord], object] | None = None,
     tls: ServerTLS | None = None,
 ) -> Deferred[Server]:
@@ -147,15 +154,18 @@ def serve(
             endpoint description, such as ``"tcp:8080:interface=127.0.0.1"``; or an ``IStreamServerEndpoint``. Up to
             4,096 connections wait to be accepted where a description does not say how many; an endpoint object says it
             itself.
-        buildApplication: called with the `Request` of each client; returns its application. See
+        buildApplication: called with the `Request` of each client; returns its application; or `Routes`. See
             `WebSocketServerFactory`, as for all that follows.
         settings: limits and timers.
         subprotocols: those to choose from, the preferred first.
         allowedOrigins: which pages may connect.
+        allowedHosts: which hosts are served.
         headers: more fields for each 101 answer.
         compression: how messages are compressed with clients that offer it.
         fallback: a factory for connections whose request is not for a WebSocket.
         maxConnections: how many connections may be open.
+        addressLimits: limits for each address that clients connect from.
+        trustedProxies: the proxies in front.
         accessLog: called with an `AccessRecord` of each connection.
         tls: TLS on the endpoint, whatever its kind: the files of a certificate (with the intermediate ones behind it)
             and of its key, both in PEM; one file with both; a folder of certificates, of which each client gets the one
@@ -180,10 +190,13 @@ def serve(
         settings=settings,
         subprotocols=subprotocols,
         allowedOrigins=allowedOrigins,
+        allowedHosts=allowedHosts,
         headers=headers,
         compression=compression,
         fallback=fallback,
         maxConnections=maxConnections,
+        addressLimits=addressLimits,
+        trustedProxies=trustedProxies,
         accessLog=accessLog,
     )
     return Deferred.fromCoroutine(_start(reactor, factory, Listening(reactor, endpoint, factory, tls)))

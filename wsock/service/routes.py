@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
+from weakref import WeakValueDictionary
 
 from twisted.web.resource import Resource
 from twisted.web.server import Request as HTTPRequest
 from twisted.web.server import Site
 
-from .. import Accept, Decision, Group, Refuse, Request, WebSocketProtocol
+from .. import Accept, Decision, Group, ProxyPolicy, Refuse, Request, Routes, WebSocketProtocol
 from ..sansio.constants import VERSION
 from ..sansio.http import REASONS, split_target
 from .console import withoutBody
 from .health import Health
+from .hosts import PageHead
 
 #: How long the body of a request for a page may take, in seconds.
 _BODY_SECONDS = 10
@@ -60,40 +62,32 @@ def _accept(request: Request, application: WebSocketProtocol) -> Decision:
     return Accept(application, offered[0]) if offered else application
 
 
-Route = Callable[[Request], Decision]
+#: An application for each request.
+Build = Callable[[Request], Decision]
 
 
-def echo() -> Route:
-    """A route that sends each message back to its sender."""
+def echo() -> Build:
+    """Makes a route that sends each message back to its sender."""
     return lambda request: _accept(request, Echo())
 
 
-def broadcast() -> Route:
-    """A route that sends each message to all who are connected to it."""
-    group = Group()
-    return lambda request: _accept(request, Member(group))
+def broadcast() -> Build:
+    """Makes a route that sends each message to all who are connected to it; parameters of the path make several."""
+    groups: WeakValueDictionary[tuple[str, ...], Group] = WeakValueDictionary()
+
+    def build(request: Request) -> Decision:
+        # The group of a room is there while it has a member.
+        room = tuple(request.pathParameters.values())
+        group = groups.get(room)
+        if group is None:
+            groups[room] = group = Group()
+        return _accept(request, Member(group))
+
+    return build
 
 
 #: The kinds that ``--route /path=KIND`` may name; each call makes a route of its own.
-KINDS: Mapping[str, Callable[[], Route]] = {"echo": echo, "broadcast": broadcast}
-
-
-class Routes:
-    """Finds the route of a request for a WebSocket: the ``buildApplication`` of the server."""
-
-    def __init__(self, routes: Mapping[str, Route]) -> None:
-        self._routes = routes
-
-    def __call__(self, request: Request) -> Decision:
-        """Returns the route's application.
-
-        Raises:
-            Refuse: with 404, where there is no route.
-        """
-        route = self._routes.get(request.rawPath)
-        if route is None:
-            raise Refuse(404, body=b"Not Found: no route has this path")
-        return route(request)
+KINDS: Mapping[str, Callable[[], Build]] = {"echo": echo, "broadcast": broadcast}
 
 
 class PageRequest(HTTPRequest):
@@ -133,52 +127,76 @@ class Pages(Resource):
     isLeaf = True
 
     def __init__(
-        self, routes: Mapping[str, Route], consoles: Mapping[str, Resource], health: Health | None = None
+        self,
+        routes: Routes,
+        consoles: Mapping[str, Resource],
+        health: Health | None = None,
+        hostRule: Callable[[Any], str | None] | None = None,
+        trustedProxies: ProxyPolicy | None = None,
+        takeRequest: Callable[[Any], int | None] | None = None,
     ) -> None:
         """Makes the answers for these paths.
 
         Args:
-            routes: by path; asking there for a page is answered with 426.
+            routes: of the WebSockets; asking there for a page is answered with 426.
             consoles: by path.
-            health: whether the server is well, and where that is told; a route of the same path has precedence.
+            health: whether the server is well, and where that is told.
+            hostRule: says why the host of a request is not served; None where all are.
+            trustedProxies: those in front, or None.
+            takeRequest: counts a request of an address, and says how many seconds its client is to stay away, or None;
+                the health check is not counted.
         """
         super().__init__()
         self._routes = routes
         self._consoles = consoles
-        self._health = None if health is None or health.path in routes or health.path in consoles else health
+        self._health = health
+        self._hostRule = hostRule
+        self._trustedProxies = trustedProxies
+        self._takeRequest = takeRequest
 
     def render(self, request: PageRequest) -> bytes:
         """Answers with the page, 426 or 404, and lets the connection end: a proxy may not use it for a WebSocket."""
         channel = request.channel
         if channel is not None:
             channel.persistent = False
+        request.setHeader("Connection", "close")
         # A target may be a whole URL (RFC 9112 section 3.2.2).
         path = split_target(request.uri.decode("latin-1"))[1]
-        console = self._consoles.get(path)
-        if console is not None:
-            request.setHeader("Connection", "close")
-            page: bytes = console.render(request)
-            return page
-        headers = {"Connection": "close", "Content-Type": "text/plain; charset=utf-8"}
-        body = b"Not Found"
-        status = 404
-        if self._health is not None and path == self._health.path:
-            # haproxy asks for OPTIONS unless told otherwise.
-            if request.method in (b"GET", b"HEAD", b"OPTIONS"):
-                request.isLogged = False
-                status, fields, body = self._health.answer()
-                headers.update(fields)
-            else:
-                status, body = 405, b"Method Not Allowed"
-                headers["Allow"] = "GET, HEAD, OPTIONS"
-        elif path in self._routes:
-            # RFC 9110 §15.5.22: a 426 MUST carry Upgrade.
-            status, body = 426, b"Upgrade Required: this is a WebSocket endpoint"
-            headers["Connection"] = "close, Upgrade"
-            headers["Upgrade"] = "websocket"
-            headers["Sec-WebSocket-Version"] = VERSION
+        status, headers, body = self._answer(request, path)
+        if status is None:
+            return body
         # Twisted knows no phrase for 426.
         request.setResponseCode(status, REASONS[status].encode())
         for name, value in headers.items():
             request.setHeader(name, value)
         return withoutBody(request, body) if request.method == b"HEAD" else body
+
+    def _answer(self, request: PageRequest, path: str) -> tuple[int | None, dict[str, str], bytes]:
+        """Returns the status, the header fields and the body; no status for a page that has set its own."""
+        plain = {"Content-Type": "text/plain; charset=utf-8"}
+        head = PageHead(request, self._trustedProxies)
+        why = None if self._hostRule is None else self._hostRule(head)
+        if why is not None:
+            return 421, plain, f"{REASONS[421]}: {why}".encode()
+        isHealth = self._health is not None and path == self._health.path
+        seconds = None if self._takeRequest is None or isHealth else self._takeRequest(head.client)
+        if seconds is not None:
+            body = f"{REASONS[429]}: too many requests from this address".encode()
+            return 429, {**plain, "Retry-After": str(seconds)}, body
+        console = self._consoles.get(path)
+        if console is not None:
+            return None, {}, console.render(request)
+        if self._health is not None and path == self._health.path:
+            # haproxy asks for OPTIONS unless told otherwise.
+            if request.method in (b"GET", b"HEAD", b"OPTIONS"):
+                request.isLogged = False
+                status, fields, body = self._health.answer()
+                return status, {**plain, **fields}, body
+            return 405, {**plain, "Allow": "GET, HEAD, OPTIONS"}, b"Method Not Allowed"
+        try:
+            self._routes.find(path)
+        except Refuse as refuse:
+            return refuse.status, plain, refuse.body
+        # RFC 9110 §15.5.22: a 426 MUST carry Upgrade.
+        upgrade = {"Connection": "close, Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": VERSION}
+        return 426, {**plain, **upgrade}, b"Upgrade Required: this is a WebSocket endpoint"

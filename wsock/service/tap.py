@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import twisted
@@ -19,8 +20,11 @@ from twisted.python.usage import Options as BaseOptions
 from twisted.python.usage import UsageError
 
 from .. import (
+    AddressLimits,
     Compression,
     LocalProtocolError,
+    ProxyPolicy,
+    Routes,
     Settings,
     WebSocketServerFactory,
     WebSocketServerService,
@@ -30,11 +34,13 @@ from .. import (
 from ..log import formatAddress
 from ..sansio.handshake import check_origins
 from ..sansio.http import split_target
+from ..server.hosts import HostRule, makeHostRule
 from ..server.ports import describeAddress, isTCP, readPort
 from .accesslog import AccessLog
 from .console import consoleResource
 from .health import HEALTH_PATH, Health
-from .routes import KINDS, PageRequest, Pages, QuietSite, Route, Routes
+from .hosts import PageHead, whyNotLocal
+from .routes import KINDS, Build, PageRequest, Pages, QuietSite, echo
 from .settings import readSetting, settingOptions
 from .signals import Signals
 from .starting import Start, explain
@@ -65,7 +71,7 @@ class Options(BaseOptions):
     def __init__(self) -> None:
         super().__init__()
         self.ports: list[str] = []
-        self.routes: dict[str, Route] = {}
+        self.routes: dict[str, Build] = {}
         #: The paths of the console.
         self.consoles: list[str] = []
         #: The kind of each path, in the words of the command line: all routes, and the consoles.
@@ -74,6 +80,15 @@ class Options(BaseOptions):
         self.healthPath: str | None = HEALTH_PATH
         #: The pages that may connect; None where none was named: those of the server's own host.
         self.allowedOrigins: list[str] | None = None
+        #: The limits for each address, or None.
+        self.addressLimits: AddressLimits | None = None
+        self._addressLimits: dict[str, Any] = {}
+        #: The proxies in front, or None.
+        self.trustedProxies: ProxyPolicy | None = None
+        self._proxies: list[str] = []
+        self._proxyOptions: dict[str, Any] = {}
+        #: The hosts that are served; None where none was named.
+        self.allowedHosts: list[str] | None = None
         #: The fields of `Settings` that were given.
         self.settings: dict[str, Any] = {}
         #: How many connections may be open, or None.
@@ -127,7 +142,8 @@ class Options(BaseOptions):
 
     def opt_route(self, route: str) -> None:
         """Serve one of these at a path: /path=echo, /path=broadcast (to all who are there), or /path=console (a page to
-        try the others in a browser). May be given several times.
+        try the others in a browser). {name} in a path is any segment, and {name*} any rest: /rooms/{name}=broadcast
+        is a room for each name. May be given several times.
         """
         path, separator, kind = route.rpartition("=")
         if not separator or not path.startswith("/"):
@@ -135,8 +151,11 @@ class Options(BaseOptions):
         _checkPath("--route", route, path)
         if kind not in KINDS and kind != _CONSOLE:
             raise UsageError(f"--route {route}: a kind is one of {', '.join(sorted([*KINDS, _CONSOLE]))}")
+        if kind == _CONSOLE and "{" in path:
+            raise UsageError(f"--route {route}: a console has one path")
         if path in self.kinds:
             raise UsageError(f"--route {route}: the path has a route already")
+        _checkPatterns(f"--route {route}", [path])
         self.kinds[path] = kind
         if kind == _CONSOLE:
             self.consoles.append(path)
@@ -153,6 +172,9 @@ class Options(BaseOptions):
         if not path.startswith("/"):
             raise UsageError(f"--healthz {path}: write a path, such as {HEALTH_PATH}, or none")
         _checkPath("--healthz", path, path)
+        if "{" in path:
+            raise UsageError(f"--healthz {path}: write one path")
+        _checkPatterns(f"--healthz {path}", [path])
         self.healthPath = path
 
     def opt_version(self) -> None:
@@ -171,9 +193,72 @@ class Options(BaseOptions):
             raise UsageError(f"--allowed-origin {origin}: {error}") from None
         self.allowedOrigins = origins
 
+    def opt_allowed_host(self, host: str) -> None:
+        """Which hosts are served: a name such as example.com, with :PORT for that port alone, or *.example.com. Other
+        hosts are answered with 421. May be given several times; * alone serves all. [default: all; on a loopback
+        address addresses, localhost and this machine's name, unless --allowed-origin or --trusted-proxy is given]
+        """
+        hosts = [*(self.allowedHosts or ()), host]
+        try:
+            makeHostRule(hosts)
+        except LocalProtocolError as error:
+            raise UsageError(f"--allowed-host {host}: {error}") from None
+        self.allowedHosts = hosts
+
+    def opt_trusted_proxy(self, network: str) -> None:
+        """A proxy that is believed what it tells of its clients: its address, a network such as 10.0.0.0/8, or
+        unix:PATH for those that connect to that socket. May be given several times. [default: none]
+        """
+        self._proxies.append(network)
+        self._checkProxies(f"--trusted-proxy {network}")
+
+    def opt_forwarded_header(self, name: str) -> None:
+        """The field in which --trusted-proxy tells of its clients: X-Forwarded-For, with X-Forwarded-Proto and
+        X-Forwarded-Host, or Forwarded. [default: X-Forwarded-For]
+        """
+        self._proxyOptions["header"] = name
+        self._checkProxies(f"--forwarded-header {name}")
+
+    def opt_proxy_hops(self, number: str) -> None:
+        """How many trusted proxies may stand one behind the other. [default: 1]"""
+        try:
+            self._proxyOptions["hops"] = int(number)
+        except ValueError:
+            raise UsageError(f"--proxy-hops {number}: write a number") from None
+        self._checkProxies(f"--proxy-hops {number}")
+
+    def _checkProxies(self, option: str) -> None:
+        try:
+            self.trustedProxies = ProxyPolicy(self._proxies, **self._proxyOptions) if self._proxies else None
+            if not self._proxies:
+                ProxyPolicy((), **self._proxyOptions)
+        except LocalProtocolError as error:
+            raise UsageError(f"{option}: {error}") from None
+
     def opt_max_connections(self, number: str) -> None:
         """How many connections may be open; one more is answered with 503. "none" for no limit. [default: none]"""
         self.maxConnections = readSetting("maxConnections", number)
+
+    def opt_max_connections_per_address(self, number: str) -> None:
+        """How many connections of one address may be open, behind --trusted-proxy of one client; more get 429.
+        [default: no limit]
+        """
+        self._limitAddresses("--max-connections-per-address", number, maxConnections=int)
+
+    def opt_max_handshakes_per_second(self, number: str) -> None:
+        """How many requests of one address are taken a second, in the long run, and ten seconds' worth at once; more
+        get 429. May have a fraction. [default: no limit]
+        """
+        self._limitAddresses("--max-handshakes-per-second", number, handshakesPerSecond=float)
+
+    def _limitAddresses(self, option: str, number: str, **read: Callable[[str], float]) -> None:
+        try:
+            self._addressLimits |= {name: asNumber(number) for name, asNumber in read.items()}
+            self.addressLimits = AddressLimits(**self._addressLimits)
+        except LocalProtocolError as error:
+            raise UsageError(f"{option} {number}: {error}") from None
+        except ValueError:
+            raise UsageError(f"{option} {number}: write a number") from None
 
     def opt_compression(self) -> None:
         """Compress messages with clients that offer it (permessage-deflate), as browsers do."""
@@ -193,7 +278,11 @@ class Options(BaseOptions):
             raise UsageError(f"{arguments[0]}: no arguments are taken, only options")
 
     def postOptions(self) -> None:
-        """Fills in the options that were not given."""
+        """Fills in the options that were not given, and checks those that stand beside each other."""
+        _checkPatterns("--route", self.kinds)
+        if self._proxyOptions and not self._proxies:
+            option = "--forwarded-header" if "header" in self._proxyOptions else "--proxy-hops"
+            raise UsageError(f"{option}: give the proxies, too, by --trusted-proxy")
         if not self.ports:
             self.opt_port(_DEFAULT_PORT)
         if self._certificate is not None:
@@ -208,6 +297,14 @@ def _checkPath(option: str, text: str, path: str) -> None:
     """Raises UsageError for a path that no request can have."""
     if any(not "!" <= character <= "~" or character in "?#" for character in path):
         raise UsageError(f"{option} {text}: a path is written percent-encoded, without a query")
+
+
+def _checkPatterns(option: str, paths: Iterable[str]) -> None:
+    """Raises UsageError for patterns of paths that can't stand beside each other."""
+    try:
+        Routes(dict.fromkeys(paths, echo()))
+    except LocalProtocolError as error:
+        raise UsageError(f"{option}: {error}") from None
 
 
 for _name, _method in settingOptions().items():
@@ -421,11 +518,11 @@ class WebSocketService(MultiService):
             self._reactor.callLater(0, self._reactor.callLater, 0, self._hasStopped, None)
 
 
-def _accessLine(timestamp: str, request: Any) -> str:
+def _accessLine(trustedProxies: ProxyPolicy | None, timestamp: str, request: Any) -> str:
     """One line of the log for a page; without the query and without an authority, where people put secrets."""
-    peer = formatAddress(request.getClientAddress())
+    client = formatAddress(PageHead(request, trustedProxies).client)
     path = split_target(request.uri.decode("latin-1"))[1]
-    return f"{peer} {request.method.decode('latin-1')!r} {path!r} {request.code}"
+    return f"{client} {request.method.decode('latin-1')!r} {path!r} {request.code}"
 
 
 def _makeAccessLog(options: Options, reactor: Any) -> AccessLog | None:
@@ -458,6 +555,18 @@ def _makeAccessLog(options: Options, reactor: Any) -> AccessLog | None:
         raise SystemExit(f"twistd wsock: --access-log {where}: {error.strerror or error}") from None
 
 
+def _takeRequest(limits: AddressLimits, reactor: Any, address: Any) -> int | None:
+    """Counts a request for a page; returns how many seconds its client is to stay away, or None."""
+    return limits.takeHandshake(address, reactor.seconds())
+
+
+def _makeHostRule(options: Options) -> HostRule | None:
+    """Makes the rule that says which hosts are served; None where all are."""
+    if options.allowedHosts is None and options.allowedOrigins is None and options.trustedProxies is None:
+        return whyNotLocal
+    return makeHostRule(options.allowedHosts)
+
+
 def makeService(options: Options, reactor: Any = None) -> WebSocketService:
     """Makes the service that the command line asks for.
 
@@ -471,29 +580,44 @@ def makeService(options: Options, reactor: Any = None) -> WebSocketService:
     """
     if reactor is None:
         from twisted.internet import reactor
-    routes, consoles, served = options.routes, options.consoles, options.kinds
+    builds, consoles, served = options.routes, options.consoles, options.kinds
     health = Health(options.healthPath)
     if not served:
-        routes, served = {"/echo": KINDS["echo"]()}, {"/": _CONSOLE, "/echo": "echo"}
+        builds, served = {"/echo": KINDS["echo"]()}, {"/": _CONSOLE, "/echo": "echo"}
         if health.path == "/":
             # The one that was asked for has precedence over the one that was not.
             del served["/"]
-        consoles = [path for path in served if path not in routes]
-    if health.path is not None and health.path not in served:
-        served = {**served, health.path: "health"}
-    pages = Pages(routes, {path: consoleResource([*routes]) for path in consoles}, health)
-    site = QuietSite(pages, logFormatter=_accessLine)
+        consoles = [path for path in served if path not in builds]
+    hasHealth = health.path is not None and health.path not in served
+    if hasHealth:
+        served = {**served, str(health.path): "health"}
+    routes = Routes(builds)
+    hostRule = _makeHostRule(options)
+    offered = [path for path in builds if "{" not in path]
+    trustedProxies = options.trustedProxies
+    pages = Pages(
+        routes,
+        {path: consoleResource(offered) for path in consoles},
+        health if hasHealth else None,
+        hostRule,
+        trustedProxies,
+        None if options.addressLimits is None else partial(_takeRequest, options.addressLimits, reactor),
+    )
+    site = QuietSite(pages, logFormatter=partial(_accessLine, trustedProxies))
     site.requestFactory = PageRequest
     site.noisy = False
     accessLog = _makeAccessLog(options, reactor)
     factory = WebSocketServerFactory(
-        Routes(routes),
+        routes,
         reactor=reactor,
         settings=Settings(**options.settings),
         allowedOrigins=options.allowedOrigins,
+        allowedHosts=hostRule,
         compression=options.compression,
         fallback=site,
         maxConnections=options.maxConnections,
+        addressLimits=options.addressLimits,
+        trustedProxies=trustedProxies,
         accessLog=accessLog,
     )
     start = Start(options.parent)

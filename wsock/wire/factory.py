@@ -10,8 +10,7 @@ from typing import Any, Final, NoReturn, Protocol, TypeAlias
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from ..arguments import checkBuildApplication, checkReactor, checkSettings, checkStop
-from ..request import Request
+from ..arguments import checkReactor, checkSettings, checkStop
 from ..sansio.constants import DEFAULT_MAX_MESSAGE_SIZE, CloseCode
 from ..sansio.errors import LocalProtocolError
 from ..sansio.http import check_fields
@@ -129,18 +128,14 @@ class Connections:
         reactor: for the timers; None until it is needed, where none was given.
     """
 
-    def __init__(
-        self, buildApplication: Callable[[Request], Any], reactor: Reactor | None, settings: Settings, log: Any
-    ) -> None:
+    def __init__(self, reactor: Reactor | None, settings: Settings, log: Any) -> None:
         """Starts with no connections.
 
         Args:
-            buildApplication: to be checked, as all the others.
-            reactor: for the timers.
+            reactor: for the timers; to be checked, as the others.
             settings: limits and timers.
             log: the factory's.
         """
-        checkBuildApplication(buildApplication)
         checkSettings(settings)
         if reactor is not None:
             checkReactor(reactor)

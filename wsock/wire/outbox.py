@@ -222,6 +222,10 @@ class Outbox:
 
     # The connection's requests
 
+    def setLimits(self, limits: OutboxLimits) -> None:
+        """Keeps other limits from now on."""
+        self._limits = limits
+
     def hold(self) -> None:
         """Holds back all that is written until `register`: a client's messages wait for the server's answer."""
         self.paused = True

@@ -44,11 +44,16 @@ class Opening(Protocol):
         """The application failed in a callback."""
 
 
-class Home(Protocol):
-    """The factory, as its connections need it."""
+class Terms(Protocol):
+    """The terms on which a connection is served: the factory's, or those of a route."""
 
     settings: Settings
     deflateOptions: DeflateOptions
+
+
+class Home(Terms, Protocol):
+    """The factory, as its connections need it."""
+
     role: Role
     log: Any
 

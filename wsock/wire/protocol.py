@@ -37,13 +37,14 @@ from ..sansio.constants import CloseCode, Role
 from ..sansio.errors import LocalProtocolError
 from ..sansio.extensions import Extension
 from ..sansio.shared import SharedMessage
+from ..settings import Settings
 from .closewatch import CloseWatch, closeWatchOf
 from .closing import Closing, makeLossReason
 from .counters import ConnectionCounters, Traffic
 from .inbox import Inbox
 from .keepalive import Keepalive
-from .outbox import Outbox, makeLimits
-from .owners import Home, Member, Opening
+from .outbox import Outbox, OutboxLimits, makeLimits
+from .owners import Home, Member, Opening, Terms
 from .producer import Producer
 from .state import ABORTED, CLOSING, ENDING, HANDED_ON, LOST, OPEN, OPENING, OVER, enter
 from .threads import sendFromThread
@@ -61,6 +62,10 @@ class _FirstBytes:
 
     def __init__(self, dataReceived: Callable[[bytes], None]) -> None:
         self.dataReceived = dataReceived
+
+
+def _limitsOf(settings: Settings) -> OutboxLimits:
+    return makeLimits(settings.highWaterMark, settings.sendLimit, settings.slowConsumer == "drop")
 
 
 @final
@@ -96,6 +101,7 @@ class WebSocketTransport:
         "_sendsIgnored",
         "_startsPaused",
         "_state",
+        "_terms",
         "_transport",
         "_writers",
         "factory",
@@ -108,6 +114,8 @@ class WebSocketTransport:
 
     def __init__(self, factory: Home) -> None:
         self.factory: Any = factory
+        #: The factory's, or those of the route.
+        self._terms: Terms = factory
         self.response: Response | None = None
         self.subprotocol: str | None = None
         self._state = OPENING
@@ -163,10 +171,9 @@ class WebSocketTransport:
     def openingBegins(self, transport: Any, opening: Opening) -> None:
         """Takes the transport over, for this opening handshake."""
         factory = self.factory
-        settings, reactor = factory.settings, factory.reactor
+        reactor = factory.reactor
         self._transport = transport
-        limits = makeLimits(settings.highWaterMark, settings.sendLimit, settings.slowConsumer == "drop")
-        self._outbox = outbox = Outbox(transport, reactor, limits, self)
+        self._outbox = outbox = Outbox(transport, reactor, _limitsOf(factory.settings), self)
         outbox.driver.setNoDelay(transport)
         self._opening = self._receiver = opening
         self._closeWatch = closeWatchOf(self, transport, reactor)
@@ -235,7 +242,7 @@ class WebSocketTransport:
             inbox.abandon()
         else:
             inbox.proceed()
-        seconds = self.factory.settings.closeTimeout
+        seconds = self._terms.settings.closeTimeout
         if appliesBackpressure(inbox.application):
             inbox.holdWeakly()
         elif inbox.application is not None and seconds is not None:
@@ -273,6 +280,12 @@ class WebSocketTransport:
         """The request for the WebSocket is there."""
         self.request = request
 
+    def openingAgrees(self, terms: Terms) -> None:
+        """The connection is served on these terms, if it opens: those of its route."""
+        if terms.settings is not self._terms.settings:
+            self._outbox.setLimits(_limitsOf(terms.settings))
+        self._terms = terms
+
     def openingResponds(self, response: Response) -> None:
         """The server's answer is there."""
         self.response = response
@@ -283,15 +296,15 @@ class WebSocketTransport:
         Args:
             extensions: a server's, those that were agreed on; a client's are known in `openingDone`.
         """
-        factory = self.factory
-        settings = factory.settings
+        factory, terms = self.factory, self._terms
+        settings = terms.settings
         self._core = core = Connection(
             factory.role,
             max_message_size=settings.maxMessageSize,
             max_empty_fragments=settings.maxEmptyFragments,
             receive_queue=settings.receiveQueue,
             extensions=extensions,
-            deflate=factory.deflateOptions,
+            deflate=terms.deflateOptions,
         )
         self._inbox = inbox = Inbox(self, core, self._outbox, factory.reactor, settings)
         if self._startsPaused:
@@ -326,7 +339,7 @@ class WebSocketTransport:
             # Once it is open, the keepalive looks.
             self._stopCloseWatch()
         self.factory.connectionOpened(self)
-        if self.factory.settings.pingInterval is not None:
+        if self._terms.settings.pingInterval is not None:
             self._makeKeepalive().start(self)
 
         def begin() -> None:
@@ -717,7 +730,7 @@ class WebSocketTransport:
         closing, factory = self._closing, self.factory
         if closing is None:
             self._closing = closing = Closing(
-                self._transport, self._outbox, factory.reactor, factory.settings, self.abortConnection
+                self._transport, self._outbox, factory.reactor, self._terms.settings, self.abortConnection
             )
         return closing
 
@@ -839,9 +852,13 @@ class WebSocketTransport:
         return getPeerCertificateDER(self._transport)
 
     def peerForLog(self) -> str:
-        """Returns the peer's address; a transport that is lost may not know it any more, as that of a process."""
+        """Returns the address of the peer, or of the client that a trusted proxy tells of.
+
+        A transport that is lost may not know it any more, as that of a process.
+        """
+        request: Request | None = getattr(self, "request", None)
         try:
-            return formatAddress(self.getPeer())
+            return formatAddress(self.getPeer() if request is None else request.getClientAddress())
         except Exception:
             return "unknown"
 
@@ -928,7 +945,7 @@ class WebSocketTransport:
     def _makeKeepalive(self) -> Keepalive:
         keepalive, factory = self._keepalive, self.factory
         if keepalive is None:
-            settings = factory.settings
+            settings = self._terms.settings
             self._keepalive = keepalive = Keepalive(
                 self, factory.reactor, self._outbox, settings.pingInterval, settings.pingTimeout
             )
