@@ -329,14 +329,20 @@ def greeting(name: bytes) -> bytes:
     return outgoing.read().replace(b"one.example", name)
 
 
-def test_a_name_that_is_no_ascii(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("isOwn", [False, True], ids=["folder", "own context"])
+def test_a_name_that_is_no_ascii(isOwn: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The handshake fails, and there is no traceback besides."""
     place(tmp_path, "a.pem", "one.example")
     place(tmp_path, "b.pem", "two.example")
+    tls: Any = tmp_path
+    if isOwn:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(tmp_path / "a.pem")
+        tls.sni_callback = lambda connection, name, context: None
     told: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", told.append)
     before = sys.unraisablehook
-    layer = server(tmp_path).buildProtocol(None)
+    layer = server(tls).buildProtocol(None)
     assert layer is not None
     above = layer.protocol
     layer.makeConnection(Transport())

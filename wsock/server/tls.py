@@ -45,6 +45,8 @@ def makeContext(tls: Any) -> ssl.SSLContext:
         context = tls
         if context.protocol is ssl.PROTOCOL_TLS_CLIENT:
             raise LocalProtocolError(f"tls: this context is for clients: {_ADVICE}, of ssl.PROTOCOL_TLS_SERVER")
+        if context.sni_callback is not None and context.sslobject_class is ssl.SSLObject:
+            context.sslobject_class = _QuietObject
     elif isinstance(tls, tuple) and len(tls) == 2 and all(isinstance(name, (str, os.PathLike)) for name in tls):
         context = _loadContext(*map(os.fspath, tls))
     elif isinstance(tls, (str, os.PathLike)):
