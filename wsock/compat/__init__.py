@@ -1,0 +1,1 @@
+"""Modules with the names of other libraries, for programs that change one import."""
