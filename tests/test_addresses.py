@@ -122,9 +122,11 @@ def test_without_a_limit_nothing_is_counted() -> None:
     [
         ({}, "a limit: maxConnections or handshakesPerSecond"),
         ({"maxConnections": 0}, "maxConnections"),
-        ({"handshakesPerSecond": 0}, "handshakesPerSecond is a number above 0, or None"),
-        ({"handshakesPerSecond": float("nan")}, "handshakesPerSecond is a number above 0, or None"),
-        ({"handshakesPerSecond": float("inf")}, "handshakesPerSecond is a number above 0, or None"),
+        ({"handshakesPerSecond": 0}, "handshakesPerSecond is a number from 1e-06 to 1e+09, or None"),
+        ({"handshakesPerSecond": float("nan")}, "handshakesPerSecond is a number from"),
+        ({"handshakesPerSecond": float("inf")}, "handshakesPerSecond is a number from"),
+        ({"handshakesPerSecond": 10**400}, "handshakesPerSecond is a number from"),
+        ({"handshakesPerSecond": 1e-7}, "handshakesPerSecond is a number from"),
         ({"handshakesPerSecond": "1"}, "handshakesPerSecond is a number above 0, or None, not str"),
         ({"handshakesPerSecond": True}, "not bool"),
         ({"handshakesPerSecond": 1, "burst": 0}, "burst"),
@@ -182,6 +184,13 @@ def test_too_many_connections_are_answered_with_429() -> None:
     assert answer.endswith(b"Too Many Requests: too many connections from this address (addressLimits: maxConnections)")
     open_.lose(clean=False)
     assert status(ask(first, "192.0.2.1")[0]) == 101
+
+
+def test_the_client_s_own_limit_is_told_of_first() -> None:
+    first = Served(addressLimits=AddressLimits(maxConnections=1), maxConnections=1)
+    assert status(ask(first, "192.0.2.1")[0]) == 101
+    assert status(ask(first, "192.0.2.1")[0]) == 429
+    assert status(ask(first, "192.0.2.2")[0]) == 503
 
 
 def test_others_of_the_address_may_be_faster() -> None:

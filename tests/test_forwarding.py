@@ -40,6 +40,7 @@ F2 = ProxyPolicy(["10.0.0.0/24"], hops=2, header="forwarded")
         (X, "nonsense, 192.0.2.1", "192.0.2.1", 0),
         (X, "192.0.2.1:99999", "192.0.2.1", 0),
         (X, "192.0.2.1:_x", "192.0.2.1", 0),
+        (X, "[2001:db8::5]:_x", "2001:db8::5", 0),
         (X, "10.0.0.2", "10.0.0.2", 0),
         (X, "198.51.100.1, 10.0.0.2", "10.0.0.2", 0),
         (X2, "198.51.100.1, 10.0.0.2", "198.51.100.1", 0),
@@ -75,6 +76,11 @@ def test_clients(policy: ProxyPolicy, value: str, address: str, port: int) -> No
         (X, "192.0.2"),
         (X, "192.0.2.1.5"),
         (X, "[192.0.2.1"),
+        (X, "192.0.2.1:junk"),
+        (X, "[2001:db8::5]junk"),
+        (X, "192.0.2.1:123456"),
+        (X, "192.0.2.1%x"),
+        (X, "fe80::1%eth0"),
         (X, "1.2.3.4 5.6.7.8"),
         (X, "for=192.0.2.1"),
         (X2, "10.0.0.2"),
@@ -137,6 +143,8 @@ def test_trusted_peers_alone_are_believed(peer: Any, host: Any, isTrusted: bool)
         (X, {"x_forwarded_proto": "gopher", "x_forwarded_host": "a b"}, None, None),
         (X, {"x_forwarded_proto": "https,", "x_forwarded_host": "https://a"}, None, None),
         (X, {"x_forwarded_host": ""}, None, None),
+        (X, {"x_forwarded_host": "a" * 261}, None, "a" * 261),
+        (X, {"x_forwarded_host": "a" * 262}, None, None),
     ],
 )
 def test_schemes_and_hosts(policy: ProxyPolicy, fields: dict[str, str], scheme: str, host: str) -> None:
@@ -148,8 +156,11 @@ def test_schemes_and_hosts_of_several_proxies() -> None:
     nodes = {"x_forwarded_for": "192.0.2.1, 10.0.0.2"}
     told = read(X2, x_forwarded_proto="https, http", x_forwarded_host="a, b", **nodes)
     assert told == Forwarded("192.0.2.1", 0, "https", "a")
-    told = read(X2, x_forwarded_proto="gopher, https, http", x_forwarded_host="a", **nodes)
+    told = read(X2, x_forwarded_proto="https", x_forwarded_host="a", **nodes)
     assert told == Forwarded("192.0.2.1", 0, "https", "a")
+    three = {"x_forwarded_for": "66.6.6.6, 192.0.2.1, 10.0.0.2"}
+    told = read(X2, x_forwarded_proto="http, https", x_forwarded_host="forged, real", **three)
+    assert told == Forwarded("192.0.2.1", 0, None, None), "nobody knows whose they are"
     told = read(F2, forwarded='for=192.0.2.1;proto=https;host="a:1", for=10.0.0.2;proto=http;host=b')
     assert told == Forwarded("192.0.2.1", 0, "https", "a:1")
 
@@ -163,6 +174,7 @@ def test_schemes_and_hosts_of_several_proxies() -> None:
         ({"networks": ["10.0.0.1/8"]}, "not a network: '10.0.0.1/8': 10.0.0.1/8 has host bits set"),
         ({"networks": ["proxy.example"]}, "write an address, a network such as 10.0.0.0/8, or unix:PATH"),
         ({"networks": ["unix:"]}, "not a network"),
+        ({"networks": ["10.0.0.0/33"]}, "not a network"),
         ({"networks": [], "hops": 0}, "hops"),
         ({"networks": [], "hops": None}, "hops"),
         ({"networks": [], "header": "X-Real-IP"}, "X-Forwarded-For or Forwarded, not 'X-Real-IP'"),
@@ -174,12 +186,21 @@ def test_policies_that_are_none(arguments: dict[str, Any], why: str) -> None:
         ProxyPolicy(**arguments)
 
 
+def test_mapped_networks_are_those_of_ipv4() -> None:
+    policy = ProxyPolicy(["::ffff:10.0.0.0/120", "::ffff:192.0.2.1"])
+    for host, isTrusted in (("10.0.0.255", True), ("10.0.1.0", False), ("192.0.2.1", True), ("192.0.2.2", False)):
+        for address in (IPv4Address("TCP", host, 1), IPv6Address("TCP", f"::ffff:{host}", 1)):
+            assert (read(policy, address, x_forwarded_for="198.51.100.1") is not None) is isTrusted
+
+
 @pytest.mark.growth
 @pytest.mark.parametrize("policy", [X2, F2], ids=["x-forwarded-for", "forwarded"])
 @pytest.mark.parametrize("part", [",", ":", "[", "for=1,", 'for="', "a=b;", '\\"', " ", "10.0.0.2, ", "for=10.0.0.2,"])
 def test_the_time_for_a_field(policy: ProxyPolicy, part: str) -> None:
     def take(count: int) -> None:
         read(policy, **{policy.header: part * count, "x_forwarded_proto": part * count})
+        read(policy, **{policy.header: f"for=192.0.2.1;{part * count}@, for=10.0.0.2"})
+        read(policy, **{policy.header: "," * count, "x_forwarded_host": part * count})
 
     assertLinear(lambda: spent(lambda: take(300)), lambda: spent(lambda: take(4800)))
 

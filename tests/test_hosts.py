@@ -145,7 +145,16 @@ def test_a_loopback_address_serves_this_machine(local: Any, monkeypatch: pytest.
     ]
     for host in [*served, ""]:
         assert whyNotLocal(Request(host, local)) is None, host
-    for host in ("example.com", "localhost.example.com", "notlocalhost", "box.example.com", "127.0.0.1.example.com"):
+    for host in (
+        "example.com",
+        "localhost.example.com",
+        "notlocalhost",
+        "box.example.com",
+        "127.0.0.1.example.com",
+        "evil.example, x.localhost",
+        "x@a.localhost",
+        "localhost:evil",
+    ):
         why = whyNotLocal(Request(host, local))
         assert why is not None, host
         assert why.endswith(" with --allowed-host NAME")

@@ -6,17 +6,21 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import formatEvent
 from wire import ANSWER, CLOSE_SENT, REQUEST, Application, Served, Slow, Transport, failures, logged, text
 
 from wsock import (
     Accept,
+    AddressLimits,
     Compression,
     LocalProtocolError,
+    RateLimit,
     Refuse,
     Route,
     Routes,
     Settings,
+    WebSocketClientFactory,
     WebSocketServerFactory,
 )
 
@@ -217,6 +221,95 @@ def test_a_host_rule_that_fails(paths: Paths) -> None:
     assert paths.asked == []
 
 
+@pytest.mark.parametrize("answer", [True, False, b"why", 5])
+def test_a_host_rule_that_answers_with_something_else(answer: Any) -> None:
+    """As one that says whether a host is served: it would refuse the right ones."""
+    with logged() as events:
+        status, _, _ = ask(lambda request: Application(), allowedHosts=lambda request: answer)
+    assert status == 500
+    (told,) = failures(events)
+    assert told.endswith("it returns None for a host that is served, or a str, why not")
+
+
+def test_a_host_rule_is_no_coroutine_function() -> None:
+    async def rule(request: Any) -> str | None:
+        return None
+
+    with pytest.raises(LocalProtocolError, match="allowedHosts is a function that returns its answer at once"):
+        ask(lambda request: Application(), allowedHosts=rule)
+
+
+def test_a_reason_that_no_answer_can_have() -> None:
+    status, body, _ = ask(lambda request: Application(), allowedHosts=lambda request: "no \udcff")
+    assert (status, body) == (421, b"Misdirected Request: no ?")
+
+
+# Pages
+
+
+class Pages(Factory):
+    """A fallback that answers each connection's bytes with how many they are."""
+
+    def __init__(self, checksRequests: bool = False) -> None:
+        self.checksRequests = checksRequests
+        self.got: list[bytes] = []
+
+    def buildProtocol(self, addr: Any) -> Any:
+        got = self.got
+
+        class Page(Protocol):
+            def dataReceived(self, data: bytes) -> None:
+                got.append(data)
+
+        return Page()
+
+
+PAGE = b"GET /page HTTP/1.1\r\nHost: server.example.com\r\n\r\n"
+
+
+def page(served: Served, request: bytes = PAGE) -> int | None:
+    """The status of the answer; None where the fallback has it."""
+    answer = Served(factory=served.factory).feed(request)
+    return int(answer[9:12]) if answer else None
+
+
+def test_rules_are_for_pages_too() -> None:
+    pages = Pages()
+    with logged() as events:
+        served = Served(fallback=pages, allowedHosts=["example.com"])
+        assert page(served) == 421
+        assert page(served, PAGE.replace(b"server.", b"")) is None
+        assert page(served, b"GET / HTTP/1.0\r\n\r\n") is None, "a health check of a proxy's"
+    assert len(pages.got) == 2
+    assert "421" in formatEvent(events[0])
+    served = Served(fallback=pages, addressLimits=AddressLimits(handshakesPerSecond=1, burst=2))
+    assert [page(served) for _ in range(4)] == [None, None, 429, 429]
+
+
+def test_rules_of_routes_are_for_their_pages(paths: Paths) -> None:
+    routes = Routes({"/page": Route(paths("a"), allowedHosts=["a.example"])})
+    served = Served(buildApplication=routes, fallback=Pages(), allowedHosts=["server.example.com"])
+    assert page(served) == 421
+    assert page(served, PAGE.replace(b"/page", b"/other")) is None
+    assert page(served, PAGE.replace(b"/page", b"//a%2Fb")) is None, "the paths of pages are the fallback's"
+
+
+def test_a_fallback_may_check_requests_itself() -> None:
+    served = Served(fallback=Pages(checksRequests=True), allowedHosts=["example.com"])
+    assert page(served) is None
+
+
+def test_a_host_rule_that_fails_for_a_page() -> None:
+    def fail(request: Any) -> str | None:
+        raise ValueError("on purpose")
+
+    pages = Pages()
+    with logged() as events:
+        assert page(Served(fallback=pages, allowedHosts=fail)) == 500
+    assert failures(events) == ["on purpose"]
+    assert pages.got == []
+
+
 # Rules of a route
 
 
@@ -402,13 +495,11 @@ def test_mistakes_are_told_where_they_are_made(paths: Paths) -> None:
             Route(build, **arguments)
 
 
-def test_routes_are_not_called(paths: Paths) -> None:
-    routes = Routes({"/chat": paths("chat")})
-    with pytest.raises(LocalProtocolError, match="in place of a buildApplication"):
-        routes(None)
-    with logged() as events:
-        assert ask(lambda request: routes(request))[0] == 500
-    assert len(failures(events)) == 1
+def test_routes_are_no_function(paths: Paths) -> None:
+    """Their rules would be left out by what stands around them."""
+    for wrap in (Route, lambda routes: RateLimit(routes, 10), lambda routes: WebSocketClientFactory("ws://a/", routes)):
+        with pytest.raises(LocalProtocolError, match="put what stands around an application into each route"):
+            wrap(Routes({"/chat": paths("chat")}))  # type: ignore[arg-type]
 
 
 def test_what_is_not_given_is_told_as_the_factory_s() -> None:

@@ -68,6 +68,7 @@ class Policy:
         self.isFull = False
         self.maxConnections: int | None = None
         self.addressLimits: Any = None
+        self.checksPages = False
         self.headers: Sequence[tuple[str, str]] = ()
         self.answerFields = ReadyFields([("Server", ANSWER.decode().rpartition("Server: ")[2].strip())])
         self.deflateParameters: DeflateParameters | None = None

@@ -107,6 +107,9 @@ def checkBuildApplication(build: object) -> None:
     advice = "write a function that returns an application"
     if isApplication(build):
         advice = f"write lambda request: {type(build).__name__}(...)"
+    elif type(build).__name__ == "Routes":
+        # They are no function, since each route has rules that come before its application is asked.
+        advice = "a server takes it as it is; put what stands around an application into each route"
     first = checkCallback("buildApplication", build, "each request", advice)
     annotation = None if first is None else first.annotation
     named = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")

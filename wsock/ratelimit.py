@@ -19,6 +19,8 @@ from .settings import checkNumber
 
 _EXCESS: Final = ("delay", "close")
 _TOO_MANY: Final = "too many messages"
+#: Other rates are of no use, and some no timer can take.
+_LEAST_RATE, _MOST_RATE = 1e-6, 1e9
 #: Times are no whole numbers: a token that is missing by less than this part is there.
 _ROUNDING: Final = 1e-6
 
@@ -63,8 +65,8 @@ class RateLimit:
         checkBuildApplication(buildApplication)
         if isinstance(messagesPerSecond, bool) or not isinstance(messagesPerSecond, (int, float)):
             raise wrong_type("messagesPerSecond", "a number above 0", messagesPerSecond)
-        if not 0 < messagesPerSecond < float("inf"):
-            raise LocalProtocolError("messagesPerSecond is a number above 0")
+        if not _LEAST_RATE <= messagesPerSecond <= _MOST_RATE:
+            raise LocalProtocolError(f"messagesPerSecond is a number from {_LEAST_RATE:g} to {_MOST_RATE:g}")
         checkNumber("burst", burst)
         if excess not in _EXCESS:
             raise LocalProtocolError(f"excess: 'delay' or 'close', not {excess!r}")
@@ -154,7 +156,7 @@ class _Limited:
 
     def _receive(self, receive: Callable[[Any], object], message: Any) -> Any:
         limit, now = self._limit, self._seconds()
-        self.tokens = min(limit.burst, self.tokens + (now - self.then) * limit.rate) - 1
+        self.tokens = min(limit.burst, self.tokens + max(0.0, now - self.then) * limit.rate) - 1
         self.then = now
         if self.tokens >= -_ROUNDING:
             return receive(message)
@@ -174,7 +176,9 @@ class _Limited:
 
     def _pause(self) -> Deferred[None] | None:
         """Returns a Deferred that fires when there is a token for the next message, or the connection is lost."""
-        seconds = self.then - self.tokens / self._limit.rate - self._seconds()
+        debt = -self.tokens / self._limit.rate
+        # The clock may have been set back.
+        seconds = min(debt, debt - (self._seconds() - self.then))
         return _Pause(self._transport, seconds).deferred if seconds > 0 else None
 
 

@@ -16,6 +16,8 @@ from typing import Any, Final, NoReturn
 from ..sansio.errors import LocalProtocolError, wrong_type
 from ..settings import checkNumber
 
+#: Other rates are of no use.
+_LEAST_RATE, _MOST_RATE = 1e-6, 1e9
 #: A bucket of handshakes that is missing less than this part of one has one.
 _ROUNDING: Final = 1e-6
 #: How long a client is to stay away that has too many connections, in seconds.
@@ -79,8 +81,8 @@ class AddressLimits:
 
         Args:
             maxConnections: how many connections of one address may be open; None for no limit.
-            handshakesPerSecond: how many requests of one address are taken in the long run, whatever their answer;
-                None for no limit.
+            handshakesPerSecond: how many requests of one address are taken in the long run, whatever the application
+                decides; those that an earlier check refuses are not counted. None for no limit.
             burst: how many may come at once; by default ten, or as many as in ten seconds, where that is more.
             maxAddresses: how many addresses are remembered for ``handshakesPerSecond``; each takes some 300 bytes.
 
@@ -91,8 +93,10 @@ class AddressLimits:
         if handshakesPerSecond is not None:
             if isinstance(handshakesPerSecond, bool) or not isinstance(handshakesPerSecond, (int, float)):
                 raise wrong_type("handshakesPerSecond", "a number above 0, or None", handshakesPerSecond)
-            if not 0 < handshakesPerSecond < float("inf"):
-                raise LocalProtocolError("handshakesPerSecond is a number above 0, or None")
+            if not _LEAST_RATE <= handshakesPerSecond <= _MOST_RATE:
+                raise LocalProtocolError(
+                    f"handshakesPerSecond is a number from {_LEAST_RATE:g} to {_MOST_RATE:g}, or None"
+                )
         elif maxConnections is None:
             raise LocalProtocolError("a limit: maxConnections or handshakesPerSecond")
         checkNumber("burst", burst)

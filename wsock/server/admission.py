@@ -25,6 +25,7 @@ from ..sansio.handshake import Opening, ReadyFields
 from ..sansio.http import RequestHead, ResponseHead
 from ..wire.factory import SOFTWARE, addDefault
 from . import refusal
+from .hosts import askHostRule
 from .rules import Rules
 
 #: Any origin, until the rules are known.
@@ -42,6 +43,35 @@ class Policy(Protocol):
 
     def whyFull(self) -> str | None:
         """Why no connection is accepted now, or None."""
+
+
+class PagePolicy(Policy, Protocol):
+    """The same, for requests that are for no WebSocket."""
+
+    @property
+    def rules(self) -> Rules:
+        """The rules for paths without a route."""
+
+
+def refusePage(policy: PagePolicy, request: Request) -> tuple[ResponseHead, str] | None:
+    """Returns the answer to a request for a page that the rules refuse, and why; None if they let it pass.
+
+    The rules of its path count, or else the factory's: hosts, and the rate of an address.
+
+    Raises:
+        Exception: an ``allowedHosts`` of the user's raised it.
+    """
+    try:
+        rules = policy.findRules(request)
+    except Refuse:
+        rules = policy.rules
+    # Without a host it comes from no browser: a health check by HTTP/1.0.
+    why = askHostRule(rules.hostRule, request) if rules.hostRule is not None and request.host else None
+    if why is not None:
+        return refusal.misdirected(why, request)
+    limits = rules.addressLimits
+    seconds = None if limits is None else limits.takeHandshake(request.getClientAddress(), policy.seconds())
+    return None if seconds is None else refusal.tooManyHandshakes(seconds)
 
 
 class AdmissionOwner(Protocol):
@@ -103,7 +133,7 @@ class Admission:
             return
         if rules.hostRule is not None:
             try:
-                why = rules.hostRule(request)
+                why = askHostRule(rules.hostRule, request)
             except APPLICATION_ERRORS:
                 self._failed(Failure(), "allowedHosts")
                 return
@@ -147,18 +177,19 @@ class Admission:
         return deciding
 
     def _isRefusedForRoom(self) -> bool:
-        why = self._policy.whyFull()
         rules = self._rules
-        if why is None and rules is not None and rules.isFull:
-            why = f"as many connections are open as may be on this route, {rules.maxConnections} (maxConnections)"
-        if why is not None:
-            self._refuse(refusal.unavailable(why), why)
-            return True
+        # First those that one client has: it must not learn that by having the server full for all.
         limits = None if rules is None else rules.addressLimits
         seconds = None if limits is None else limits.whyFull(self._address)
         if seconds is not None:
             self._refuse(*refusal.tooManyConnections(seconds))
-        return seconds is not None
+            return True
+        why = self._policy.whyFull()
+        if why is None and rules is not None and rules.isFull:
+            why = f"as many connections are open as may be on this route, {rules.maxConnections} (maxConnections)"
+        if why is not None:
+            self._refuse(refusal.unavailable(why), why)
+        return why is not None
 
     def _decided(self, decision: object) -> None:
         self._deciding = None

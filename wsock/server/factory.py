@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..application import BuildApplication
-from ..arguments import checkCallback, checkFallback
+from ..arguments import checkBuildApplication, checkCallback, checkFallback
 from ..compression import Compression
 from ..log import APPLICATION_ERRORS, ClassLogger
 from ..logsummary import Summary
@@ -93,6 +93,8 @@ class WebSocketServerFactory(ConnectionFactory):
             compression: accept the offers of clients, and compress in this way; None declines all offers.
             fallback: a factory for the connections whose request is not for a WebSocket, HTTP/1.0 included, such as a
                 ``twisted.web.server.Site``; by default they are answered with 426, or 505 where it is HTTP/1.0.
+                ``allowedHosts`` and ``addressLimits`` count for the first request of each such connection, too, unless
+                the factory has an attribute ``checksRequests`` that is true, and sees to it itself.
             maxConnections: how many connections may be open; one more is answered with 503. None for no limit.
             addressLimits: limits for each address that clients connect from; more is answered with 429.
             trustedProxies: the proxies in front, and the field in which they tell of a client; by default none is
@@ -105,6 +107,9 @@ class WebSocketServerFactory(ConnectionFactory):
         Raises:
             LocalProtocolError: an argument that can't be, such as an origin with a path, or a header in bytes.
         """
+        self._routes = buildApplication if isinstance(buildApplication, Routes) else None
+        if self._routes is None:
+            checkBuildApplication(buildApplication)
         self._connections = Connections(reactor, settings, self.log)
         arguments: dict[str, Any] = {
             "settings": settings,
@@ -118,12 +123,16 @@ class WebSocketServerFactory(ConnectionFactory):
         checkNumber("maxConnections", maxConnections)
         self.maxConnections = maxConnections
         self.rules: Final = Rules(buildApplication, **arguments, maxConnections=None)
-        self._routes = buildApplication if isinstance(buildApplication, Routes) else None
         # Some arguments give their items only once, and have.
         for name in ("subprotocols", "allowedOrigins", "headers"):
             arguments[name] = getattr(self.rules, name)
         arguments["allowedHosts"] = self.rules.hostRule
         self._rulesOf = {route: route.makeRules(arguments) for route in self._routes or ()}
+        everyone = (self.rules, *self._rulesOf.values())
+        #: Whether requests for pages have rules, and nobody else sees to them.
+        self.checksPages = not getattr(fallback, "checksRequests", False) and any(
+            rules.hostRule is not None or rules.addressLimits is not None for rules in everyone
+        )
         self.settings = settings
         self.deflateOptions = self.rules.deflateOptions
         if fallback is not None:

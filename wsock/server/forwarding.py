@@ -26,10 +26,15 @@ Lookup = Callable[[str], "str | None"]
 _X_FORWARDED_FOR: Final = "x-forwarded-for"
 _FORWARDED: Final = "forwarded"
 _SCHEMES: Final = ("http", "https", "ws", "wss")
+#: A name of DNS, and a port.
+_MAX_HOST: Final = 255 + 6
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 #: A pair of a Forwarded field, and what follows it (RFC 7239 section 4).
 _TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_PAIR: Final = re.compile(rf'[ \t]*(?:({_TOKEN})=({_TOKEN}|"(?:[^"\\]|\\.)*"))?[ \t]*([;,]|\Z)')
+_PAIR: Final = re.compile(rf'[ \t]*(?:({_TOKEN})=({_TOKEN}|"(?:[^"\\]|\\.)*")[ \t]*)?([;,]|\Z)')
+#: An address of IPv6 in brackets, or one of IPv4, each with a port or without, which may be hidden; or one of IPv6.
+_NODE: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([0-9.]{7,15}))(?::(?:([0-9]{1,5})|_[A-Za-z0-9._-]+))?")
+_BARE: Final = re.compile(r"[0-9A-Fa-f:.]{2,45}")
 
 
 class Forwarded(NamedTuple):
@@ -59,6 +64,9 @@ class ProxyPolicy:
 
     Behind such a proxy `Request.getClientAddress` is the client's address, and so are those in logs; `Request.host` and
     `Request.isSecure` are as the client had them, and ``allowedOrigins`` and ``allowedHosts`` compare that host.
+
+    The proxy has to write all of the fields that are read, or to delete them: it passes on as they are those that it
+    does not know of, and then a client may write them.
     """
 
     __slots__ = ("_networks", "_sockets", "header", "hops")
@@ -96,7 +104,7 @@ class ProxyPolicy:
             self._sockets.add(network.removeprefix("unix:"))
             return
         try:
-            self._networks.append(ip_network(network))
+            self._networks.append(_unmap(ip_network(network)))
         except ValueError as error:
             advice = "write an address, a network such as 10.0.0.0/8, or unix:PATH"
             raise LocalProtocolError(f"not a network: {network!r}: {error}: {advice}") from None
@@ -141,36 +149,39 @@ class ProxyPolicy:
         if self.header == _FORWARDED:
             return _readForwarded(value)
         nodes = _items(value)
-        schemes, hosts = (_items(lookup(f"x-forwarded-{name}") or "") for name in ("proto", "host"))
-        count = len(nodes)
-        return [
-            _Hop(node, _asScheme(_ofSame(schemes, count - place)), _asHost(_ofSame(hosts, count - place)))
-            for place, node in enumerate(nodes)
-        ]
+        told = [_items(lookup(f"x-forwarded-{name}") or "") for name in ("proto", "host")]
+        hops: list[_Hop] = []
+        # The nearest first, and no more than are asked for: a client may have written thousands before them.
+        for fromEnd in range(1, min(self.hops, len(nodes)) + 1):
+            scheme, host = (_ofSame(values, fromEnd, len(nodes)) for values in told)
+            hops.insert(0, _Hop(nodes[-fromEnd], _asScheme(scheme), _asHost(host)))
+        return hops
 
 
 def _readNode(text: str) -> tuple[IPv4Address | IPv6Address | None, int]:
-    """Reads an address with or without a port; one of IPv6 with a port has brackets."""
-    host, port = text, ""
-    if text.startswith("["):
-        host, closed, port = text[1:].partition("]")
-        if not closed:
-            return None, 0
-    elif text.count(":") == 1:
-        host, _, port = text.partition(":")
-    port = port.removeprefix(":")
-    # A hidden port, or none.
-    number = int(port) if port.isascii() and port.isdigit() and len(port) <= 5 else 0
-    return _asAddress(host), number if number < 65536 else 0
+    """Reads an address with or without a port."""
+    node = _NODE.fullmatch(text)
+    if node is None:
+        return (_asAddress(text) if _BARE.fullmatch(text) else None), 0
+    port = int(node[3] or 0)
+    return _asAddress(node[1] or node[2]), port if port < 65536 else 0
 
 
 def _items(value: str) -> list[str]:
     return [item.strip(" \t") for item in value.split(",")] if value else []
 
 
-def _ofSame(values: list[str], fromEnd: int) -> str | None:
-    """Returns the value that the proxy so far from the end has written; often a single one has, for all."""
-    return values[-min(fromEnd, len(values))] if values else None
+def _ofSame(values: list[str], fromEnd: int, count: int) -> str | None:
+    """Returns the value that the proxy so far from the end has written; None where that can't be known.
+
+    Args:
+        values: a field's, one of each proxy, or one for all.
+        fromEnd: the place of the proxy.
+        count: how many there are.
+    """
+    if values and (fromEnd == 1 or len(values) == count):
+        return values[-fromEnd]
+    return values[0] if len(values) == 1 else None
 
 
 def _readForwarded(value: str) -> list[_Hop]:
@@ -201,7 +212,15 @@ def _asScheme(text: str | None) -> str | None:
 
 
 def _asHost(text: str | None) -> str | None:
-    return text if text is not None and _HOST.fullmatch(text) else None
+    return text if text is not None and len(text) <= _MAX_HOST and _HOST.fullmatch(text) else None
+
+
+def _unmap(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """Returns a network of IPv4 where one of IPv6 has it inside, as `_asAddress` does."""
+    address = network.network_address
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None and network.prefixlen >= 96:
+        return IPv4Network((int(address.ipv4_mapped), network.prefixlen - 96))
+    return network
 
 
 def _asAddress(text: str) -> IPv4Address | IPv6Address | None:

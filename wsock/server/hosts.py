@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from inspect import iscoroutinefunction
 from typing import Any, Final, Protocol, TypeAlias
 
 from ..arguments import checkCallback
@@ -34,6 +35,25 @@ _DEFAULT_PORTS: Final = ("80", "443")
 _MISDIRECTED: Final = "this server does not answer for the Host of the request (allowedHosts)"
 
 
+def askHostRule(rule: HostRule, request: Any) -> str | None:
+    """Returns why the host of a request is not served; None if it is.
+
+    Raises:
+        TypeError: the rule returned something else than that.
+        Exception: it raised it.
+    """
+    why = rule(request)
+    if why is not None and not isinstance(why, str):
+        kind = type(why).__name__
+        raise TypeError(f"allowedHosts returned a {kind}: it returns None for a host that is served, or a str, why not")
+    return why
+
+
+def isHost(host: str) -> bool:
+    """Whether a text is a host, with a port or without."""
+    return _HOST.fullmatch(host) is not None
+
+
 def splitHost(host: str) -> tuple[str, str]:
     """Returns the name of a host, in lower case and without a dot at its end, and its port, which may be empty."""
     name, colon, port = host.rpartition(":")
@@ -55,6 +75,8 @@ def makeHostRule(allowed: Any) -> HostRule | None:
     if allowed is None:
         return None
     if callable(allowed):
+        if iscoroutinefunction(allowed):
+            raise LocalProtocolError("allowedHosts is a function that returns its answer at once, and no coroutine")
         checkCallback("allowedHosts", allowed, "each request", "write names of hosts")
         rule: HostRule = allowed
         return rule

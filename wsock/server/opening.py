@@ -20,7 +20,7 @@ from twisted.internet.interfaces import IProtocolFactory, IReactorTime
 from twisted.python.failure import Failure
 
 from ..application import Application
-from ..log import excerpt
+from ..log import APPLICATION_ERRORS, excerpt
 from ..request import Request, settle
 from ..sansio import handshake
 from ..sansio.errors import InvalidRequest
@@ -32,7 +32,7 @@ from ..wire.timer import Timer
 from ..wire.tlsfailures import describeServerFailure
 from . import refusal
 from .accessrecord import AccessNote
-from .admission import Admission, Policy
+from .admission import Admission, PagePolicy, refusePage
 from .rules import Rules
 from .upgrade import Upgrade
 
@@ -60,7 +60,7 @@ class _BuildsProtocols(Protocol):
 Fallback: TypeAlias = "IProtocolFactory | _BuildsProtocols"
 
 
-class ServerPolicy(Policy, Protocol):
+class ServerPolicy(PagePolicy, Protocol):
     """The factory, as the opening handshakes of its connections need it."""
 
     settings: Settings
@@ -72,6 +72,10 @@ class ServerPolicy(Policy, Protocol):
     @property
     def accessLog(self) -> Callable[[Any], object] | None:
         """The function that is called with the record of each connection."""
+
+    @property
+    def checksPages(self) -> bool:
+        """Whether requests for pages are looked at before ``fallback`` has them."""
 
     @property
     def fallback(self) -> Fallback | None:
@@ -178,10 +182,25 @@ class ServerOpening:
             settle(self._makeRequest(head))
             self._refuse(refusal.unavailable(refusal.STOPS), refusal.STOPS, head.method == "HEAD")
         elif policy.fallback is not None and not handshake.wants_websocket(head):
-            self._handOn(policy.fallback, head.raw + decoder.unread)
+            if not (policy.checksPages and self._isRefusedAsPage(head)):
+                self._handOn(policy.fallback, head.raw + decoder.unread)
         else:
             self._unread += decoder.unread
             self._decide(head)
+
+    def _isRefusedAsPage(self, head: RequestHead) -> bool:
+        """Refuses a request for a page of a host that is not served, or of an address that asks too often."""
+        request = self._makeRequest(head)
+        settle(request)
+        try:
+            refused = refusePage(self._policy, request)
+        except APPLICATION_ERRORS:
+            self.logFailure(Failure(), "allowedHosts")
+            self._answer(handshake.refuse(500), "the application failed (allowedHosts)", head.method == "HEAD")
+            return True
+        if refused is not None:
+            self._refuse(*refused, head.method == "HEAD")
+        return refused is not None
 
     def requestReceived(self, head: RequestHead, unread: bytes) -> None:
         """Takes a request that another has read, and the bytes behind it that came already."""

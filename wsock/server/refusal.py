@@ -26,7 +26,7 @@ _LIMITS: Final = {"a line": "maxHeaderLine", "a head": "maxHeaderSize", "more th
 
 def explained(status: int, why: str, headers: Sequence[tuple[str, str]] = ()) -> ResponseHead:
     """Makes a refusal whose body names the rule."""
-    return handshake.refuse(status, headers, f"{REASONS[status]}: {why}".encode())
+    return handshake.refuse(status, headers, f"{REASONS[status]}: {why}".encode("utf-8", "replace"))
 
 
 def unavailable(why: str) -> ResponseHead:

@@ -15,7 +15,7 @@ from zope.interface import implementer
 from ..application import BuildApplication
 from ..compression import Compression
 from ..log import excerpt, formatAddress
-from ..request import plainPath
+from ..request import Request, plainPath
 from ..sansio.constants import CloseCode
 from ..sansio.errors import InvalidRequest, LocalProtocolError, wrong_type
 from ..sansio.http import REASONS, ResponseHead
@@ -25,6 +25,7 @@ from ..wire.protocol import WebSocketTransport
 from . import refusal
 from .accessrecord import AccessRecord
 from .addresses import AddressLimits
+from .admission import refusePage
 from .factory import WebSocketServerFactory
 from .forwarding import ProxyPolicy
 from .hosts import AllowedHosts
@@ -93,6 +94,18 @@ def _refuse(webRequest: Any, factory: WebSocketServerFactory, answer: ResponseHe
     # Of an answer to HEAD, too: the request leaves it out.
     webRequest.write(answer.body)
     webRequest.finish()
+
+
+def _isRefusedAsPage(webRequest: Any, factory: WebSocketServerFactory) -> bool:
+    """Refuses a request for a page of a host that is not served, or of an address that asks too often."""
+    try:
+        head = readRequest(webRequest)
+        refused = refusePage(factory, Request(head, webRequest.channel.transport))
+    except InvalidRequest as error:
+        refused = refusal.invalid(error)
+    if refused is not None:
+        _refuse(webRequest, factory, *refused)
+    return refused is not None
 
 
 @implementer(IResource)
@@ -169,6 +182,8 @@ class WebSocketResource:
     def render(self, request: Any) -> Any:
         """Makes a WebSocket of a request, or refuses it; ``twisted.web`` calls this."""
         if self._page is not None and not asksForWebSocket(request):
+            if self.factory.checksPages and _isRefusedAsPage(request, self.factory):
+                return NOT_DONE_YET
             return getChildForRequest(self._page, request).render(request)
         upgradeRequest(request, self.factory)
         return NOT_DONE_YET

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NoReturn, TypeAlias
 
 from ..application import BuildApplication, Refuse
+from ..arguments import checkBuildApplication
 from ..compression import Compression
 from ..sansio.errors import LocalProtocolError, wrong_type
 from ..settings import Settings
@@ -13,10 +14,6 @@ from .addresses import AddressLimits
 from .hosts import AllowedHosts
 from .paths import Pattern, splitPath
 from .rules import Rules
-
-_NOT_CALLED: Final = (
-    "Routes are not called: hand them over in place of a buildApplication, so that each route's own rules are applied"
-)
 
 
 class _Inherited:
@@ -77,6 +74,7 @@ class Route:
         Raises:
             LocalProtocolError: an argument that can't be.
         """
+        checkBuildApplication(buildApplication)
         self.buildApplication = buildApplication
         self.maxConnections = maxConnections
         given = {
@@ -202,10 +200,6 @@ class Routes:
         if self._default is None:
             raise Refuse(404, body=b"Not Found: no route has this path")
         return self._default, {}
-
-    def __call__(self, *_: object) -> NoReturn:
-        """Tells who calls them in a ``buildApplication`` where they belong."""
-        raise LocalProtocolError(_NOT_CALLED)
 
 
 def _asRoute(destination: Any) -> Route:

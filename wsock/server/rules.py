@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ..application import BuildApplication
-from ..arguments import checkBuildApplication, checkSettings
+from ..arguments import checkSettings
 from ..compression import Compression, asOptions, asParameters, checkCompression
 from ..sansio import handshake
 from ..sansio.constants import Role
@@ -54,7 +55,7 @@ class Rules:
 
     def __init__(
         self,
-        buildApplication: BuildApplication,
+        buildApplication: Any,
         *,
         settings: Settings,
         subprotocols: Sequence[str],
@@ -65,15 +66,14 @@ class Rules:
         maxConnections: int | None,
         addressLimits: AddressLimits | None,
     ) -> None:
-        """Checks the arguments of a `WebSocketServerFactory`.
+        """Checks the arguments of a `WebSocketServerFactory`, but for the first.
 
         Raises:
             LocalProtocolError: an argument that can't be, such as an origin with a path, or a header in bytes.
         """
-        checkBuildApplication(buildApplication)
         checkSettings(settings)
         raiseTrimThreshold(settings.maxMessageSize)
-        self.buildApplication = buildApplication
+        self.buildApplication: BuildApplication = buildApplication
         self.settings = settings
         # Copies: some give their items only once, and others may change after they were checked.
         if isinstance(allowedOrigins, Iterable) and not isinstance(allowedOrigins, (str, bytes)):

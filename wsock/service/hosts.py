@@ -16,7 +16,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 
 from .. import ProxyPolicy
 from ..sansio.http import split_target
-from ..server.hosts import splitHost
+from ..server.hosts import isHost, splitHost
 
 _WHY: Final = "this server does not answer for the Host of the request; it does when started with --allowed-host NAME"
 _BEHIND_PROXY: Final = ", or, behind a proxy, with --trusted-proxy ADDRESS"
@@ -72,6 +72,8 @@ def whyNotLocal(request: Any) -> str | None:
 @lru_cache(64)
 def _isOurs(host: str) -> bool:
     """Whether a host is this machine by its name, or an address; a browser always names one."""
+    if host and not isHost(host.removesuffix(":")):
+        return False
     name, _ = splitHost(host)
     if not name or name == "localhost" or name.endswith(".localhost") or name == socket.gethostname().lower():
         return True

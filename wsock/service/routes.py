@@ -113,7 +113,13 @@ class PageRequest(HTTPRequest):
 
 
 class QuietSite(Site):
-    """A site whose log leaves out those who ask for the server's health: every few seconds, for good."""
+    """A site whose log leaves out those who ask for the server's health: every few seconds, for good.
+
+    Attributes:
+        checksRequests: tells the factory that `Pages` checks hosts and addresses, but for the health.
+    """
+
+    checksRequests = True
 
     def log(self, request: Any) -> None:
         """Logs a request that was answered, if it is to be."""
