@@ -76,6 +76,7 @@ GUARDED: dict[str, list[str]] = {
     "wsock.auth.guards": ["auth"],
     "wsock.auth.checks": ["auth"],
     "wsock.auth.cred": ["auth"],
+    "wsock.auth.htpasswd": ["htpasswd"],
     "wsock.login": ["auth"],
     "wsock.service.hosts": ["hosts"],
     "wsock.server.refusal": ["server", "access"],

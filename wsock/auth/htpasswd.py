@@ -16,8 +16,7 @@ import re
 from collections import deque
 from collections.abc import Callable
 from hashlib import blake2b
-from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
+from importlib import import_module, metadata
 from typing import Any, Final, TypeAlias
 
 from twisted.internet.defer import Deferred
@@ -74,8 +73,8 @@ def _findVerifiers() -> dict[str, Verify]:
 
 def _isInstalled(package: str) -> bool:
     try:
-        version(package)
-    except PackageNotFoundError:
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
         return False
     return True
 
