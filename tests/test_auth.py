@@ -58,6 +58,8 @@ class Asked:
         status: of the answer; 0 without one yet.
         fields: the header fields of the answer, in lower case.
         body: of the answer.
+        events: of the log.
+        errors: the exceptions in the log.
         lines: the lines of the log.
         records: for the access log.
     """
@@ -70,6 +72,7 @@ class Asked:
         with logged() as events:
             answer = served.feed(request + "".join(f"{field}\r\n" for field in fields).encode() + b"\r\n")
         self.take(answer)
+        self.events = events
         self.errors = failures(events)
         self.lines = [formatEvent(event) for event in events]
         traces = [event["log_failure"].getTraceback() for event in events if "log_failure" in event]
@@ -155,6 +158,14 @@ def test_wrong_credentials(fields: list[str]) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "credentials", [b"Aladdin", b"", b"Aladdin:\x00", b"Aladdin:a\x1fb", b"Aladdin:\x7f", b"A\n:x", b"\xff:x"]
+)
+def test_no_check_is_asked_for_what_can_be_no_credentials(credentials: bytes) -> None:
+    field = f"Authorization: Basic {b64encode(credentials).decode()}"
+    assert Asked(basicAuth(raising(AssertionError()), build), field).challenge == BASIC
+
+
 @pytest.mark.parametrize("fields", [[], [BEARER], ["Authorization: Digest x"], ["Authorization:"]], ids=str)
 def test_no_credentials(fields: list[str]) -> None:
     asked = Asked(basicAuth(passwords, build, realm="the cave"), *fields)
@@ -233,9 +244,10 @@ def test_a_refusal_of_the_application() -> None:
 
 
 def test_a_check_may_refuse() -> None:
+    """Whatever the user is called."""
     refuse = Refuse(429, [("Retry-After", "60")], b"Too Many Requests: later, Aladdin")
     for check in (fail, coroutine):
-        asked = Asked(basicAuth(lambda user, password, check=check: check(refuse), build), ALADDIN)
+        asked = Asked(basicAuth(lambda user, password, check=check: check(refuse), build), header("HTTP", "status"))
         assert (asked.status, asked.fields["retry-after"], asked.errors) == (429, "60", [])
 
 
@@ -264,7 +276,9 @@ class Unprintable(Exception):
         return "away"
 
 
-@pytest.mark.parametrize("form", [str, repr, ascii, lambda password: repr(password.encode())])
+@pytest.mark.parametrize(
+    "form", [str, repr, ascii, lambda password: ascii(password)[1:-1], lambda password: repr(password.encode())]
+)
 @pytest.mark.parametrize("ways", ["raise", "Deferred", "coroutine"])
 @pytest.mark.parametrize("kind", [KeyError, Unprintable])
 def test_an_exception_with_the_password_in_it(form: Callable[[str], str], ways: str, kind: Any) -> None:
@@ -297,6 +311,21 @@ def test_the_cause_of_an_exception_is_part_of_it() -> None:
     assert error == "the check of credentials raised ValueError, with credentials in its text"
 
 
+def test_the_causes_of_an_exception_may_go_round() -> None:
+    one, other = ValueError("one"), ValueError("other")
+    one.__context__, other.__context__ = other, one
+    assert Asked(bearerAuth(raising(one), build), BEARER).errors == ["one"]
+
+
+@pytest.mark.parametrize("ways", [raising, lambda error: lambda *credentials: fail(error)])
+def test_an_exception_without_credentials_stays_as_it_is(ways: Any) -> None:
+    error = ValueError("away")
+    error.__cause__ = OSError("no network")
+    asked = Asked(basicAuth(ways(error), build), header("Aladdin", "xaway"))
+    assert asked.events[0]["log_failure"].value is error
+    assert isinstance(error.__cause__, OSError)
+
+
 def test_an_empty_password_hides_nothing() -> None:
     asked = Asked(basicAuth(raising(ValueError("away")), build), header("Aladdin", ""))
     assert asked.errors == ["away"]
@@ -305,7 +334,8 @@ def test_an_empty_password_hides_nothing() -> None:
 def test_a_check_is_cancelled_when_the_client_leaves() -> None:
     cancelled: list[Any] = []
     waiting: Deferred[Any] = Deferred(cancelled.append)
-    asked = Asked(basicAuth(lambda user, password: waiting, raising(AssertionError())), ALADDIN)
+    # Its text is in the name of the exception that ends the check.
+    asked = Asked(basicAuth(lambda user, password: waiting, raising(AssertionError())), header("Cancelled", "Error"))
     assert (asked.status, cancelled) == (0, [])
     with logged() as events:
         asked.served.lose()
@@ -468,6 +498,28 @@ def test_a_token_with_all_characters() -> None:
     assert Asked(auth, f"Sec-WebSocket-Protocol: bearer, {offer}").identity is True
 
 
+@pytest.mark.parametrize("length", range(1, 12))
+def test_a_token_of_any_length(length: int) -> None:
+    offer = urlsafe_b64encode(b"abcdefghijkl"[:length]).decode().rstrip("=")
+    asked = Asked(bearerAuth(str, build, subprotocol=True), f"Sec-WebSocket-Protocol: bearer.{offer}")
+    assert asked.identity == "abcdefghijkl"[:length]
+
+
+@pytest.mark.parametrize(
+    ("field", "target"),
+    [
+        ("Authorization: Bearer", "/"),
+        ("Sec-WebSocket-Protocol: bearer.", "/"),
+        ("Cookie: session=", "/"),
+        ("Sec-WebSocket-Protocol: bearer._w", "/"),
+        ("Sec-WebSocket-Protocol: bearer.eA!", "/"),
+    ],
+)
+def test_no_check_is_asked_for_what_can_be_no_token(field: str, target: str) -> None:
+    auth = bearerAuth(raising(AssertionError()), build, **EVERYWHERE)
+    assert Asked(auth, field, target=target).challenge == 'Bearer realm="wsock", error="invalid_token"'
+
+
 def test_a_token_is_no_offer(tokens: Tokens) -> None:
     seen: list[Any] = []
 
@@ -559,6 +611,7 @@ def test_tokens() -> None:
         (lambda: Passwords({"a": ""}), "a password is empty"),
         (lambda: Passwords({"a": b"secret"}), "a password is a str"),  # type: ignore[dict-item]
         (lambda: Tokens("secret"), "tokens is a mapping of tokens to identities, or a set of tokens"),
+        (lambda: Tokens(b"secret"), "tokens is a mapping"),  # type: ignore[arg-type]
         (lambda: Tokens(1), "tokens is a mapping"),  # type: ignore[arg-type]
         (lambda: Tokens([b"secret"]), "a token is a str"),  # type: ignore[list-item]
         (lambda: Tokens([""]), "a token is empty"),
@@ -759,6 +812,8 @@ def test_a_portal_that_can_not_be() -> None:
         ((portal,), "name the interface of the avatars"),
         (([checker()], IUser), "checkers have no avatars"),
         (([object()],), "each of the checkers is an ICredentialsChecker"),
+        (("x",), "portal is a Portal or checkers"),
+        ((b"x",), "portal is a Portal or checkers"),
         ((object(),), "portal is a Portal or checkers"),
         (([],), "no checker is for IUsernamePassword"),
     ):

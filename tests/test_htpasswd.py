@@ -358,6 +358,7 @@ def lets(check: HtpasswdFile, reactor: Reactor, user: str, password: str) -> boo
 
 
 def test_the_file_is_read_once_more_when_it_has_changed(check: HtpasswdFile, reactor: Reactor, path: Path) -> None:
+    reactor.advance(100)
     assert lets(check, reactor, *RIGHT)
     write(path, f"bob:{SHA256}\ncid:$2y${BCRYPT}\n")
     reactor.advance(0.9)
@@ -396,6 +397,22 @@ def test_a_changed_password_counts_at_once(check: HtpasswdFile, reactor: Reactor
     reactor.advance(1)
     assert not lets(check, reactor, *RIGHT)
     assert lets(check, reactor, "ada", "new")
+
+
+def test_a_user_who_is_taken_out_meanwhile(check: HtpasswdFile, reactor: Reactor, path: Path) -> None:
+    result = told(check(*RIGHT))
+    write(path, f"bob:$2y${BCRYPT}\n")
+    reactor.advance(1)
+    told(check("bob", "x"))
+    reactor.threads.run()
+    assert result == ["ada"]
+    reactor.threads.run()
+    assert not lets(check, reactor, *RIGHT)
+
+
+def test_the_global_reactor(library: Library, path: Path, reactor: Reactor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twisted.internet.reactor", reactor, raising=False)
+    assert lets(HtpasswdFile(path), reactor, *RIGHT)
 
 
 def test_a_broken_file_changes_nothing(check: HtpasswdFile, reactor: Reactor, path: Path) -> None:

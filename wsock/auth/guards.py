@@ -43,47 +43,47 @@ class _Malformed(Exception):
     """Credentials that can't be any."""
 
 
-class _Guard:
-    """A ``buildApplication`` that asks another one for those clients alone whose credentials are right."""
+class Identification:
+    """Finds out whose a request is, by its credentials."""
 
-    __slots__ = ("_build", "_challenge", "_check", "_otherwise", "_read", "_wrong", "_wrongChallenge")
+    __slots__ = ("_challenge", "_check", "_read", "_wrong", "_wrongChallenge")
 
-    def __init__(
-        self,
-        build: BuildApplication,
-        read: Read,
-        check: Callable[..., object],
-        challenges: tuple[str, str],
-        wrong: str,
-        otherwise: BuildApplication | None,
-    ) -> None:
-        """Makes a guard.
+    def __init__(self, read: Read, check: Callable[..., object], challenges: tuple[str, str], wrong: str) -> None:
+        """Makes one of them.
 
         Args:
-            build: the other one.
             read: finds the credentials of a request.
             check: the user's function.
             challenges: the ``WWW-Authenticate`` of a refusal without credentials, and with wrong ones.
             wrong: what is wrong then, in words.
-            otherwise: asked in place of a refusal without credentials, or None.
         """
-        self._build = build
         self._read = read
         self._check = check
         self._challenge, self._wrongChallenge = challenges
         self._wrong = wrong
-        self._otherwise = otherwise
 
-    def __call__(self, request: Request) -> Any:
-        """Checks the credentials of a request, and asks for its application."""
+    def read(self, request: Any) -> tuple[str, ...] | None:
+        """Returns the credentials of a request; None without any.
+
+        Raises:
+            Refuse: they are malformed.
+        """
         try:
-            credentials = self._read(request)
+            return self._read(request)
         except _Malformed:
-            raise self._refusal() from None
-        if credentials is None:
-            if self._otherwise is not None:
-                return self._otherwise(request)
-            raise _unauthorized(self._challenge, "no credentials came")
+            raise _unauthorized(self._wrongChallenge, self._wrong) from None
+
+    def missing(self) -> Refuse:
+        """Returns the refusal of a request without credentials."""
+        return _unauthorized(self._challenge, "no credentials came")
+
+    def check(self, credentials: tuple[str, ...]) -> Any:
+        """Returns the identity, or a coroutine of it.
+
+        Raises:
+            Refuse: they are wrong.
+            Exception: that of the check; without credentials in its text.
+        """
         try:
             result = self._check(*credentials)
         except APPLICATION_ERRORS as error:
@@ -92,10 +92,10 @@ class _Guard:
                 raise
             raise told from None
         if isinstance(result, (Coroutine, Deferred)):
-            return self._waitFor(request, result, credentials)
-        return self._admit(request, result)
+            return self._waitFor(result, credentials)
+        return self._checked(result)
 
-    async def _waitFor(self, request: Request, result: Any, credentials: tuple[str, ...]) -> Any:
+    async def _waitFor(self, result: Any, credentials: tuple[str, ...]) -> Any:
         try:
             identity = await _settled(result)
         except APPLICATION_ERRORS as error:
@@ -103,16 +103,51 @@ class _Guard:
             if told is error:
                 raise
             raise told from None
-        return await _settled(self._admit(request, identity))
+        return self._checked(identity)
+
+    def _checked(self, identity: object) -> object:
+        if identity is None or identity is False:
+            raise _unauthorized(self._wrongChallenge, self._wrong)
+        return identity
+
+
+class _Guard:
+    """A ``buildApplication`` that asks another one for those clients alone whose credentials are right."""
+
+    __slots__ = ("_build", "_identification", "_otherwise")
+
+    def __init__(
+        self, build: BuildApplication, identification: Identification, otherwise: BuildApplication | None
+    ) -> None:
+        """Makes a guard.
+
+        Args:
+            build: the other one.
+            identification: finds out whose a request is.
+            otherwise: asked in place of a refusal without credentials, or None.
+        """
+        self._build = build
+        self._identification = identification
+        self._otherwise = otherwise
+
+    def __call__(self, request: Request) -> Any:
+        """Checks the credentials of a request, and asks for its application."""
+        credentials = self._identification.read(request)
+        if credentials is None:
+            if self._otherwise is not None:
+                return self._otherwise(request)
+            raise self._identification.missing()
+        identity = self._identification.check(credentials)
+        if isinstance(identity, Coroutine):
+            return self._waitFor(request, identity)
+        return self._admit(request, identity)
+
+    async def _waitFor(self, request: Request, checking: Coroutine[Any, Any, Any]) -> Any:
+        return await _settled(self._admit(request, await checking))
 
     def _admit(self, request: Request, identity: object) -> Any:
-        if identity is None or identity is False:
-            raise self._refusal()
         enter(request, identity if isinstance(identity, Login) else Login(identity))
         return self._build(request)
-
-    def _refusal(self) -> Refuse:
-        return _unauthorized(self._wrongChallenge, self._wrong)
 
 
 async def _settled(result: Any) -> Any:
@@ -166,7 +201,7 @@ def _forms(text: str) -> set[str]:
 
 def _authorization(request: Request, scheme: str) -> str | None:
     """Returns the credentials of the Authorization field, if they are of this scheme (RFC 9110 section 11.4)."""
-    given, _, credentials = request.headers.get("Authorization", "").partition(" ")
+    given, _, credentials = (request.headers.get("Authorization") or "").partition(" ")
     return credentials.strip() if given.lower() == scheme else None
 
 
@@ -266,10 +301,14 @@ def basicAuth(
     Raises:
         LocalProtocolError: an argument that can't be.
     """
+    return _protect(buildApplication, identificationByPassword(check, realm), otherwise)
+
+
+def identificationByPassword(check: CheckPassword, realm: str = "wsock") -> Identification:
+    """Returns the identification of `basicAuth`."""
     _checkCallable(check, "a user and a password", "write Passwords({...})")
     challenge = f'Basic realm="{_checkedRealm(realm)}", charset="UTF-8"'
-    wrong = "the user or the password is wrong"
-    return _protect(buildApplication, _readBasic, check, (challenge, challenge), wrong, otherwise)
+    return Identification(_readBasic, check, (challenge, challenge), "the user or the password is wrong")
 
 
 @overload
@@ -342,17 +381,19 @@ def bearerAuth(
     # RFC 6750 §3.1: no error code where no token came.
     challenges = challenge, f'{challenge}, error="invalid_token"'
     read = _TokenReader(cookie, queryParameter, subprotocol)
-    return _protect(buildApplication, read, check, challenges, "the token is not valid", otherwise)
+    identification = Identification(read, check, challenges, "the token is not valid")
+    return _protect(buildApplication, identification, otherwise)
 
 
-def _protect(buildApplication: BuildApplication | Routes, *arguments: Any) -> BuildApplication | Routes:
-    otherwise = arguments[-1]
+def _protect(
+    buildApplication: BuildApplication | Routes, identification: Identification, otherwise: BuildApplication | None
+) -> BuildApplication | Routes:
     if otherwise is not None:
         checkBuildApplication(otherwise)
     if isinstance(buildApplication, Routes):
-        return buildApplication.wrap(lambda build: _Guard(build, *arguments))
+        return buildApplication.wrap(lambda build: _Guard(build, identification, otherwise))
     checkBuildApplication(buildApplication)
-    return _Guard(buildApplication, *arguments)
+    return _Guard(buildApplication, identification, otherwise)
 
 
 def _checkCallable(check: object, told: str, advice: str) -> None:

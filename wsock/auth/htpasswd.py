@@ -109,9 +109,8 @@ class _Verification:
 
     def tell(self, result: Any) -> None:
         """Fires the Deferred, unless it was cancelled; of a Failure it is an errback."""
-        waiting, self._result = self._result, None
-        if waiting is not None:
-            waiting.callback(result)
+        if self._result is not None:
+            self._result.callback(result)
 
 
 class HtpasswdFile:
@@ -142,7 +141,8 @@ class HtpasswdFile:
             OSError: the file can't be read.
             ImportError: ``libpass`` is not installed, or ``passlib`` is.
         """
-        self._path = os.fspath(path)
+        # A daemon changes its folder.
+        self._path = os.path.abspath(path)
         self._reactor = reactor
         self._verifiers = _findVerifiers()
         self._key = os.urandom(blake2b.MAX_KEY_SIZE)
@@ -219,12 +219,7 @@ class HtpasswdFile:
         if not verification.isKnown:
             return False
         digest, until = self._remembered.get(verification.user, (b"", 0.0))
-        if not hmac.compare_digest(digest, verification.digest):
-            return False
-        if self._clock().seconds() < until:
-            return True
-        del self._remembered[verification.user]
-        return False
+        return hmac.compare_digest(digest, verification.digest) and bool(self._clock().seconds() < until)
 
     def _clock(self) -> Any:
         if self._reactor is None:

@@ -57,7 +57,7 @@ function connect() {
 function readTarget() {
   const typed = at("url").value.trim();
   const url = readURL(typed);
-  const offers = readSubprotocols(at("subprotocols").value);
+  const offers = withToken(readSubprotocols(at("subprotocols").value), at("token").value);
   if (looksLikeHost(typed)) at("url").value = url.href;
   lastURL = withoutPassword(url);
   lastSubprotocols = at("subprotocols").value;
