@@ -54,7 +54,7 @@ class CredCheck:
         """Makes a check.
 
         Args:
-            portal: a ``twisted.cred.portal.Portal``, or ``ICredentialsChecker``s.
+            portal: a ``twisted.cred.portal.Portal``; or checkers, each an ``ICredentialsChecker``.
             interfaces: of the avatar, as ``Portal.login`` takes them; none for checkers.
             credentials: makes the credentials for the portal, by default a ``UsernamePassword`` in UTF-8. It is called
                 with the user and the password; in a `bearerAuth` with the token.
