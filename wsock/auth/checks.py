@@ -12,7 +12,7 @@ import hmac
 import os
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from ..sansio.errors import LocalProtocolError, wrong_type
 
@@ -60,6 +60,11 @@ class Passwords:
             _checkSecret("a password", password)
         self._digests = {user: _digest(password) for user, password in passwords.items()}
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "Passwords can't be copied or pickled, since another process has another key: make them in each process"
+        )
+
     def __call__(self, user: str, password: str) -> str | None:
         """Returns the user, or None."""
         isRight = hmac.compare_digest(self._digests.get(user, _NO_DIGEST), _digest(password))
@@ -89,6 +94,11 @@ class Tokens:
                 raise LocalProtocolError(f"{identity} is no identity: it says that a token is wrong")
         #: By the token's digest. A lookup by that tells nobody anything, since nobody else knows the key.
         self._identities = {_digest(token): (_digest(token), identity) for token, identity in identities.items()}
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "Tokens can't be copied or pickled, since another process has another key: make them in each process"
+        )
 
     def __call__(self, token: str) -> Any:
         """Returns the identity, or None."""

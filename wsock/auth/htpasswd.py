@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from hashlib import blake2b
 from importlib import import_module, metadata
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
@@ -156,6 +156,11 @@ class HtpasswdFile:
         #: The file that was read last, by which a change is seen.
         self._signature: tuple[int, int, int] | None = None
         self._users = self._read()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "an HtpasswdFile can't be copied or pickled, since it has threads at work: make one in each process"
+        )
 
     def __call__(self, user: str, password: str) -> Deferred[str | None] | str | None:
         """Returns the user, or None; or a Deferred of either, which may be cancelled.
