@@ -989,9 +989,8 @@ class Guarded:
     def __init__(self, check: Any = USERS) -> None:
         self.waiting: list[Deferred[Any]] = []
         routes = Routes({"/echo": KINDS["echo"]()})
-        pages = Pages(
-            routes, {"/": consoleResource()}, Health("/healthz"), None, identificationByPassword(check or self.check)
-        )
+        identification = identificationByPassword(check or self.check)
+        pages = Pages(routes, {"/": consoleResource()}, Health("/healthz"), identification=identification)
         site = QuietSite(pages, reactor=Clock())
         site.requestFactory = PageRequest
         self.protocol: Any = site.buildProtocol(None)
