@@ -559,6 +559,9 @@ def test_a_subprotocol_that_was_not_offered_tells_of_no_token(tokens: Tokens) ->
     asked = Asked(choose, f"Sec-WebSocket-Protocol: chat, {OFFER}")
     assert asked.status == 500
     assert asked.errors == ["the client did not offer this subprotocol: 'soap'; it offered chat"]
+    # Nor where nobody asks for a token.
+    asked = Asked(lambda request: Accept(Application(), "soap"), f"Sec-WebSocket-Protocol: chat, {OFFER}")
+    assert asked.errors == ["the client did not offer this subprotocol: 'soap'; it offered chat"]
 
 
 # Ready-made checks

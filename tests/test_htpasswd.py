@@ -158,11 +158,10 @@ def test_an_unknown_user_costs_the_same(check: HtpasswdFile, reactor: Reactor, l
 
 @pytest.mark.parametrize("user", ["ada", "nobody"])
 def test_a_password_that_is_too_long_or_has_a_null_is_wrong(check: HtpasswdFile, reactor: Reactor, user: str) -> None:
-    for password in ("x" * 73, "ü" * 36 + "x", "x\0", "\0"):
+    for password in ("x" * 73, "ü" * 36 + "x", "x\0", "\0", "\ud800"):
         assert check(user, password) is None
     told(check(user, "ü" * 36))
-    told(check(user, "\ud800"))
-    assert len(reactor.threads.jobs) == 2
+    assert len(reactor.threads.jobs) == 1
 
 
 def test_a_file_without_users(library: Library, path: Path, reactor: Reactor) -> None:

@@ -17,9 +17,8 @@ class IPlayer(Interface): ...  # the avatars have its methods
 
 @implementer(IRealm)
 class Game:
-    def requestAvatar(self, avatarId: bytes, mind: object, *interfaces: Any) -> Any:
-        name = avatarId.decode()
-        return IPlayer, f"player {name}", lambda: msg(f"{name} has left")
+    def requestAvatar(self, avatarId: Any, mind: object, *interfaces: Any) -> Any:
+        return IPlayer, f"player {avatarId.decode()}", lambda: msg(f"{avatarId.decode()} has left")
 
 
 class Welcome(WebSocketProtocol):
@@ -29,7 +28,9 @@ class Welcome(WebSocketProtocol):
 
 async def main(reactor: Any, port: str = "8080", host: str = "127.0.0.1") -> None:
     startLogging(sys.stderr, setStdout=False)  # it tells who is refused, and why
-    portal = Portal(Game(), [InMemoryUsernamePasswordDatabaseDontUse(ada=b"2f1dbbb9c7")])
+    realm: Any = Game()
+    checker: Any = InMemoryUsernamePasswordDatabaseDontUse(ada=b"2f1dbbb9c7")  # for a test; see FilePasswordDB
+    portal = Portal(realm, [checker])
     build = basicAuth(CredCheck(portal, IPlayer), lambda request: Welcome())
     server = await serve(reactor, f"tcp:{port}:interface={host}", build)
     print(server.url, flush=True)

@@ -169,8 +169,10 @@ class HtpasswdFile:
             Refuse: with 503, where too many wait.
         """
         self._look()
-        # With surrogates it has no UTF-8, and is wrong as well.
-        encoded = password.encode("utf-8", "replace")
+        try:
+            encoded = password.encode()
+        except UnicodeEncodeError:
+            return None
         if len(encoded) > _MAX_PASSWORD_BYTES or "\0" in password or not self._users:
             return None
         known = self._users.get(user)
