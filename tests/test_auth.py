@@ -11,9 +11,12 @@ from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import LoginDenied
 from twisted.cred.portal import Portal
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
 from twisted.logger import formatEvent
 from twisted.python.failure import Failure
-from wire import REQUEST, Application, Served, failures, logged
+from twisted.web.server import Site
+from wire import REQUEST, Application, Served, Transport, failures, logged
 from zope.interface import Interface
 
 from wsock import (
@@ -28,6 +31,7 @@ from wsock import (
     Routes,
     StreamHandler,
     Tokens,
+    WebSocketResource,
     WebSocketStream,
     basicAuth,
     bearerAuth,
@@ -773,6 +777,25 @@ def test_a_logout_that_fails_is_logged(portal: Portal, realm: Realm, result: Any
         gc.collect()
     assert failures(events) == ["away"]
     assert [formatEvent(event) for event in events] == ["logout failed"]
+
+
+def test_in_a_tree_of_twisted_web(portal: Portal, realm: Realm) -> None:
+    auth = basicAuth(CredCheck(portal, IUser), lambda request: None if request.query else Application())
+    site = Site(WebSocketResource(auth, reactor=Clock()), reactor=Clock())
+    for target, field, status, told in (
+        (b"/chat", ALADDIN, b"101", [LOGIN, LOGOUT]),
+        (b"/chat?x", ALADDIN, b"500", [LOGIN, LOGOUT]),
+        (b"/chat", BEARER, b"401", []),
+    ):
+        protocol: Any = site.buildProtocol(None)
+        transport = Transport()
+        protocol.makeConnection(transport)
+        with logged():
+            protocol.dataReceived(REQUEST.replace(b"/chat", target)[:-2] + field.encode() + b"\r\n\r\n")
+        assert transport.taken()[9:12] == status
+        protocol.connectionLost(Failure(ConnectionDone()))
+        assert realm.told == told
+        realm.told.clear()
 
 
 def test_a_login_that_is_denied(realm: Realm) -> None:
