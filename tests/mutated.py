@@ -74,6 +74,7 @@ GUARDED: dict[str, list[str]] = {
     "wsock.server.routes:Route.wrap": ["auth"],
     "wsock.server.routes:Routes.wrap": ["auth"],
     "wsock.auth.guards": ["auth"],
+    "wsock.auth.credentials": ["auth"],
     "wsock.auth.checks": ["auth"],
     "wsock.auth.cred": ["auth"],
     "wsock.auth.htpasswd": ["htpasswd"],

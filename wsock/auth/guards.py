@@ -10,10 +10,8 @@ Rules:
 from __future__ import annotations
 
 import re
-from base64 import b64decode
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias, overload
-from urllib.parse import parse_qs
 
 from twisted.internet.defer import Deferred
 
@@ -21,10 +19,11 @@ from ..application import BuildApplication, Refuse
 from ..arguments import checkBuildApplication
 from ..log import APPLICATION_ERRORS, CANCELLATIONS
 from ..login import Login
-from ..request import TOKEN_PREFIX, Request, enter, hideTokens
+from ..request import Request, enter
 from ..sansio.errors import LocalProtocolError, wrong_type
 from ..sansio.http import is_token
 from ..server.routes import Routes
+from .credentials import Malformed, TokenReader, readBasic
 
 #: Returns the identity of a user, any object; None or False where the password is wrong. Or a Deferred, or a coroutine.
 CheckPassword: TypeAlias = Callable[[str, str], object]
@@ -35,12 +34,6 @@ Read: TypeAlias = Callable[[Request], "tuple[str, ...] | None"]
 
 #: RFC 9110 section 5.6.4: what a quoted string may have, unescaped.
 _REALM = re.compile(r"[ !#-\[\]-~]*")
-#: RFC 7617 section 2: neither may have control characters.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-
-
-class _Malformed(Exception):
-    """Credentials that can't be any."""
 
 
 class Identification:
@@ -70,7 +63,7 @@ class Identification:
         """
         try:
             return self._read(request)
-        except _Malformed:
+        except Malformed:
             raise _unauthorized(self._wrongChallenge, self._wrong) from None
 
     def missing(self) -> Refuse:
@@ -196,61 +189,6 @@ def _forms(text: str) -> set[str]:
     return {form.replace("\\", "") for form in forms}
 
 
-# Where credentials come from
-
-
-def _authorization(request: Request, scheme: str) -> str | None:
-    """Returns the credentials of the Authorization field, if they are of this scheme (RFC 9110 section 11.4)."""
-    given, _, credentials = (request.headers.get("Authorization") or "").partition(" ")
-    return credentials.strip() if given.lower() == scheme else None
-
-
-def _decoded(text: str, alternative: bytes | None = None) -> str:
-    """Returns the text that base64 encodes, in UTF-8."""
-    try:
-        return b64decode(text, alternative, validate=True).decode()
-    except ValueError:
-        raise _Malformed from None
-
-
-def _readBasic(request: Request) -> tuple[str, str] | None:
-    """Returns the user and the password (RFC 7617 section 2)."""
-    encoded = _authorization(request, "basic")
-    if encoded is None:
-        return None
-    user, colon, password = _decoded(encoded).partition(":")
-    if not colon or _CONTROL.search(user) or _CONTROL.search(password):
-        raise _Malformed
-    return user, password
-
-
-class _TokenReader:
-    """Finds the token of a request, in the places that were named; the first counts that has one."""
-
-    __slots__ = ("_cookie", "_inSubprotocol", "_parameter")
-
-    def __init__(self, cookie: str | None, parameter: str | None, inSubprotocol: bool) -> None:
-        self._cookie = cookie
-        self._parameter = parameter
-        self._inSubprotocol = inSubprotocol
-
-    def __call__(self, request: Request) -> tuple[str] | None:
-        """Returns the token, as the only one of a check's arguments."""
-        # Hidden wherever the token comes from that counts.
-        offered = hideTokens(request) if self._inSubprotocol else ()
-        token = _authorization(request, "bearer")
-        if token is None and offered:
-            encoded = offered[0][len(TOKEN_PREFIX) :]
-            token = _decoded(encoded + "=" * (-len(encoded) % 4), b"-_")
-        if token is None and self._parameter is not None:
-            token = parse_qs(request.query).get(self._parameter, [None])[0]
-        if token is None and self._cookie is not None:
-            token = request.cookies.get(self._cookie)
-        if token == "":
-            raise _Malformed
-        return None if token is None else (token,)
-
-
 # For users
 
 
@@ -308,7 +246,7 @@ def identificationByPassword(check: CheckPassword, realm: str = "wsock") -> Iden
     """Returns the identification of `basicAuth`."""
     _checkCallable(check, "a user and a password", "write Passwords({...})")
     challenge = f'Basic realm="{_checkedRealm(realm)}", charset="UTF-8"'
-    return Identification(_readBasic, check, (challenge, challenge), "the user or the password is wrong")
+    return Identification(readBasic, check, (challenge, challenge), "the user or the password is wrong")
 
 
 @overload
@@ -380,7 +318,7 @@ def bearerAuth(
     challenge = f'Bearer realm="{_checkedRealm(realm)}"'
     # RFC 6750 §3.1: no error code where no token came.
     challenges = challenge, f'{challenge}, error="invalid_token"'
-    read = _TokenReader(cookie, queryParameter, subprotocol)
+    read = TokenReader(cookie, queryParameter, subprotocol)
     identification = Identification(read, check, challenges, "the token is not valid")
     return _protect(buildApplication, identification, otherwise)
 
