@@ -251,6 +251,9 @@ REFUSED: dict[type, tuple[Callable[[], Any], str]] = {
     wsock.Agent: (lambda: wsock.Agent(Clock()), "in each process"),
     wsock.WebSocketServerFactory: (lambda: server(), "in each process"),
     wsock.WebSocketResource: (lambda: wsock.WebSocketResource(noHandler, reactor=Clock()), "in each process"),
+    wsock.Passwords: (lambda: wsock.Passwords({"ada": "2f1d"}), "in each process"),
+    wsock.Tokens: (lambda: wsock.Tokens(["2f1d"]), "in each process"),
+    wsock.HtpasswdFile: (lambda: wsock.HtpasswdFile.__new__(wsock.HtpasswdFile), "in each process"),
     wsock.WebSocketClientFactory: (lambda: client(), "in each process"),
     wsock.WebSocketStream: (wsock.WebSocketStream, "pass on the messages"),
     wsock.StreamHandler: (lambda: wsock.StreamHandler(noHandler), "make one for each connection"),
@@ -268,11 +271,12 @@ def started() -> Any:
     return servers[0]
 
 
-#: Classes of which nothing is promised: an application is its writer's, a library that was found is its process's, and
-#: the doubles of tests stay in their test.
+#: Classes of which nothing is promised: an application and a portal are their writer's, a library that was found is its
+#: process's, and the doubles of tests stay in their test.
 OTHERS: set[type] = {
     Backend,
     wsock.Application,
+    wsock.CredCheck,
     wsock.WebSocketProtocol,
     wsock.testing.MemoryAgent,
     wsock.testing.MemoryEndpoint,

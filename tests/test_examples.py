@@ -291,18 +291,56 @@ def test_subprotocols(start: Start) -> None:
 
 def test_authentication(start: Start) -> None:
     server = start("howto/authentication.py", 0)
-    good = {"Authorization": "Bearer ada.2f1dbbb9c7"}
-    with talk(server.url, additional_headers=good) as client:
-        assert client.recv(PATIENCE) == "Hello ada"
-        client.send("Good day")
-        assert client.recv(PATIENCE) == "ada said: Good day"
-    with talk(server.url, additional_headers=good, origin="https://example.com") as client:
-        assert client.recv(PATIENCE) == "Hello ada"
-    assert status_of(server.url, additional_headers=good, origin="https://example.org")[0] == 403
-    for bad in ("", "Bearer", "Bearer ada.", "Bearer ada.2f1dbbb9c8", "Bearer eve.2f1dbbb9c7", "Basic ada.2f1dbbb9c7"):
-        status, _, headers = status_of(server.url, additional_headers={"Authorization": bad} if bad else {})
-        assert status == 401
-        assert headers["WWW-Authenticate"] == 'Bearer realm="greetings"'
+    password, token = "Basic YWRhOjJmMWRiYmI5Yzc=", "Bearer mF_9.B5f-4.1JqM"
+    for path, credentials, name in (
+        ("", password, "ada"),
+        ("api", token, "robot"),
+        ("both", password, "ada"),
+        ("both", token, "robot"),
+        ("open", password, "ada"),
+        ("open", None, "guest"),
+    ):
+        headers = {} if credentials is None else {"Authorization": credentials}
+        with talk(server.url + path, additional_headers=headers, origin="https://example.com") as client:
+            assert client.recv(PATIENCE) == f"Hello {name}"
+            client.send("Good day")
+            assert client.recv(PATIENCE) == f"{name} said: Good day"
+    with talk(f"{server.url}api", subprotocols=["bearer", "bearer.bUZfOS5CNWYtNC4xSnFN"]) as client:
+        assert client.recv(PATIENCE) == "Hello robot"
+        assert client.subprotocol == "bearer"
+    basic = 'Basic realm="greetings", charset="UTF-8"'
+    for path, credentials, challenge in (
+        ("", "", basic),
+        ("", token, basic),
+        ("", "Basic YWRhOng=", basic),
+        ("api", "", 'Bearer realm="greetings"'),
+        ("api", "Bearer x", 'Bearer realm="greetings", error="invalid_token"'),
+        ("both", "", 'Basic realm="wsock", charset="UTF-8"'),
+        ("open", "Basic YWRhOng=", 'Basic realm="wsock", charset="UTF-8"'),
+    ):
+        headers = {"Authorization": credentials} if credentials else {}
+        status, _, fields = status_of(server.url + path, additional_headers=headers)
+        assert (status, fields["WWW-Authenticate"]) == (401, challenge)
+    headers = {"Authorization": password}
+    assert status_of(server.url, additional_headers=headers, origin="https://example.org")[0] == 403
+    assert "YWRhO" not in server.log()
+
+
+def test_authentication_by_cred(start: Start) -> None:
+    server = start("howto/cred.py", 0)
+    with talk(server.url, additional_headers={"Authorization": "Basic YWRhOjJmMWRiYmI5Yzc="}) as client:
+        assert client.recv(PATIENCE) == "Welcome, player ada"
+    end = time.monotonic() + PATIENCE
+    while "ada has left" not in server.log():
+        assert time.monotonic() < end, server.log()
+        time.sleep(0.02)
+    assert status_of(server.url)[0] == 401
+
+
+def test_the_page_about_authentication() -> None:
+    page = (ROOT / "docs/howto/authentication.md").read_text()
+    assert "../../examples/howto/authentication.py" in page
+    assert "../../examples/howto/cred.py" in page
 
 
 def test_stream_server(start: Start) -> None:

@@ -1,6 +1,7 @@
 """`twistd wsock`: its options, its pages, how it starts, and how it ends."""
 
 import contextlib
+import importlib.metadata
 import json
 import os
 import re
@@ -16,11 +17,13 @@ from dataclasses import fields
 from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 import twisted
 from integration.peer import PATIENCE, Peer, frame, make_certificate, request, within
 from integration.process import ENVIRONMENT, TWIST, TWISTD, Twistd, run
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IProtocol
 from twisted.internet.task import Clock
@@ -29,13 +32,15 @@ from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
 from twisted.web.resource import Resource
 from twisted.web.server import Site
+from wire import failures, logged
 
 import wsock.service
-from wsock import Compression, Settings
+from wsock import Compression, Passwords, Refuse, Routes, Settings
+from wsock.auth.guards import identificationByPassword
 from wsock.service import console, consoleResource
 from wsock.service.console import readConsole
 from wsock.service.health import Health
-from wsock.service.routes import PageRequest, Pages
+from wsock.service.routes import KINDS, PageRequest, Pages, QuietSite
 from wsock.service.tap import Options, makeService
 
 LOOPBACK = "tcp:0:interface=127.0.0.1"
@@ -967,6 +972,155 @@ def test_health(version: str) -> None:
     assert transport.value().startswith(f"HTTP/{version} 503 Service Unavailable\r\n".encode())
     assert b"\r\nRetry-After: 5\r\n" in transport.value()
     assert transport.value().endswith(b"\r\n\r\nstopping\n")
+
+
+USERS = Passwords({"Aladdin": "open sesame"})
+BASIC = "Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\r\n"
+CHALLENGE = b'WWW-Authenticate: Basic realm="wsock", charset="UTF-8"\r\n'
+
+
+class Guarded:
+    """A connection to pages for those alone who have a password.
+
+    Attributes:
+        waiting: the Deferreds of the check, unless it decides at once.
+    """
+
+    def __init__(self, check: Any = USERS) -> None:
+        self.waiting: list[Deferred[Any]] = []
+        routes = Routes({"/echo": KINDS["echo"]()})
+        identification = identificationByPassword(check or self.check)
+        pages = Pages(routes, {"/": consoleResource()}, Health("/healthz"), identification=identification)
+        site = QuietSite(pages, reactor=Clock())
+        site.requestFactory = PageRequest
+        self.protocol: Any = site.buildProtocol(None)
+        self.transport = StringTransport()
+        self.protocol.makeConnection(self.transport)
+
+    def check(self, user: str, password: str) -> Deferred[Any]:
+        self.waiting.append(Deferred())
+        return self.waiting[-1]
+
+    def ask(self, line: str, fields: str = "") -> bytes:
+        self.protocol.dataReceived(f"{line} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n".encode())
+        return self.transport.value()
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [("GET /", 200), ("HEAD /", 200), ("POST /", 405), ("GET /echo", 426), ("GET /healthz", 200), ("GET /none", 404)],
+)
+def test_pages_for_users(line: str, status: int) -> None:
+    is_open = line.endswith(("healthz", "none"))
+    refused = Guarded().ask(line)
+    assert refused.startswith(f"HTTP/1.1 {status if is_open else 401} ".encode())
+    assert (CHALLENGE in refused) is not is_open
+    assert refused.endswith(b"\r\n\r\nUnauthorized: no credentials came") is not (is_open or line == "HEAD /")
+    assert b"doctype" not in refused
+    assert Guarded().ask(line, BASIC).startswith(f"HTTP/1.1 {status} ".encode())
+    wrong = Guarded().ask(line, BASIC.replace("QWxh", "QWxi"))
+    assert wrong.startswith(f"HTTP/1.1 {status if is_open else 401} ".encode())
+    assert (CHALLENGE in wrong) is not is_open
+
+
+@pytest.mark.parametrize(
+    ("result", "beginning", "end"),
+    [
+        ("Aladdin", b"HTTP/1.1 200 OK\r\n", b"</html>\n"),
+        (None, b"HTTP/1.1 401 Unauthorized\r\n", b"\r\n\r\nUnauthorized: the user or the password is wrong"),
+        (Refuse(503, [("Retry-After", "5")], b"busy"), b"HTTP/1.1 503 Service Unavailable\r\n", b"\r\n\r\nbusy"),
+        (ValueError("away"), b"HTTP/1.1 500 Internal Server Error\r\n", b"\r\n\r\nInternal Server Error"),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_page_waits_for_the_check_of_a_password(result: Any, beginning: bytes, end: bytes, method: str) -> None:
+    guarded = Guarded(check=None)
+    assert guarded.ask(f"{method} /", BASIC) == b""
+    with logged() as events:
+        if isinstance(result, Exception):
+            guarded.waiting[0].errback(result)
+        else:
+            guarded.waiting[0].callback(result)
+    answer = guarded.transport.value()
+    assert answer.startswith(beginning)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert answer.endswith(end if method == "GET" else b"\r\n\r\n")
+    if method == "GET":
+        assert b"\r\nContent-Length: %d\r\n" % len(body) in head + b"\r\n"
+    assert (b"Retry-After: 5" in head) is isinstance(result, Refuse)
+    assert failures(events) == (["away"] if isinstance(result, ValueError) else [])
+    assert guarded.transport.disconnecting
+
+
+def test_a_check_is_cancelled_when_a_page_is_not_wanted_any_more() -> None:
+    guarded = Guarded(check=None)
+    guarded.ask("GET /", BASIC)
+    with logged() as events:
+        guarded.protocol.connectionLost(Failure(ConnectionDone()))
+    assert guarded.waiting[0].called
+    assert events == []
+    assert guarded.transport.value() == b""
+
+
+@pytest.fixture
+def htpasswd(tmp_path: Path) -> Path:
+    """A file with the user ada, whose password is 2f1dbbb9c7."""
+    pytest.importorskip("passlib.hash")
+    path = tmp_path / "users"
+    path.write_text("ada:$2y$04$abcdefghijklmnopqrstuON9FuL91k8gKx3IMQJZuNEuTmhbCO94e\n")
+    return path
+
+
+def test_users_of_a_file(htpasswd: Path) -> None:
+    right = {"Authorization": "Basic YWRhOjJmMWRiYmI5Yzc="}
+    with Twistd("--port", LOOPBACK, "--htpasswd", htpasswd, "--access-log", "-") as twistd:
+        for fields, wrong in ((right, False), ({"Authorization": "Basic YWRhOng="}, True), ({}, True)):
+            for line, upgrade, status in (
+                ("GET / HTTP/1.1", None, 200),
+                ("GET /echo HTTP/1.1", "websocket", 101),
+                ("GET /echo HTTP/1.1", None, 426),
+                ("GET /healthz HTTP/1.1", None, 200),
+            ):
+                peer = twistd.address().connect()
+                peer.send(request(line, upgrade=upgrade, **fields))
+                answer = peer.answer()
+                assert answer.status == (401 if wrong and "healthz" not in line else status), (fields, line)
+        twistd.terminate()
+        log = twistd.log()
+    assert " /echo 401 " in log
+    assert not any(secret in log for secret in ("YWRhO", "2f1dbbb9c7"))
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [(None, "No such file or directory"), ("ada:secret\n", "line 1 has another hash than one of bcrypt")],
+)
+def test_a_file_of_users_that_can_not_be(htpasswd: Path, text: str | None, why: str) -> None:
+    if text is None:
+        htpasswd.unlink()
+    else:
+        htpasswd.write_text(text)
+    options = Options()
+    options.parseOptions(["--port", LOOPBACK, "--htpasswd", str(htpasswd)])
+    with pytest.raises(SystemExit) as ended:
+        makeService(options, MemoryReactorClock())
+    message = str(ended.value)
+    assert message.startswith("twistd wsock: --htpasswd: ")
+    assert why in message
+    assert str(htpasswd) in message
+    assert "\n" not in message
+    assert "secret" not in message
+
+
+def test_without_the_library_that_verifies_passwords(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(package: str) -> str:
+        raise importlib.metadata.PackageNotFoundError
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    options = Options()
+    options.parseOptions(["--port", LOOPBACK, "--htpasswd", str(tmp_path / "users")])
+    with pytest.raises(SystemExit, match="pip install 'wsock\\[auth\\]'"):
+        makeService(options, MemoryReactorClock())
 
 
 def test_the_server_has_as_many_connections_as_the_option_says() -> None:

@@ -20,6 +20,12 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
     from .application import BuildApplication as BuildApplication
     from .application import Decision as Decision
     from .application import Refuse as Refuse
+    from .auth.checks import Passwords as Passwords
+    from .auth.checks import Tokens as Tokens
+    from .auth.cred import CredCheck as CredCheck
+    from .auth.guards import basicAuth as basicAuth
+    from .auth.guards import bearerAuth as bearerAuth
+    from .auth.htpasswd import HtpasswdFile as HtpasswdFile
     from .broadcast import BroadcastResult as BroadcastResult
     from .broadcast import Group as Group
     from .callbacks import WebSocketProtocol as WebSocketProtocol
@@ -82,16 +88,19 @@ _HOMES = {
     "Compression": "wsock.compression",
     "ConnectionCounters": "wsock.wire.counters",
     "ConnectionRejected": "wsock.sansio.errors",
+    "CredCheck": "wsock.auth.cred",
     "Decision": "wsock.application",
     "Group": "wsock.broadcast",
     "HandshakeError": "wsock.sansio.errors",
     "Headers": "wsock.request",
+    "HtpasswdFile": "wsock.auth.htpasswd",
     "InvalidPayload": "wsock.sansio.errors",
     "InvalidRequest": "wsock.sansio.errors",
     "InvalidResponse": "wsock.sansio.errors",
     "InvalidURL": "wsock.sansio.errors",
     "LocalProtocolError": "wsock.sansio.errors",
     "MessageTooBig": "wsock.sansio.errors",
+    "Passwords": "wsock.auth.checks",
     "ProxyPolicy": "wsock.server.forwarding",
     "RateLimit": "wsock.ratelimit",
     "Refuse": "wsock.application",
@@ -103,6 +112,7 @@ _HOMES = {
     "Server": "wsock.server.serve",
     "Settings": "wsock.settings",
     "StreamHandler": "wsock.stream",
+    "Tokens": "wsock.auth.checks",
     "WebSocketClientFactory": "wsock.client.factory",
     "WebSocketClosed": "wsock.errors",
     "WebSocketDropped": "wsock.errors",
@@ -114,6 +124,8 @@ _HOMES = {
     "WebSocketServerService": "wsock.server.service",
     "WebSocketStream": "wsock.stream",
     "WebSocketTransport": "wsock.wire.protocol",
+    "basicAuth": "wsock.auth.guards",
+    "bearerAuth": "wsock.auth.guards",
     "connect": "wsock.client.agent",
     "connectProtocol": "wsock.client.agent",
     "serve": "wsock.server.serve",

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, overload
 from urllib.parse import unquote
 
 from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IAddress, ISSLTransport
 
+from .login import NOBODY, Login
 from .sansio.errors import wrong_type
 from .sansio.http import RequestHead, ResponseHead, split_target
 
@@ -59,6 +61,10 @@ def loadCertificate(encoded: bytes) -> Any:
         raise ImportError(_NO_CRYPTOGRAPHY, name="cryptography") from error
     return load_der_x509_certificate(encoded)
 
+
+#: How an offered subprotocol begins that is a token; and the one to be offered beside it, and answered.
+TOKEN_PREFIX: Final = "bearer."
+TOKEN_SUBPROTOCOL: Final = "bearer"
 
 _NO_STREAM: Final = (
     "a Request is no stream: a server's handler of streams is given as streamApplication(handler), "
@@ -145,7 +151,7 @@ class Request:
     is read from them at each access.
     """
 
-    __slots__ = ("_forwarded", "_kept", "_parameters", "_transport", "_web")
+    __slots__ = ("_forwarded", "_hidesTokens", "_kept", "_login", "_parameters", "_transport", "_web")
 
     def __init__(self, head: RequestHead, transport: Any, web: WebRequestHolder | None = None) -> None:
         """Makes a request of the head that a client sent.
@@ -160,6 +166,10 @@ class Request:
         self._web = web
         self._parameters: dict[str, str] | None = None
         self._forwarded: ForwardedFacts | None = None
+        #: The login of the client; or ``NOBODY`` where it is too late for one.
+        self._login: Login | None = None
+        #: Whether some of the offers are credentials, and no subprotocols.
+        self._hidesTokens = False
 
     @property
     def _head(self) -> RequestHead:
@@ -173,6 +183,20 @@ class Request:
 
     def _setForwarded(self, forwarded: ForwardedFacts) -> None:
         self._forwarded = forwarded
+
+    def _enter(self, login: Login) -> None:
+        earlier = self._login
+        if earlier is not None and earlier.isOver:
+            login.end()
+            raise CancelledError
+        login.follow(earlier)
+        self._login = login
+
+    def _leave(self) -> None:
+        if self._login is None:
+            self._login = NOBODY
+        else:
+            self._login.end()
 
     def _setParameters(self, parameters: dict[str, str]) -> None:
         self._parameters = parameters
@@ -201,6 +225,11 @@ class Request:
     def pathParameters(self) -> dict[str, str]:
         """The parts of the path that a pattern of `Routes` names, each percent-decoded once; empty without any."""
         return dict(self._parameters or ())
+
+    @property
+    def identity(self) -> Any:
+        """The client, as the check of `basicAuth` or `bearerAuth` has named it: any object. None without a check."""
+        return None if self._login is None else self._login.identity
 
     @property
     def query(self) -> str:
@@ -250,7 +279,17 @@ class Request:
         offered = self._head.headers.find("sec-websocket-protocol")
         if not offered:
             return []
-        return [name for part in offered.split(",") if (name := part.strip())]
+        return self._withoutTokens([name for part in offered.split(",") if (name := part.strip())])
+
+    def _hideTokens(self) -> list[str]:
+        offered = self._head.headers.find("sec-websocket-protocol") or ""
+        self._hidesTokens = True
+        return [name for part in offered.split(",") if (name := part.strip()).startswith(TOKEN_PREFIX)]
+
+    def _withoutTokens(self, offered: list[str]) -> list[str]:
+        if not self._hidesTokens:
+            return offered
+        return [name for name in offered if name != TOKEN_SUBPROTOCOL and not name.startswith(TOKEN_PREFIX)]
 
     @property
     def webRequest(self) -> Any:
@@ -341,6 +380,36 @@ def setForwarded(request: Request, forwarded: ForwardedFacts) -> None:
 def setParameters(request: Request, parameters: dict[str, str]) -> None:
     """Gives a request the parameters of its path."""
     request._setParameters(parameters)
+
+
+def enter(request: Request, login: Login) -> None:
+    """Gives a request the identity of its client.
+
+    Raises:
+        CancelledError: it is refused or lost already; the login is over.
+    """
+    request._enter(login)
+
+
+def leave(request: Request) -> None:
+    """A request is refused, or its connection lost: the login of its client is over, and so is one that comes later."""
+    request._leave()
+
+
+def hideTokens(request: Request) -> list[str]:
+    """Has a request show no offer of a subprotocol that is a token; returns these."""
+    return request._hideTokens()
+
+
+def takeTokens(request: Request, offered: list[str]) -> str | None:
+    """Takes the offers that are tokens out of a list; returns the subprotocol for where none of the others is chosen.
+
+    A browser gives up a connection where it offered subprotocols and none was chosen.
+    """
+    shown = request._withoutTokens(offered)
+    spare = TOKEN_SUBPROTOCOL if shown is not offered and TOKEN_SUBPROTOCOL in offered else None
+    offered[:] = shown
+    return spare
 
 
 class Response:

@@ -186,7 +186,8 @@ def test_a_path_where_nothing_is(console: Console) -> None:
     console.click("toggle")
     console.shows("Disconnected")
     console.connect("/nonesuch")
-    console.logs(f"connecting to {console.url}/nonesuch", "refused a plain request for the path gets 404 Not Found")
+    why = "a plain request for the path gets 404 Not Found: no route has this path"
+    console.logs(f"connecting to {console.url}/nonesuch", f"refused {why}")
     console.shows("Disconnected")
     # The browser tells developers of both requests, and there is nothing of ours.
     websocket, plain = console.page.complaints

@@ -435,7 +435,7 @@ def test_the_end_of_reconnecting(console: Console) -> None:
 
     def refused() -> None:
         console.connect("/nonesuch")
-        console.logs("refused a plain request for the path gets 404 Not Found")
+        console.logs("refused a plain request for the path gets 404 Not Found: no route has this path")
         console.shows("Reconnecting")
         assert console.value("toggle", "textContent") == "Stop"
 
@@ -660,7 +660,7 @@ def test_over_tls(certificate: tuple[Path, Path], tmp_path: Path) -> None:
             console.click("toggle")
             console.shows("Disconnected")
             console.connect("/nonesuch")
-            console.logs("refused a plain request for the path gets 404 Not Found")
+            console.logs("refused a plain request for the path gets 404 Not Found: no route has this path")
             console.connect("ws://mixed.example/")
             console.logs("error Can’t connect: this page came over https, and so it may connect to wss:// only")
 

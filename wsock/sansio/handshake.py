@@ -428,7 +428,8 @@ def response(
     parts = [_ACCEPTED, _accept_key(opening.key), b"\r\n"]
     if subprotocol is not None:
         if not isinstance(subprotocol, str) or subprotocol not in opening.subprotocols:
-            known = ", ".join(opening.subprotocols) or "none"
+            # A token that a client offers as one is a secret, and this may be logged.
+            known = ", ".join([name for name in opening.subprotocols if not name.startswith("bearer.")]) or "none"
             raise LocalProtocolError(f"the client did not offer this subprotocol: {subprotocol!r}; it offered {known}")
         parts.append(encode_fields(check_fields([("Sec-WebSocket-Protocol", subprotocol)])))
     if extensions:

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from ..application import Accept, Application, Refuse, describeMistake, isApplication
 from ..log import APPLICATION_ERRORS, CANCELLATIONS, letGo, release
-from ..request import Request
+from ..request import Request, leave, takeTokens
 from ..results import asDecision
 from ..sansio import handshake
 from ..sansio.errors import InvalidRequest
@@ -104,7 +104,7 @@ class AdmissionOwner(Protocol):
 class Admission:
     """The decision on one request. It is told to the owner once, unless `cancel` comes before."""
 
-    __slots__ = ("_address", "_deciding", "_isIgnored", "_opening", "_owner", "_policy", "_rules")
+    __slots__ = ("_address", "_deciding", "_isIgnored", "_opening", "_owner", "_policy", "_request", "_rules")
 
     def __init__(self, policy: Policy, owner: AdmissionOwner) -> None:
         self._policy = policy
@@ -113,6 +113,7 @@ class Admission:
         self._isIgnored = False
         self._deciding: Deferred[Any] | None = None
         self._opening: Opening | None = None
+        self._request: Request | None = None
         self._rules: Rules | None = None
         #: The client's, where there are limits for each.
         self._address: IAddress | None = None
@@ -120,6 +121,7 @@ class Admission:
     def decide(self, head: RequestHead, request: Request) -> None:
         """Checks a request, and asks ``buildApplication``."""
         isForHead = head.method == "HEAD"
+        self._request = request
         try:
             # The route says which pages may connect.
             self._opening = opening = handshake.handle_open(head, allowed_origins=_ANY)
@@ -169,6 +171,8 @@ class Admission:
     def ignore(self) -> None:
         """Keeps the decision from being reported."""
         self._isIgnored = True
+        if self._request is not None:
+            leave(self._request)
 
     def cancel(self) -> Deferred[Any] | None:
         """Keeps the decision from being reported; returns the Deferred of ``buildApplication``, to be cancelled."""
@@ -204,8 +208,9 @@ class Admission:
         self._owner.admitted(*accepted)
 
     def _accept(self, decision: object) -> tuple[Application, str | None, Sequence[Extension], ResponseHead, Rules]:
-        opening, rules = self._opening, self._rules
+        opening, request, rules = self._opening, self._request, self._rules
         assert opening is not None
+        assert request is not None
         assert rules is not None
         application: Any = decision
         subprotocol: str | None = None
@@ -215,8 +220,14 @@ class Admission:
             application, subprotocol, more = decision.application, decision.subprotocol, decision.headers
         elif not isApplication(application):
             raise TypeError(describeMistake("buildApplication returned", application))
-        if subprotocol is None and opening.subprotocols:
-            subprotocol = next((name for name in rules.subprotocols if name in opening.subprotocols), None)
+        if opening.subprotocols:
+            offered = opening.subprotocols
+            # A token among them is never answered, nor named in an exception.
+            spare = takeTokens(request, offered)
+            if subprotocol is None:
+                subprotocol = next((name for name in rules.subprotocols if name in offered), spare)
+                if spare is not None and subprotocol == spare:
+                    offered.append(spare)
         headers: Sequence[tuple[str, str]] | ReadyFields = rules.answerFields
         if more != ():
             headers = addDefault((*rules.headers, *more), "Server", SOFTWARE)
@@ -247,4 +258,6 @@ class Admission:
         self._refuse(handshake.refuse(500), f"the application failed ({callback})", isLogged=True)
 
     def _refuse(self, answer: ResponseHead, why: str, isForHead: bool = False, isLogged: bool = False) -> None:
+        if self._request is not None:
+            leave(self._request)
         self._owner.refused(answer, why, isForHead, isLogged)

@@ -18,7 +18,7 @@ from ..arguments import checkBuildApplication, checkCallback, checkFallback
 from ..compression import Compression
 from ..log import APPLICATION_ERRORS, ClassLogger
 from ..logsummary import Summary
-from ..request import Request, setForwarded, setParameters
+from ..request import Request, leave, setForwarded, setParameters
 from ..results import asDeferred
 from ..sansio.constants import Role
 from ..sansio.errors import wrong_type
@@ -244,7 +244,10 @@ class WebSocketServerFactory(ConnectionFactory):
         return None
 
     def connectionLost(self, transport: WebSocketTransport, aborted: bool, note: AccessNote | None) -> None:
-        """Makes the record of a connection for the access log, if there is one."""
+        """Ends the login of a client, and makes the record of its connection for the access log, if there is one."""
+        request = getattr(transport, "request", None)
+        if request is not None:
+            leave(request)
         accessLog = self.accessLog
         if note is not None and note.upgrade is not None:
             note.upgrade.lost(Failure(transport.lossReason()))

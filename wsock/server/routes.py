@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NoReturn, TypeAlias
 
 from ..application import BuildApplication, Refuse
@@ -87,7 +87,7 @@ class Route:
             "addressLimits": addressLimits,
         }
         # Copies of what may give its items only once.
-        self._given = {
+        self._given: dict[str, Any] = {
             name: tuple(value) if isinstance(value, Iterator) else value
             for name, value in given.items()
             if value is not _INHERITED
@@ -96,6 +96,10 @@ class Route:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Route can't be copied or pickled: make one in each process, with its function")
+
+    def wrap(self, wrapper: Callable[[BuildApplication], BuildApplication]) -> Route:
+        """Returns a route with the same rules, and with what the wrapper makes of its ``buildApplication``."""
+        return Route(wrapper(self.buildApplication), **self._given, maxConnections=self.maxConnections)
 
     def makeRules(self, inherited: Mapping[str, Any]) -> Rules:
         """Makes the rules of this route.
@@ -173,6 +177,15 @@ class Routes:
             yield route
         if self._default is not None:
             yield self._default
+
+    def wrap(self, wrapper: Callable[[BuildApplication], BuildApplication]) -> Routes:
+        """Returns the same patterns, with what the wrapper makes of the ``buildApplication`` of each route."""
+        # Several patterns may lead to one route, and share its limit.
+        wrapped = {route: route.wrap(wrapper) for route in {*self}}
+        routes = Routes({}, None if self._default is None else wrapped[self._default])
+        routes._fixed.update((segments, wrapped[route]) for segments, route in self._fixed.items())
+        routes._open.extend((pattern, wrapped[route]) for pattern, route in self._open)
+        return routes
 
     def find(self, rawPath: str) -> tuple[Route, dict[str, str]]:
         """Returns the route of a path, and its parameters.

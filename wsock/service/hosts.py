@@ -25,7 +25,7 @@ _FORWARDING: Final = ("x-forwarded-for", "x-forwarded-host", "forwarded")
 
 
 class PageHead:
-    """A request for a page, as far as its host and its client are asked for.
+    """A request for a page, as far as its host, its client and its header fields are asked for.
 
     Attributes:
         client: the client's address: as trusted proxies tell it, or else the peer's.
@@ -50,6 +50,11 @@ class PageHead:
         """Returns the address that the client connected to."""
         return self._request.getHost()
 
+    @property
+    def headers(self) -> PageHead:
+        """The header fields, as a `Request` has them."""
+        return self
+
     def get(self, name: str) -> str | None:
         """Returns the value of a field; those of several fields are joined by commas."""
         values = self._request.requestHeaders.getRawHeaders(name.encode("ascii"), ())
@@ -65,7 +70,7 @@ def whyNotLocal(request: Any) -> str | None:
     # Nearly all requests name this machine, and to ask for the address takes longer.
     if _isOurs(request.host) or not _isLoopback(getattr(request.getHost(), "host", "")):
         return None
-    lookup = request.get if isinstance(request, PageHead) else request.headers.get
+    lookup = request.headers.get
     return _WHY + _BEHIND_PROXY if any(lookup(name) is not None for name in _FORWARDING) else _WHY
 
 

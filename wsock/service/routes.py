@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final, TypeAlias
 from weakref import WeakValueDictionary
 
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Site
 from twisted.web.server import Request as HTTPRequest
-from twisted.web.server import Site
 
 from .. import Accept, Decision, Group, ProxyPolicy, Refuse, Request, Routes, WebSocketProtocol
+from ..auth.guards import Identification
 from ..sansio.constants import VERSION
 from ..sansio.http import REASONS, split_target
 from .console import withoutBody
 from .health import Health
 from .hosts import PageHead
 
+_PLAIN: Final = {"Content-Type": "text/plain; charset=utf-8"}
+#: A status, header fields and a body; no status for a page that has set its own.
+Answer: TypeAlias = "tuple[int | None, Mapping[str, str], bytes]"
 #: How long the body of a request for a page may take, in seconds.
 _BODY_SECONDS = 10
+
+_log = Logger()
 
 
 class Echo(WebSocketProtocol):
@@ -140,6 +149,7 @@ class Pages(Resource):
         hostRule: Callable[[Any], str | None] | None = None,
         trustedProxies: ProxyPolicy | None = None,
         takeRequest: Callable[[Any], int | None] | None = None,
+        identification: Identification | None = None,
     ) -> None:
         """Makes the answers for these paths.
 
@@ -151,6 +161,7 @@ class Pages(Resource):
             trustedProxies: those in front, or None.
             takeRequest: counts a request of an address, and says how many seconds its client is to stay away, or None;
                 the health check is not counted.
+            identification: of those who may see the pages, and ask for routes; None for all.
         """
         super().__init__()
         self._routes = routes
@@ -159,16 +170,37 @@ class Pages(Resource):
         self._hostRule = hostRule
         self._trustedProxies = trustedProxies
         self._takeRequest = takeRequest
+        self._identification = identification
 
-    def render(self, request: PageRequest) -> bytes:
-        """Answers with the page, 426 or 404, and lets the connection end: a proxy may not use it for a WebSocket."""
+    def render(self, request: PageRequest) -> bytes | int:
+        """Answers with the page, 401, 426 or 404, and ends the connection: a proxy may not use it for a WebSocket."""
         channel = request.channel
         if channel is not None:
             channel.persistent = False
         request.setHeader("Connection", "close")
         # A target may be a whole URL (RFC 9112 section 3.2.2).
         path = split_target(request.uri.decode("latin-1"))[1]
-        status, headers, body = self._answer(request, path)
+        answer = self._answer(request, path)
+        if not isinstance(answer, Deferred):
+            return self._render(request, *answer)
+        self._answerLater(request, answer)
+        return NOT_DONE_YET
+
+    def _answerLater(self, request: PageRequest, answer: Deferred[Answer]) -> None:
+        isLost: list[object] = []
+        request.notifyFinish().addErrback(isLost.append).addCallback(lambda ignored: answer.cancel())
+
+        def answered(found: Answer) -> None:
+            if not isLost:
+                body = self._render(request, *found)
+                if request.method != b"HEAD":
+                    request.setHeader("Content-Length", str(len(body)))
+                request.write(body)
+                request.finish()
+
+        answer.addErrback(self._failed).addCallback(answered)
+
+    def _render(self, request: PageRequest, status: int | None, headers: Mapping[str, str], body: bytes) -> bytes:
         if status is None:
             return body
         # Twisted knows no phrase for 426.
@@ -177,9 +209,9 @@ class Pages(Resource):
             request.setHeader(name, value)
         return withoutBody(request, body) if request.method == b"HEAD" else body
 
-    def _answer(self, request: PageRequest, path: str) -> tuple[int | None, dict[str, str], bytes]:
-        """Returns the status, the header fields and the body; no status for a page that has set its own."""
-        plain = {"Content-Type": "text/plain; charset=utf-8"}
+    def _answer(self, request: PageRequest, path: str) -> Answer | Deferred[Answer]:
+        """Returns the answer, or a Deferred of it."""
+        plain = _PLAIN
         head = PageHead(request, self._trustedProxies)
         why = None if self._hostRule is None else self._hostRule(head)
         if why is not None:
@@ -191,7 +223,8 @@ class Pages(Resource):
             return 429, {**plain, "Retry-After": str(seconds)}, body
         console = self._consoles.get(path)
         if console is not None:
-            return None, {}, console.render(request)
+            render = console.render
+            return self._forKnown(head, lambda: (None, {}, render(request)))
         if self._health is not None and path == self._health.path:
             # haproxy asks for OPTIONS unless told otherwise.
             if request.method in (b"GET", b"HEAD", b"OPTIONS"):
@@ -205,4 +238,31 @@ class Pages(Resource):
             return refuse.status, plain, refuse.body
         # RFC 9110 §15.5.22: a 426 MUST carry Upgrade.
         upgrade = {"Connection": "close, Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": VERSION}
-        return 426, {**plain, **upgrade}, b"Upgrade Required: this is a WebSocket endpoint"
+        required: Answer = 426, {**plain, **upgrade}, b"Upgrade Required: this is a WebSocket endpoint"
+        return self._forKnown(head, lambda: required)
+
+    def _forKnown(self, head: PageHead, answer: Callable[[], Answer]) -> Answer | Deferred[Answer]:
+        """Returns an answer for those alone who may have it."""
+        if self._identification is None:
+            return answer()
+        try:
+            credentials = self._identification.read(head)
+            if credentials is None:
+                raise self._identification.missing()
+            identity = self._identification.check(credentials)
+        except Refuse as refuse:
+            return _refusal(refuse)
+        if isinstance(identity, Coroutine):
+            return Deferred.fromCoroutine(identity).addCallback(lambda known: answer())
+        return answer()
+
+    def _failed(self, failure: Failure) -> Answer:
+        if isinstance(failure.value, Refuse):
+            return _refusal(failure.value)
+        if not failure.check(CancelledError):
+            _log.failure("the check of a password failed", failure)
+        return 500, _PLAIN, b"Internal Server Error"
+
+
+def _refusal(refuse: Refuse) -> Answer:
+    return refuse.status, {**_PLAIN, **dict(refuse.headers)}, refuse.body

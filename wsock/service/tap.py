@@ -22,6 +22,7 @@ from twisted.python.usage import UsageError
 from .. import (
     AddressLimits,
     Compression,
+    HtpasswdFile,
     LocalProtocolError,
     ProxyPolicy,
     Routes,
@@ -29,8 +30,10 @@ from .. import (
     WebSocketServerFactory,
     WebSocketServerService,
     __version__,
+    basicAuth,
     implementation,
 )
+from ..auth.guards import identificationByPassword
 from ..log import formatAddress
 from ..sansio.handshake import check_origins
 from ..sansio.http import split_target
@@ -91,6 +94,8 @@ class Options(BaseOptions):
         self.allowedHosts: list[str] | None = None
         #: The fields of `Settings` that were given.
         self.settings: dict[str, Any] = {}
+        #: The file of those who may connect, or None where all may.
+        self.htpasswd: str | None = None
         #: How many connections may be open, or None.
         self.maxConnections: int | None = None
         #: How messages are compressed, or None.
@@ -234,6 +239,12 @@ class Options(BaseOptions):
                 ProxyPolicy((), **self._proxyOptions)
         except LocalProtocolError as error:
             raise UsageError(f"{option}: {error}") from None
+
+    def opt_htpasswd(self, file: str) -> None:
+        """Let in only the users of this file, by their passwords (Basic authentication). htpasswd -B makes it. The path
+        of --healthz stays open to all. It needs pip install 'wsock[auth]'.
+        """
+        self.htpasswd = file
 
     def opt_max_connections(self, number: str) -> None:
         """How many connections may be open; one more is answered with 503. "none" for no limit. [default: none]"""
@@ -560,6 +571,22 @@ def _takeRequest(limits: AddressLimits, reactor: Any, address: Any) -> int | Non
     return limits.takeHandshake(address, reactor.seconds())
 
 
+def _makeCheck(options: Options, reactor: Any) -> HtpasswdFile | None:
+    """Makes the check of passwords that the command line asks for.
+
+    Raises:
+        SystemExit: the file can't be used; the message is for the user.
+    """
+    if options.htpasswd is None:
+        return None
+    try:
+        return HtpasswdFile(options.htpasswd, reactor=reactor)
+    except (OSError, LocalProtocolError, ImportError) as error:
+        # The others have words of ours.
+        why = explain(error) if isinstance(error, OSError) else str(error)
+        raise SystemExit(f"twistd wsock: --htpasswd: {why}") from None
+
+
 def _makeHostRule(options: Options) -> HostRule | None:
     """Makes the rule that says which hosts are served; None where all are."""
     if options.allowedHosts is None and options.allowedOrigins is None and options.trustedProxies is None:
@@ -591,7 +618,10 @@ def makeService(options: Options, reactor: Any = None) -> WebSocketService:
     hasHealth = health.path is not None and health.path not in served
     if hasHealth:
         served = {**served, str(health.path): "health"}
-    routes = Routes(builds)
+    routes, identification = Routes(builds), None
+    check = _makeCheck(options, reactor)
+    if check is not None:
+        routes, identification = basicAuth(check, routes), identificationByPassword(check)
     hostRule = _makeHostRule(options)
     offered = [path for path in builds if "{" not in path]
     trustedProxies = options.trustedProxies
@@ -602,6 +632,7 @@ def makeService(options: Options, reactor: Any = None) -> WebSocketService:
         hostRule,
         trustedProxies,
         None if options.addressLimits is None else partial(_takeRequest, options.addressLimits, reactor),
+        identification,
     )
     site = QuietSite(pages, logFormatter=partial(_accessLine, trustedProxies))
     site.requestFactory = PageRequest

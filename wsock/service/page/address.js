@@ -47,6 +47,15 @@ function readSubprotocols(text) {
   return names;
 }
 
+// Subprotocols with a token among them, as wsock's bearerAuth takes it: bearer.<the token in base64url>. The server
+// never chooses that one; "bearer" is there since a browser gives up where none is chosen.
+function withToken(names, token) {
+  if (!token) return names;
+  const encoded = btoa(String.fromCharCode(...new TextEncoder().encode(token)));
+  const offer = `bearer.${encoded.replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "")}`;
+  return [...new Set([...names, "bearer", offer])];
+}
+
 // The URL that a link to this page names: /#ws://host/path, percent-encoded or not; null where there is none.
 function linkedURL() {
   let text = location.hash.slice(1);
@@ -70,6 +79,8 @@ function followLink() {
   const url = linkedURL();
   if (!url) return false;
   at("url").value = url;
+  // It was meant for another server.
+  at("token").value = "";
   add("link", `to ${withoutPassword(url)}: press Connect to go there`);
   at("toggle").focus();
   return true;

@@ -57,7 +57,7 @@ function connect() {
 function readTarget() {
   const typed = at("url").value.trim();
   const url = readURL(typed);
-  const offers = readSubprotocols(at("subprotocols").value);
+  const offers = withToken(readSubprotocols(at("subprotocols").value), at("token").value);
   if (looksLikeHost(typed)) at("url").value = url.href;
   lastURL = withoutPassword(url);
   lastSubprotocols = at("subprotocols").value;
@@ -157,7 +157,9 @@ function inWords({ type, status, statusText }, text) {
   if (type === "opaqueredirect") return "the path redirects, and a WebSocket follows no redirect";
   if (status === 426) return `a WebSocket may be there, but not for this page (a plain request gets ${phrase})`;
   if (status < 400) return `no WebSocket is there, or not for this page (a plain request gets ${phrase})`;
-  return `a plain request for the path gets ${phrase}` + (text && text !== statusText ? `: ${text}` : "");
+  // A server of wsock begins its text with the phrase.
+  const why = text.startsWith(`${statusText}: `) ? text.slice(statusText.length + 2) : text;
+  return `a plain request for the path gets ${phrase}` + (why && why !== statusText ? `: ${why}` : "");
 }
 
 // The beginning of a plain text, in one line.

@@ -9,7 +9,7 @@ at("connection").addEventListener("submit", (event) => {
   toggle();
 });
 at("connection").addEventListener("keydown", (event) => {
-  const isField = event.target === at("url") || (event.target.tagName === "INPUT" && event.target.type === "text");
+  const isField = event.target === at("url") || (event.target.tagName === "INPUT" && /^(text|password)$/.test(event.target.type));
   if (event.key !== "Enter" || event.isComposing || !isField) return;
   event.preventDefault();
   const ends = event.target === at("code") || event.target === at("reason");
