@@ -135,6 +135,8 @@ def test_what_is_public() -> None:
         "InvalidURL",
         "LocalProtocolError",
         "MessageTooBig",
+        "Proxy",
+        "ProxyError",
         "ProxyPolicy",
         "RateLimit",
         "Refuse",

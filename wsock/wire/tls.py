@@ -188,6 +188,10 @@ class TLSLayer:
 
     # From the transport below to the protocol above
 
+    def setProtocol(self, protocol: Any) -> None:
+        """Has another protocol above from now on; it has been given this as its transport, or is about to be."""
+        self.protocol = protocol
+
     def _receive(self, data: bytes) -> None:
         """Takes bytes in the other states, and while nothing may be delivered."""
         if self._state == _SHAKING:
