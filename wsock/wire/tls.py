@@ -92,10 +92,14 @@ class TLSLayer:
         "disconnecting",
         "protocol",
         "sender",
+        "setPeer",
         "transport",
     )
 
     _log = ClassLogger()
+
+    #: For the endpoint of txtorcon, which gives it to the protocol that it has connected.
+    setPeer: Any
 
     def __init__(
         self,
