@@ -93,7 +93,6 @@ GUARDED: dict[str, list[str]] = {
     "wsock.client.lookup": ["lookup"],
     "wsock.client.environment": ["environment"],
     "wsock.client.proxy": ["proxy"],
-    "wsock.client.proxy:Proxy.__init__": ["proxy", "copies"],
     "wsock.client.socks": ["socks"],
     "wsock.client.httpconnect": ["httpconnect"],
     "wsock.client.tunnel": ["tunnel"],

@@ -16,10 +16,12 @@ from secured import Above, Peer, clientContext, serverContext
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError, NoProtocol
+from twisted.internet.interfaces import IReactorPluggableNameResolver
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from wire import HELLO_SENT, Application, Transport, unmasked
+from zope.interface import implementer
 
 from wsock import (
     Agent,
@@ -53,6 +55,27 @@ Pair = tuple[Path, Path]
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     return make_certificate(tmp_path_factory.mktemp("tls"))
+
+
+#: The value outside of a test.
+makeFailure = Failure.__init__
+
+
+class Resolver:
+    """Knows addresses alone."""
+
+    def resolveHostName(self, receiver: Any, name: str, portNumber: int = 0, *_: object, **__: object) -> Any:
+        receiver.resolutionBegan(self)
+        receiver.addressResolved(IPv4Address("TCP", name, portNumber))
+        receiver.resolutionComplete()
+        return receiver
+
+
+@implementer(IReactorPluggableNameResolver)
+class Connector(MemoryReactorClock):
+    def __init__(self) -> None:
+        super().__init__()
+        self.nameResolver: Any = Resolver()
 
 
 class Endpoint:
@@ -210,10 +233,10 @@ def test_bytes_behind_the_last_answer_are_the_servers(proxy: str, chunk: int) ->
 
 
 def test_the_host_and_port_of_the_proxy() -> None:
-    reactor = MemoryReactorClock()
-    connect(reactor, "ws://server.example.com:81/", proxy="http://127.0.0.1:3128")
-    connect(reactor, "ws://server.example.com:81/", proxy="http://127.0.0.1")
-    assert [client[:2] for client in reactor.tcpClients] == [("127.0.0.1", 3128), ("127.0.0.1", 80)]
+    reactor = Connector()
+    connect(reactor, "ws://server.example.com:81/", proxy="http://192.0.2.1:3128")
+    connect(reactor, "ws://server.example.com:81/", proxy="http://proxy.example")
+    assert [client[:2] for client in reactor.tcpClients] == [("192.0.2.1", 3128), ("proxy.example", 80)]
 
 
 def test_the_factory_gets_the_proxys_address() -> None:
@@ -596,7 +619,11 @@ def test_an_endpoint_that_fails_after_it_has_connected() -> None:
         lambda proxied: proxied.endpoint.deferred.errback(ConnectionRefusedError()),
     ],
 )
-def test_nothing_is_left_to_the_garbage_collector(act: Callable[[Proxied], object]) -> None:
+def test_nothing_is_left_to_the_garbage_collector(
+    act: Callable[[Proxied], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Pytest has those of an older Twisted keep a traceback, for the tests of its trial.
+    monkeypatch.setattr(Failure, "__init__", makeFailure)
     made: list[ref[Any]] = []
 
     def build(request: Any) -> Application:
@@ -637,7 +664,7 @@ def test_the_environment_counts_when_it_is_asked(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.setenv("ws_proxy", "http://192.0.2.1:1")
-    reactor = MemoryReactorClock()
+    reactor = Connector()
     asking = Agent(reactor, proxy="environment")
     connect(reactor, "ws://192.0.2.9:9/")
     asking.connect("ws://192.0.2.9:9/")
@@ -646,7 +673,8 @@ def test_the_environment_counts_when_it_is_asked(monkeypatch: pytest.MonkeyPatch
     asking.connect("ws://192.0.2.9:9/")
     monkeypatch.setenv("NO_PROXY", "192.0.2.8/31")
     asking.connect("ws://192.0.2.9:9/")
-    assert [client[1] for client in reactor.tcpClients] == [9, 1, 2, 9]
+    hosts = [("192.0.2.9", 9), ("192.0.2.1", 1), ("192.0.2.2", 2), ("192.0.2.9", 9)]
+    assert [client[:2] for client in reactor.tcpClients] == hosts
 
 
 def test_the_environment_beside_an_endpoint() -> None:
