@@ -80,11 +80,11 @@ class Attempted:
         times: when.
     """
 
-    def __init__(self, seconds: float | None = 5, endpoint: Any = None) -> None:
+    def __init__(self, seconds: float | None = 5, endpoint: Any = None, **arguments: Any) -> None:
         self.clock = Clock()
         self.endpoint = Endpoint() if endpoint is None else endpoint
         self.factory = Factory()
-        self.attempt = Attempt(self.clock, seconds)
+        self.attempt = Attempt(self.clock, seconds, **arguments)
         self.outcomes: list[Any] = []
         self.times: list[float] = []
         self.result = self.attempt.begin(self.endpoint, self.factory)  # type: ignore[arg-type]
@@ -346,6 +346,28 @@ def test_what_took_too_long() -> None:
         str(openingTimedOut(False))
         == "the opening handshake took too long: the server did not finish the TLS handshake"
     )
+
+
+def test_another_error_where_there_is_no_transport_in_time() -> None:
+    attempted = Attempted(makeLateError=lambda: ValueError("the proxy"))
+    attempted.clock.advance(5)
+    assert [type(one) for one in attempted.outcomes] == [ValueError]
+    assert attempted.isOver()
+    assert attempted.endpoint.cancelled == 1
+
+
+def test_nothing_is_kept_for_an_error_that_is_not_needed() -> None:
+    def makeLateError() -> BaseException:
+        raise AssertionError("it came in time")
+
+    for end in ("connects", "fails"):
+        attempted = Attempted(makeLateError=makeLateError)
+        if end == "connects":
+            attempted.made()
+        else:
+            attempted.endpoint.connecting.errback(ValueError())
+        assert makeLateError not in vars(attempted.attempt).values()
+        attempted.result.cancel()
 
 
 # Cancelling

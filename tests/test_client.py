@@ -708,6 +708,18 @@ def test_a_bare_factory_logs_a_failure_once() -> None:
 # connect and connectProtocol
 
 
+@pytest.mark.parametrize("url", ["ws://example.com/", "wss://example.com/"])
+def test_an_endpoint_that_gives_the_protocol_a_method_of_its_own(url: str) -> None:
+    """As txtorcon's does (26.6)."""
+    endpoint = Endpoint()
+    connecting = connect(Clock(), url, endpoint=endpoint)
+    connecting.addErrback(lambda failure: failure.trap(CancelledError))
+    protocol = endpoint.factories[0].buildProtocol(None)
+    protocol.makeConnection(Transport())
+    protocol.setPeer = lambda peer: None
+    connecting.cancel()
+
+
 @implementer(IStreamClientEndpoint)
 class Endpoint:
     """Keeps the factory, and connects when it is told to."""

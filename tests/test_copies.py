@@ -137,8 +137,14 @@ VALUES: dict[type, list[Any]] = {
     wsock.WebSocketEnded: [wsock.WebSocketEnded("m"), wsock.WebSocketEnded("m", (1000, ""), (1000, "bye"))],
     wsock.WebSocketClosed: [wsock.WebSocketClosed("m", (1000, "a"), (1001, "b"))],
     wsock.WebSocketDropped: [wsock.WebSocketDropped("m"), wsock.WebSocketDropped("m", None, (1002, ""), 1002)],
+    wsock.ProxyError: [
+        wsock.ProxyError("m"),
+        wsock.ProxyError("the proxy answered 403", REJECTION),
+        wsock.ProxyError("the proxy did not connect us", reply=5),
+    ],
     wsock.Refuse: [wsock.Refuse(403), wsock.Refuse(401, [("WWW-Authenticate", "Basic")], b"who are you?")],
     # Values that applications give and get
+    wsock.Proxy: [wsock.Proxy("socks5://localhost:9050"), wsock.Proxy("http://a:b@proxy.example")],
     wsock.Accept: [wsock.Accept(wsock.WebSocketProtocol(), "chat", [("Set-Cookie", "a=b")])],
     wsock.Compression: [wsock.Compression(), wsock.Compression(level=9, clientContextTakeover=True, threshold=0)],
     wsock.Settings: [wsock.Settings(), wsock.Settings(maxMessageSize=None, slowConsumer="drop", openTimeout=2.5)],

@@ -165,7 +165,7 @@ def test_each_is_run_here(name: str) -> None:
     # Those of the pages about limits and the like have a file of tests of their own.
     others = Path(__file__).with_name("test_howto.py").read_text()
     assert (
-        f'"{name}"' in source
+        f'"{name}"' in source + others
         or f'"{stem}"' in source
         or f'start("{stem.removeprefix("howto/")}"' in others
         or f'start("{name}"' in others

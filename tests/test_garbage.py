@@ -943,7 +943,7 @@ ROWS = [(name, how) for name, row in CLIENT.items() for how in row[2]]
 
 def isOfAClient(name: str) -> bool:
     """As `isOurs`; but for the endpoint, what it was handed, and what Twisted's would leave."""
-    return isOurs(name) and name not in (nameOf(Dialled), "wsock.client.attempt._Handed")
+    return isOurs(name) and name not in (nameOf(Dialled), "wsock.client.attempt.Handed")
 
 
 @pytest.mark.parametrize(("name", "how"), ROWS)

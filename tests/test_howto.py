@@ -9,6 +9,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from test_examples import ENVIRONMENT, EXAMPLES, PATIENCE, ROOT, Server, starting, status_of, talk
+from test_examples import ENVIRONMENT, EXAMPLES, PATIENCE, ROOT, Server, run, starting, status_of, talk
 from tools import free_port
 from twisted.internet.defer import Deferred
 from twisted.logger import globalLogPublisher
@@ -89,6 +90,7 @@ PAGES = {"asyncio": "asyncio_server", "rate-limits": "rate_limit", "twisted-web"
         "asyncio",
         "compression",
         "twisted-web",
+        "proxies",
     ],
 )
 def test_pages(name: str) -> None:
@@ -655,3 +657,56 @@ def test_the_benchmark_of_compression() -> None:
     first, *parts = result.stdout.split("\n\n")
     assert first.startswith("wsock ")
     assert [len(part.strip().splitlines()) for part in parts] == [7, 6, 4, 6]
+
+
+PROXIES = "howto/proxies.py"
+
+
+@contextlib.contextmanager
+def proxy_of_one(answer: bytes) -> Iterator[int]:
+    """A proxy for one client, which gives this answer, and connects it where that says so."""
+
+    def pipe(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(2**16):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def serve() -> None:
+        client, _ = listening.accept()
+        with client:
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += client.recv(1)
+            client.sendall(answer)
+            if b" 200 " in answer:
+                host, _, port = head.split()[1].decode().rpartition(":")
+                with socket.create_connection((host, int(port)), PATIENCE) as server:
+                    back = threading.Thread(target=pipe, args=(server, client))
+                    back.start()
+                    pipe(client, server)
+                    back.join(PATIENCE)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(PATIENCE)
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listening.getsockname()[1]
+        thread.join(PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n", "received: Hello\n"),
+        (
+            b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n",
+            "not connected: the proxy http://127.0.0.1:{port} answered 403 Forbidden\n",
+        ),
+    ],
+)
+def test_proxies(answer: bytes, said: str) -> None:
+    with starting() as start, proxy_of_one(answer) as port:
+        server = start("echo_server.py", 0)
+        output = run(EXAMPLES / PROXIES, f"http://127.0.0.1:{port}", server.url)
+        assert output == (said.format(port=port), "", 0)

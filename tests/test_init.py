@@ -79,6 +79,22 @@ def test_a_factory_made_installs_no_reactor() -> None:
     assert run(program) == "False"
 
 
+def test_a_client_without_a_proxy_loads_nothing_for_proxies() -> None:
+    program = (
+        "import sys\n"
+        "from types import SimpleNamespace\n"
+        "from twisted.internet.defer import Deferred\n"
+        "from twisted.internet.task import Clock\n"
+        "import wsock\n"
+        "endpoint = SimpleNamespace(connect=lambda factory: Deferred())\n"
+        "for proxy in (None, 'http://localhost'):\n"
+        "    wsock.connect(Clock(), 'ws://localhost/', endpoint=endpoint, proxy=proxy)\n"
+        "    modules = ('proxy', 'tunnel', 'socks', 'httpconnect', 'environment')\n"
+        "    print(sum(f'wsock.client.{name}' in sys.modules for name in modules))"
+    )
+    assert run(program).split("\n") == ["0", "5"]
+
+
 @pytest.mark.parametrize("name", sorted(wsock._HOMES))
 def test_each_name_is_that_of_its_module(name: str) -> None:
     value = getattr(wsock, name)
@@ -138,6 +154,8 @@ def test_what_is_public() -> None:
         "LocalProtocolError",
         "MessageTooBig",
         "Passwords",
+        "Proxy",
+        "ProxyError",
         "ProxyPolicy",
         "RateLimit",
         "Refuse",

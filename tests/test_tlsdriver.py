@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from integration.peer import make_certificate
-from secured import Pair, Secured
+from secured import Above, Pair, Secured
 from wire import Transport
 
 from wsock.wire.tlsdriver import LAYER, SOCKET_LAYER
@@ -84,6 +84,18 @@ def test_what_is_asked_of_the_transport_below(link: Secured) -> None:
     LAYER.readMuch(link.layer)
     LAYER.setNoDelay(link.layer)
     assert link.below.asked == ["readMuch", "setNoDelay"]
+
+
+def test_another_protocol_above(link: Secured) -> None:
+    after = Above()
+    assert LAYER.setProtocol(link.layer, after)
+    assert SOCKET_LAYER.setProtocol(link.layer, after)
+    link.feed(b"Hello")
+    assert link.above.pieces == []
+    assert after.pieces == [b"Hello"]
+    link.lose()
+    assert link.above.reasons == []
+    assert len(after.reasons) == 1
 
 
 @pytest.mark.parametrize("isSettled", [True, False])

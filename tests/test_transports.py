@@ -637,6 +637,17 @@ def test_a_stock_transport_is_read_in_larger_pieces(link: Callable[..., Link], m
     assert told == [it.transport]
 
 
+def test_a_stock_transport_takes_another_protocol(link: Callable[..., Link]) -> None:
+    it = link()
+    before = it.transport.protocol
+    for driver in (PLAIN, TLS, SOCKET_TLS):
+        assert not driver.setProtocol(it.transport, Owner())
+        assert it.transport.protocol is before
+    after = Owner()
+    assert STOCK.setProtocol(it.transport, after)
+    assert it.transport.protocol is after
+
+
 @pytest.mark.parametrize("driver", [PLAIN, TLS, SOCKET_TLS])
 def test_no_other_is_given_to_the_hub(driver: Driver, taken: list[Any]) -> None:
     transport = StringTransport()

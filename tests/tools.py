@@ -15,6 +15,8 @@ _COMMANDS = {
     "haproxy": ["haproxy", "/usr/sbin/haproxy"],
     "logrotate": ["logrotate", "/usr/sbin/logrotate"],
     "nginx": ["nginx", "/usr/sbin/nginx"],
+    "squid": ["squid", "/usr/sbin/squid"],
+    "tor": ["tor", "/usr/sbin/tor"],
 }
 
 #: The marks of the test that runs now.

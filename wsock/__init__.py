@@ -33,8 +33,10 @@ if TYPE_CHECKING:  # the same names for type checkers; a test compares the two l
     from .client.agent import connect as connect
     from .client.agent import connectProtocol as connectProtocol
     from .client.factory import WebSocketClientFactory as WebSocketClientFactory
+    from .client.proxy import Proxy as Proxy
     from .compression import Compression as Compression
     from .errors import Close as Close
+    from .errors import ProxyError as ProxyError
     from .errors import WebSocketClosed as WebSocketClosed
     from .errors import WebSocketDropped as WebSocketDropped
     from .errors import WebSocketEnded as WebSocketEnded
@@ -101,6 +103,8 @@ _HOMES = {
     "LocalProtocolError": "wsock.sansio.errors",
     "MessageTooBig": "wsock.sansio.errors",
     "Passwords": "wsock.auth.checks",
+    "Proxy": "wsock.client.proxy",
+    "ProxyError": "wsock.errors",
     "ProxyPolicy": "wsock.server.forwarding",
     "RateLimit": "wsock.ratelimit",
     "Refuse": "wsock.application",

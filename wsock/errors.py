@@ -1,13 +1,13 @@
-"""How a connection ended."""
+"""How a connection ended, or why a proxy did not make one."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
 
 from .sansio.constants import CloseCode
-from .sansio.errors import WebSocketError
+from .sansio.errors import HandshakeError, WebSocketError
 
 
 class Close(NamedTuple):
@@ -87,3 +87,19 @@ class WebSocketDropped(WebSocketEnded, ConnectionLost):
         reason: str | None = None,
     ) -> None:
         super().__init__(message, closeReceived, closeSent, code, reason)
+
+
+class ProxyError(HandshakeError):
+    """A client's proxy could not be reached, or did not connect us to the server (RFC 6455 section 4.1).
+
+    Attributes:
+        response: the answer of an HTTP proxy, a `Response` with its status, its fields and its body; None where no
+            answer came, and of a SOCKS proxy.
+        reply: the number with which a SOCKS proxy refused (RFC 1928 section 6), such as 5, "connection refused"; None
+            where it sent none, and of an HTTP proxy.
+    """
+
+    def __init__(self, message: str, response: Any = None, reply: int | None = None) -> None:
+        super().__init__(message)
+        self.response: Any = response
+        self.reply = reply

@@ -40,7 +40,7 @@ NO_TIME = Settings(openTimeout=0.02)
 KINDS = ("tcp", "unix", "tls", "own tls")
 #: Objects that may be left: those that Twisted was handed, which hold nothing by then; loggers of lines that are kept.
 LEFT = (
-    "wsock.client.attempt._Handed",
+    "wsock.client.attempt.Handed",
     "wsock.client.tls._Securing",
     "wsock.client.verification.VerifiedHost",
     "wsock.log.ClassLogger",

@@ -14,12 +14,8 @@ from integration.servers import Echo, Serve, Server
 from integration.streams import Client, Stream, call, trusting
 from integration.test_proxies import running
 from tools import free_port, require
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint
-from twisted.internet.protocol import Factory, Protocol
 
-from wsock import WebSocketClosed, WebSocketDropped
-from wsock.client.tls import SecuredEndpoint, makeContext, serverNameOf
+from wsock import Proxy, ProxyError, WebSocketClosed, WebSocketDropped
 
 pytestmark = pytest.mark.peer
 
@@ -42,76 +38,6 @@ listen front
 """
 
 
-class Connecting(Protocol):
-    """Asks a proxy for a connection, and gets out of the way: the transport is another protocol's then."""
-
-    def __init__(self, authority: str, inner: Any, done: "Deferred[Any]") -> None:
-        self._request = f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n".encode()
-        self._inner = inner
-        self._done = done
-        self._head = b""
-        self._isOpen = False
-
-    def connectionMade(self) -> None:
-        self.transport.write(self._request)
-
-    def dataReceived(self, data: bytes) -> None:
-        if self._isOpen:
-            self._inner.dataReceived(data)
-            return
-        self._head += data
-        if b"\r\n\r\n" in self._head:
-            head, _, rest = self._head.partition(b"\r\n\r\n")
-            assert head.split()[1] == b"200", head
-            self._isOpen = True
-            self._inner.makeConnection(self.transport)
-            self._done.callback(self._inner)
-            if rest:
-                self._inner.dataReceived(rest)
-
-    def connectionLost(self, reason: Any) -> None:
-        if self._isOpen:
-            self._inner.connectionLost(reason)
-        else:
-            self._done.errback(reason)
-
-
-class Through:
-    """An endpoint by way of a proxy, which is reached by another."""
-
-    def __init__(self, proxy: Any, authority: str) -> None:
-        self._proxy, self._authority = proxy, authority
-
-    def connect(self, factory: Any) -> "Deferred[Any]":
-        done: Deferred[Any] = Deferred()
-        connecting = Factory.forProtocol(
-            lambda: Connecting(self._authority, factory.buildProtocol(None), done)  # type: ignore[arg-type]
-        )
-        connecting.noisy = False
-        self._proxy.connect(connecting).addErrback(done.errback)
-        return done
-
-
-class Proxy:
-    """The proxy, by the name localhost.
-
-    Attributes:
-        port: where it listens.
-    """
-
-    def __init__(self, port: int, certificate: Path) -> None:
-        self.port = port
-        self._certificate = certificate
-
-    def to(self, server: Server) -> Through:
-        from twisted.internet import reactor
-
-        endpoint = HostnameEndpoint(reactor, "localhost", self.port)
-        context = makeContext(trusting(self._certificate))
-        secured = SecuredEndpoint(reactor, endpoint, context, serverNameOf("localhost"), 10)
-        return Through(secured, f"localhost:{server.port}")
-
-
 @contextlib.contextmanager
 def proxying(certificate: tuple[Path, Path], folder: Path) -> Iterator[Proxy]:
     key, pem = certificate
@@ -122,7 +48,7 @@ def proxying(certificate: tuple[Path, Path], folder: Path) -> Iterator[Proxy]:
     connects = running([require("tinyproxy"), "-d", "-c", "tinyproxy.conf"], folder, [plain])
     secures = running([require("haproxy"), "-db", "-f", "haproxy.cfg"], folder, [port])
     with connects, secures:
-        yield Proxy(port, pem)
+        yield Proxy(f"https://localhost:{port}", tls=trusting(pem))
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +60,7 @@ def proxy(certificate: tuple[Path, Path], tmp_path_factory: pytest.TempPathFacto
 def connect(client: Client, server: Server, proxy: Proxy, **arguments: Any) -> Stream:
     assert server.certificate is not None
     tls = trusting(server.certificate)
-    return Stream(client.begin(server.url(), endpoint=proxy.to(server), tls=tls, **arguments).result())
+    return Stream(client.begin(server.url(), proxy=proxy, tls=tls, **arguments).result())
 
 
 def ended(server: Server) -> Any:
@@ -232,9 +158,8 @@ def test_a_proxy_that_is_not_who_it_says(
 ) -> None:
     """It sees nothing of ours but the end of the handshake."""
     server = serve("own tls")
-    other = Proxy(proxy.port, authority[1])
+    other = Proxy(str(proxy), tls=trusting(authority[1]))
     assert server.certificate is not None
-    attempt = client.begin(server.url(), endpoint=other.to(server), tls=trusting(server.certificate))
-    with pytest.raises(Exception, match="certificate verify failed"):
-        attempt.result()
+    attempt = client.begin(server.url(), proxy=other, tls=trusting(server.certificate))
+    assert "TLS failed: the proxy's certificate is self-signed, and not trusted" in str(attempt.error(ProxyError))
     assert server.applications == []

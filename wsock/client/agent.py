@@ -19,11 +19,13 @@ from ..sansio.http import check_fields
 from ..sansio.url import URL, parse
 from ..settings import Settings
 from ..stream import WebSocketStream
-from .attempt import Attempt, Endpoint, endpointFor
+from .attempt import Attempt, Endpoint, endpointFor, openingTimedOut
 from .factory import WebSocketClientFactory
 
 if TYPE_CHECKING:
     from ssl import SSLContext
+
+    from .proxy import Proxy
 
 AnyApplication = TypeVar("AnyApplication", bound=Application)
 Build: TypeAlias = Callable[[Request], AnyApplication | Deferred[AnyApplication] | Coroutine[Any, Any, AnyApplication]]
@@ -39,6 +41,7 @@ class Agent:
         "_clientCertificate",
         "_compression",
         "_headers",
+        "_proxy",
         "_reactor",
         "_settings",
         "_subprotocols",
@@ -57,6 +60,7 @@ class Agent:
         tls: SSLContext | None = None,
         trustRoot: Any = None,
         clientCertificate: Any = None,
+        proxy: Proxy | str | None = None,
     ) -> None:
         """Makes an agent; it connects at each call.
 
@@ -73,6 +77,10 @@ class Agent:
             trustRoot: the trust in place of the platform's roots, and Twisted's TLS in place of the standard library's:
                 a certificate, or what ``twisted.internet.ssl.trustRootFromCertificates`` returns.
             clientCertificate: who we are, a ``twisted.internet.ssl.PrivateCertificate``; with Twisted's TLS, too.
+            proxy: the proxy to connect through: its URL, such as ``http://proxy.example:3128``, ``https://...`` or
+                ``socks5://...``; a `Proxy`; or ``"environment"`` for the one that ``https_proxy``, ``NO_PROXY`` and
+                the like name. The proxy resolves the names of servers. By default there is none, whatever the
+                environment says.
 
         Raises:
             LocalProtocolError: an argument that can't be, such as a header in bytes.
@@ -91,6 +99,12 @@ class Agent:
         self._tls = tls
         self._trustRoot = trustRoot
         self._clientCertificate = clientCertificate
+        self._proxy: Proxy | str | None = None
+        if proxy is not None:
+            # Here, and below, so that these modules are only loaded where they are used.
+            from .proxy import asProxy
+
+            self._proxy = asProxy(proxy)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("an Agent can't be copied or pickled, nor can its reactor: make one in each process")
@@ -112,7 +126,7 @@ class Agent:
                 Returns the application, or a Deferred or coroutine of it.
             endpoint: how to reach the server, in place of the URL's host and port: through Tor, by a UNIX socket. Any
                 ``IStreamClientEndpoint`` whose transports are producers and consumers, as all of Twisted's are but the
-                channels of SSH; TLS is added to it for a ``wss:`` URL.
+                channels of SSH; TLS is added to it for a ``wss:`` URL. With a ``proxy`` it is how to reach that.
             headers: for this connection, in place of the agent's; None for the agent's.
             subprotocols: likewise.
 
@@ -124,6 +138,7 @@ class Agent:
             - `WebSocketDropped` when the connection was lost before it was open, TLS did not verify the server (its
               error is the ``__cause__``), the time was over, or the application failed (the same) or aborted in
               ``negotiationStarted`` or ``negotiationFinished``;
+            - `ProxyError` when the proxy can't be reached, or does not connect us to the server;
             - the endpoint's own exception, when it does not connect;
             - the exception that ``buildApplication`` raised.
 
@@ -132,7 +147,8 @@ class Agent:
         Raises:
             InvalidURL: not a URL of RFC 6455 section 3.
             LocalProtocolError: another argument that can't be, such as a header in bytes, or an endpoint that is a str;
-                certificates for a URL without TLS; ``tls`` that does not verify, or beside Twisted's.
+                certificates for a URL without TLS; ``tls`` that does not verify, or beside Twisted's; a proxy of the
+                environment that is none, or beside an endpoint.
             ImportError: certificates of Twisted's without the packages for its TLS.
         """
         factory = WebSocketClientFactory(
@@ -144,6 +160,13 @@ class Agent:
             subprotocols=self._subprotocols if subprotocols is None else subprotocols,
             compression=self._compression,
         )
+        late: Callable[[], BaseException] = openingTimedOut
+        if self._proxy is not None:
+            from .tunnel import tunnelFor
+
+            tunnel = tunnelFor(self._reactor, factory.url, self._proxy, endpoint, self._settings)
+            if tunnel is not None:
+                endpoint, late = tunnel, tunnel.makeLateError
         endpoint = endpointFor(
             self._reactor,
             factory.url,
@@ -153,7 +176,7 @@ class Agent:
             self._tls,
             self._settings.closeTimeout,
         )
-        attempt = Attempt(self._reactor, self._settings.openTimeout)
+        attempt = Attempt(self._reactor, self._settings.openTimeout, late)
         factory.observe(attempt)
         return attempt.begin(endpoint, factory)
 
@@ -202,6 +225,7 @@ def connectProtocol(
     tls: SSLContext | None = None,
     trustRoot: Any = None,
     clientCertificate: Any = None,
+    proxy: Proxy | str | None = None,
 ) -> Deferred[AnyApplication]:
     """Connects an application to a server: `Agent.connectProtocol` of an `Agent` that is used once.
 
@@ -218,6 +242,7 @@ def connectProtocol(
         tls: the context for ``wss:``, in place of one with the platform's roots.
         trustRoot: the trust in place of the platform's roots, with Twisted's TLS.
         clientCertificate: who we are, with Twisted's TLS.
+        proxy: the proxy to connect through: its URL, a `Proxy`, or ``"environment"``; by default none.
 
     Returns:
         the Deferred of `Agent.connectProtocol`, see there for its failures. Cancelling it drops the connection.
@@ -236,6 +261,7 @@ def connectProtocol(
         tls=tls,
         trustRoot=trustRoot,
         clientCertificate=clientCertificate,
+        proxy=proxy,
     )
     return agent.connectProtocol(url, buildApplication, endpoint=endpoint)
 
@@ -252,6 +278,7 @@ def connect(
     tls: SSLContext | None = None,
     trustRoot: Any = None,
     clientCertificate: Any = None,
+    proxy: Proxy | str | None = None,
 ) -> Deferred[WebSocketStream]:
     """Connects to a server, to send and receive with ``await``.
 
@@ -268,6 +295,7 @@ def connect(
         tls: the context for ``wss:``.
         trustRoot: whom to trust, with Twisted's TLS.
         clientCertificate: who we are, with Twisted's TLS.
+        proxy: the proxy to connect through: its URL, a `Proxy`, or ``"environment"``; by default none.
 
     Returns:
         a Deferred that fires with the `WebSocketStream` when the connection is open. It fails, and is cancelled, as
@@ -287,5 +315,6 @@ def connect(
         tls=tls,
         trustRoot=trustRoot,
         clientCertificate=clientCertificate,
+        proxy=proxy,
     )
     return agent.connect(url, endpoint=endpoint)

@@ -6,6 +6,7 @@ handshake ended.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -39,7 +40,7 @@ class _Connects(Protocol):
 Endpoint: TypeAlias = "IStreamClientEndpoint | _Connects"
 
 
-_NO_A_LABELS: Final = "a host that is not in A-labels (xn--...): wsock.sansio.url.parse makes them"
+NO_A_LABELS: Final = "a host that is not in A-labels (xn--...): wsock.sansio.url.parse makes them"
 
 
 def openingTimedOut(isSecure: bool = True) -> WebSocketDropped:
@@ -60,7 +61,7 @@ class _TooLate(ConnectionProtocol):
         driverOf(self.transport).abort(self.transport)
 
 
-class _Handed(ClientFactory):
+class Handed(ClientFactory):
     """The factory that an endpoint is handed: it holds ours as long as the endpoint may need it.
 
     Twisted leaves a cycle for each call, and the factory that it was given with that.
@@ -86,14 +87,18 @@ class Attempt:
 
     _log = ClassLogger()
 
-    def __init__(self, reactor: Any, seconds: float | None) -> None:
+    def __init__(
+        self, reactor: Any, seconds: float | None, makeLateError: Callable[[], BaseException] = openingTimedOut
+    ) -> None:
         """Prepares an attempt; its time runs from now on.
 
         Args:
             reactor: for the timer.
             seconds: how long it may take; None for as long as it takes.
+            makeLateError: makes the exception where there is no transport in that time.
         """
         self._reactor = reactor
+        self._makeLateError: Callable[[], BaseException] | None = makeLateError
         self._wire: WebSocketTransport | None = None
         self._connecting: Deferred[Any] | None = None
         self._timer: IDelayedCall | None = None
@@ -112,7 +117,7 @@ class Attempt:
         """
         result = self._result
         assert result is not None
-        handed = _Handed(factory)
+        handed = Handed(factory)
         self._connecting = maybeDeferred(lambda: endpoint.connect(handed))
         self._connecting.addBoth(self._endpointFired, handed)
         if self._result is None:
@@ -132,6 +137,7 @@ class Attempt:
             return
         self._wire = wire
         self._stopTimer()
+        self._makeLateError = None
 
     def opened(self, application: object) -> None:
         """The connection is open."""
@@ -143,7 +149,7 @@ class Attempt:
         if self._result is not None:
             self._finish().errback(error)
 
-    def _endpointFired(self, result: object, handed: _Handed) -> None:
+    def _endpointFired(self, result: object, handed: Handed) -> None:
         # Returns None: the endpoint may keep its Deferred, and that its result.
         handed.letGo()
         if isinstance(result, Failure):
@@ -158,8 +164,9 @@ class Attempt:
 
     def _timedOut(self) -> None:
         self._timer = None
-        connecting = self._connecting
-        self.failed(openingTimedOut())
+        connecting, makeLateError = self._connecting, self._makeLateError
+        assert makeLateError is not None
+        self.failed(makeLateError())
         self._cancel(connecting)
 
     def _cancelled(self, result: Deferred[Any]) -> None:
@@ -186,7 +193,7 @@ class Attempt:
 
     def _breakCycle(self) -> None:
         # Breaks the cycle of attempt, connection and factory, so that all three are freed at once.
-        self._connecting = self._wire = None
+        self._connecting = self._wire = self._makeLateError = None
 
     def _stopTimer(self) -> None:
         if self._timer is not None:
@@ -250,7 +257,7 @@ def endpointFor(
         try:
             serverName = serverNameOf(url.host)
         except UnicodeError as error:
-            raise InvalidURL(_NO_A_LABELS) from error
+            raise InvalidURL(NO_A_LABELS) from error
         return SecuredEndpoint(reactor, endpoint, makeContext(tls), serverName, closeSeconds)
     if tls is not None:
         raise LocalProtocolError(
@@ -268,7 +275,7 @@ def endpointFor(
         # Certificates have no dot at the end of a name.
         creator = VerifiedHost(url.host.rstrip("."), trustRoot, clientCertificate)
     except UnicodeError as error:
-        raise InvalidURL(_NO_A_LABELS) from error
+        raise InvalidURL(NO_A_LABELS) from error
     except TypeError as error:
         raise LocalProtocolError("trustRoot is a certificate or a trust root of twisted.internet.ssl") from error
     return _Verified(creator, endpoint)

@@ -107,10 +107,13 @@ class WebSocketTransport:
         "factory",
         "request",
         "response",
+        "setPeer",
         "subprotocol",
     )
 
     request: Request
+    #: For the endpoint of txtorcon, which gives it to the protocol that it has connected.
+    setPeer: Any
 
     def __init__(self, factory: Home) -> None:
         self.factory: Any = factory

@@ -92,10 +92,14 @@ class TLSLayer:
         "disconnecting",
         "protocol",
         "sender",
+        "setPeer",
         "transport",
     )
 
     _log = ClassLogger()
+
+    #: For the endpoint of txtorcon, which gives it to the protocol that it has connected.
+    setPeer: Any
 
     def __init__(
         self,
@@ -187,6 +191,10 @@ class TLSLayer:
         self._tell(reason)
 
     # From the transport below to the protocol above
+
+    def setProtocol(self, protocol: Any) -> None:
+        """Has another protocol above from now on; it has been given this as its transport, or is about to be."""
+        self.protocol = protocol
 
     def _receive(self, data: bytes) -> None:
         """Takes bytes in the other states, and while nothing may be delivered."""

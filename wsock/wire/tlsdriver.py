@@ -57,6 +57,11 @@ class LayerDriver(Driver):
         below = transport.transport
         driverOf(below).readMuch(below)
 
+    def setProtocol(self, transport: Any, protocol: Any) -> bool:
+        """Has another protocol get what comes from now on."""
+        transport.setProtocol(protocol)
+        return True
+
     def setNoDelay(self, transport: Any) -> None:
         """Has small messages leave at once."""
         below = transport.transport

@@ -118,6 +118,10 @@ class Driver:
     def readMuch(self, transport: Any) -> None:
         """Has the transport be read in larger pieces where that can be: a large message is under way."""
 
+    def setProtocol(self, transport: Any, protocol: Any) -> bool:
+        """Has another protocol get what comes from now on, where that can be; returns whether it does."""
+        return False
+
     # Facts
 
     def isSecure(self, transport: Any) -> bool:
@@ -250,6 +254,11 @@ class StockDriver(Driver):
     def readMuch(self, transport: Any) -> None:
         """Has the hub read more at a time."""
         adoption.readMuch(transport)
+
+    def setProtocol(self, transport: Any, protocol: Any) -> bool:
+        """Has another protocol get what comes from now on."""
+        transport.protocol = protocol
+        return True
 
 
 class TLSDriver(Driver):
