@@ -307,7 +307,10 @@ BAD_OPTIONS = [
     (["--allowed-host", "*", "--allowed-host", "a"], "'*' allows any host: it stands alone"),
     (["--max-connections-per-address", "0"], "--max-connections-per-address 0: maxConnections is a number above 0"),
     (["--max-connections-per-address", "1.5"], "--max-connections-per-address 1.5: write a number"),
-    (["--max-handshakes-per-second", "0"], "--max-handshakes-per-second 0: handshakesPerSecond is a number above 0"),
+    (
+        ["--max-handshakes-per-second", "0"],
+        "--max-handshakes-per-second 0: handshakesPerSecond is a number from 1e-06 to 1e+09",
+    ),
     (["--max-handshakes-per-second", "x"], "--max-handshakes-per-second x: write a number"),
     (["--trusted-proxy", "proxy.example"], "--trusted-proxy proxy.example: not a network"),
     (["--forwarded-header", "X-Real-IP"], "--forwarded-header X-Real-IP: header: X-Forwarded-For or Forwarded"),

@@ -228,7 +228,7 @@ class Request:
 
     @property
     def identity(self) -> Any:
-        """The client, as the check of `basicAuth` or `bearerAuth` has named it: any object. None without a check."""
+        """The client, any object, as the check of `basicAuth` or `bearerAuth` has named it; None without a check."""
         return None if self._login is None else self._login.identity
 
     @property
