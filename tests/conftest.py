@@ -84,6 +84,13 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Has it pass over what is left of each file, too: reports, caches, and modules that were loaded."""
+    if nextitem is not None and nextitem.path != item.path:
+        gc.collect()
+        gc.freeze()
+
+
 def pytest_report_header() -> str:
     return f"wsock: {describe()}, {wsock.__file__}"
 
