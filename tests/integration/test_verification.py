@@ -175,6 +175,7 @@ def test_wrong_host(client: Client, listen: Listen, issue: Issue, roots: Any, ho
     expect_refusal(listener, client.begin(listener.url(host=host), endpoint=reach(listener), **roots))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["ws", "wss"])
 @pytest.mark.parametrize(
     ("typed", "host"),
@@ -208,6 +209,7 @@ def test_a_name_that_nobody_knows(client: Client, hosts: Any, host: str) -> None
         assert host in str(client.begin(f"{scheme}://{host}/").error(DNSLookupError))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["localhost", "other.example", "my_service"])
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "my_service"])
 def test_a_certificate_without_alternative_names(
