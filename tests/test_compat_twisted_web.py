@@ -15,7 +15,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import AccumulatingProtocol, MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
-from twisted.trial.reporter import TestResult
+from twisted.trial import reporter
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
@@ -46,7 +46,7 @@ def test_twisted_s_own_tests(monkeypatch: pytest.MonkeyPatch) -> None:
         module = importlib.import_module("twisted.web.test.test_websocket")
         monkeypatch.delitem(sys.modules, "twisted.web.test.test_websocket")
         suite = unittest.defaultTestLoader.loadTestsFromModule(module)
-        result = TestResult()
+        result = reporter.TestResult()
         suite.run(result)
     failed = {test.id().rpartition(".")[2] for test, _ in [*result.failures, *result.errors]}
     assert failed == set(REASONS)

@@ -93,6 +93,12 @@ listen front
 """
 
 
+def answers(path: Path) -> bool:
+    """Whether somebody listens on a UNIX socket: its file is there a little earlier."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        return sock.connect_ex(os.path.relpath(path)) == 0
+
+
 def judgement(folder: Path) -> tuple[str, str, str]:
     """The opinion of haproxy of the server: its status, the result of the last check, and the HTTP status in that."""
     with socket.socket(socket.AF_UNIX) as sock:
@@ -120,7 +126,7 @@ def test_haproxy_calls_the_server_up(twistd: Twistd, tmp_path: Path, check: str)
     configuration = HAPROXY.format(port=port, server=twistd.ports[0], check=CHECKS[check])
     (tmp_path / "haproxy.cfg").write_text(configuration)
     with running([haproxy, "-db", "-f", "haproxy.cfg"], tmp_path, [port]):
-        within(PATIENCE, (tmp_path / "stats").exists, "haproxy can be asked")
+        within(PATIENCE, lambda: answers(tmp_path / "stats"), "haproxy can be asked")
         # It thinks well of a server that it has not asked yet.
         within(PATIENCE, lambda: judgement(tmp_path)[1].startswith("L7"), "haproxy has asked for its health")
         assert judgement(tmp_path) == ("UP", "L7OK", "200")

@@ -15,7 +15,7 @@ from integration.streams import Client, Stream, call, trusting
 from integration.test_proxies import running
 from tools import free_port, require
 
-from wsock import Proxy, ProxyError, WebSocketClosed, WebSocketDropped
+from wsock import Proxy, ProxyError, Settings, WebSocketClosed, WebSocketDropped
 
 pytestmark = pytest.mark.peer
 
@@ -133,7 +133,8 @@ def test_the_proxy_is_killed(serve: Serve, client: Client, certificate: tuple[Pa
     messages = [bytes((number,)) * MIB for number in range(9)]
     server = serve("own tls")
     with proxying(certificate, tmp_path) as proxy:
-        stream = connect(client, server, proxy)
+        # All of them may wait at once.
+        stream = connect(client, server, proxy, settings=Settings(sendLimit=None))
         stream.send(messages[0])
         assert stream.receive() == messages[0]
 
