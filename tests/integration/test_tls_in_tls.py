@@ -15,7 +15,7 @@ from integration.streams import Client, Stream, call, trusting
 from integration.test_proxies import running
 from tools import free_port, require
 
-from wsock import Proxy, ProxyError, Settings, WebSocketClosed, WebSocketDropped
+from wsock import Proxy, ProxyError, Settings, WebSocketClosed, WebSocketDropped, WebSocketEnded
 
 pytestmark = pytest.mark.peer
 
@@ -140,7 +140,7 @@ def test_the_proxy_is_killed(serve: Serve, client: Client, certificate: tuple[Pa
 
         def send() -> None:
             for message in messages[1:]:
-                stream.stream.send(message).addErrback(lambda failure: failure.trap(WebSocketDropped))
+                stream.stream.send(message).addErrback(lambda failure: failure.trap(WebSocketEnded))
 
         call(send)
         assert stream.receive() == messages[1]
