@@ -122,6 +122,26 @@ def test_a_resource_takes_the_arguments_of_wsock() -> None:
     assert served(origin, allowedOrigins=["https://other.example"])[1].startswith(b"HTTP/1.1 101 ")
 
 
+class Host:
+    """As a HostnameEndpoint, which wants a resolver; the last one is kept."""
+
+    last: "Host"
+
+    def __init__(self, reactor: Any, host: bytes, port: int, **arguments: Any) -> None:
+        self.host, self.port, self.arguments = host, port, arguments
+        Host.last = self
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        self.factory = factory
+        return Deferred()
+
+
+@pytest.fixture(autouse=True)
+def hosts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.node.name != "test_twisted_s_own_tests":
+        monkeypatch.setattr(compat, "HostnameEndpoint", Host)
+
+
 @pytest.mark.parametrize(
     ("url", "port", "first"),
     [
@@ -135,10 +155,11 @@ def test_a_client_connects(url: str, port: int, first: bytes) -> None:
     factory = Factory()
     endpoint: Any = compat.WebSocketClientEndpoint.new(reactor, url, connectTimeout=7, bindAddress=b"127.0.0.2")
     connected = Deferred.fromCoroutine(endpoint.connect(factory))
-    _, used, builder, _, bindAddress = reactor.tcpClients[0]
-    assert (used, bindAddress) == (port, ("127.0.0.2", 0))
+    used = Host.last
+    assert (used.host, used.port) == (b"localhost", port)
+    assert used.arguments == {"timeout": 7, "bindAddress": b"127.0.0.2"}
     transport = StringTransport()
-    protocol = builder.buildProtocol(None)
+    protocol = used.factory.buildProtocol(None)
     protocol.makeConnection(transport)
     assert transport.value().startswith(first)
     protocol.dataReceived(b"HTTP/1.1 403 No\r\nX-Why: x\r\nContent-Length: 5\r\n\r\nsorry")
