@@ -1,16 +1,15 @@
 """Clients by way of a proxy, in memory: the tunnel, every way in which it is not opened, and nothing left of any."""
 
-import gc
 import ssl
 from base64 import b64encode
 from collections.abc import Callable
 from hashlib import sha1
 from pathlib import Path
 from typing import Any
-from weakref import ref
 
 import pytest
 from integration.peer import make_certificate
+from leftovers import leftovers
 from links import Reactor, makeClient
 from secured import Above, Peer, clientContext, serverContext
 from twisted.internet.address import IPv4Address
@@ -112,6 +111,7 @@ class Proxied:
         build: Callable[[Any], Any] | None = None,
         **arguments: Any,
     ) -> None:
+        self.proxy = proxy
         self.clock = Clock()
         self.endpoint = Endpoint()
         self.application = Application() if application is None else application
@@ -605,46 +605,45 @@ def test_an_endpoint_that_fails_after_it_has_connected() -> None:
 # Nothing is kept
 
 
-@pytest.mark.parametrize(
-    "act",
-    [
-        lambda proxied: proxied.reach().open().lose(),
-        lambda proxied: (proxied.reach().feed(REFUSAL), proxied.lose()),
-        lambda proxied: (proxied.reach().feed(b"no\r\n"), proxied.lose()),
-        lambda proxied: proxied.reach().lose(),
-        lambda proxied: proxied.clock.advance(10),
-        lambda proxied: (proxied.reach(), proxied.clock.advance(10), proxied.lose()),
-        lambda proxied: proxied.deferred.cancel(),
-        lambda proxied: (proxied.reach(), proxied.deferred.cancel(), proxied.lose()),
-        lambda proxied: proxied.endpoint.deferred.errback(ConnectionRefusedError()),
-    ],
-)
-def test_nothing_is_left_to_the_garbage_collector(
-    act: Callable[[Proxied], object], monkeypatch: pytest.MonkeyPatch
-) -> None:
+#: The ends, after the proxy was reached and has said something, or not.
+ENDS: dict[str, Callable[[Proxied], object]] = {
+    "opened": lambda proxied: (answer(proxied), proxied.lose()),
+    "refused": lambda proxied: (proxied.reach(), refuse(proxied), proxied.lose()),
+    "garbage": lambda proxied: (proxied.reach(), proxied.feed(b"no\r\n"), proxied.lose()),
+    "closed": lambda proxied: (proxied.reach(), proxied.lose()),
+    "too late": lambda proxied: (proxied.reach(), proxied.clock.advance(10), proxied.lose()),
+    "cancelled": lambda proxied: (proxied.reach(), proxied.deferred.cancel(), proxied.lose()),
+    "not reached": lambda proxied: proxied.endpoint.deferred.errback(ConnectionRefusedError()),
+    "not reached in time": lambda proxied: proxied.clock.advance(10),
+    "cancelled before": lambda proxied: proxied.deferred.cancel(),
+}
+
+
+def answer(proxied: Proxied) -> None:
+    proxied.reach()
+    proxied.feed(*([OPEN] if proxied.proxy == HTTP else [b"\x05\x00", SOCKS_OPEN]))
+
+
+def refuse(proxied: Proxied) -> None:
+    proxied.feed(*([REFUSAL] if proxied.proxy == HTTP else [b"\x05\x00", b"\x05\x02"]))
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("proxy", [HTTP, SOCKS])
+def test_nothing_is_left_to_the_garbage_collector(proxy: str, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But the factory that the endpoint was handed, which holds nothing any more."""
     # Pytest has those of an older Twisted keep a traceback, for the tests of its trial.
     monkeypatch.setattr(Failure, "__init__", makeFailure)
-    made: list[ref[Any]] = []
 
-    def build(request: Any) -> Application:
-        application = Application()
-        made.append(ref(application))
-        return application
-
-    proxied = Proxied(build=build)
-    gc.collect()
-    gc.disable()
-    try:
-        made.append(ref(proxied.endpoint.handed))
-        act(proxied)
+    def way() -> None:
+        proxied = Proxied(proxy, build=lambda request: Application())
+        ENDS[end](proxied)
         assert len(proxied.results) == 1
-        made.append(ref(proxied.transport))
-        if proxied.lower is not None:
-            made.append(ref(proxied.lower))
-        del proxied
-        assert [one() for one in made] == [None] * len(made)
-    finally:
-        gc.enable()
+
+    def isOurs(name: str) -> bool:
+        return name.startswith(("wsock.", "wire.")) and name != "wsock.client.attempt.Handed"
+
+    assert leftovers(way, 20, isOurs)[1] == ""
 
 
 # Arguments

@@ -38,7 +38,7 @@ def findProxy(url: URL, environment: Mapping[str, str] | None = None) -> tuple[s
     environment = os.environ if environment is None else environment
     found = _findSet(environment, _VARIABLES[url.scheme])
     exceptions = _findSet(environment, _EXCEPTIONS)
-    return None if found is None or (exceptions is not None and isException(url, exceptions[1])) else found
+    return None if exceptions is not None and isException(url, exceptions[1]) else found
 
 
 def _findSet(environment: Mapping[str, str], names: tuple[str, ...]) -> tuple[str, str] | None:
@@ -55,7 +55,7 @@ def isException(url: URL, exceptions: str) -> bool:
     """
     host = url.host.rstrip(".").lower()
     matches = _coversAddress if isAddress(host) else _coversName
-    return any(one == "*" or matches(one, host, url.port) for one in _SEPARATOR.split(exceptions) if one)
+    return any(one == "*" or matches(one, host, url.port) for one in _SEPARATOR.split(exceptions))
 
 
 def _coversAddress(exception: str, host: str, port: int) -> bool:

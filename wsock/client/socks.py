@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Final
 
@@ -71,8 +72,8 @@ class SOCKSHandshake:
         self._proxy = proxy
         #: The bytes that came of an answer that is not whole.
         self._buffer = b""
-        #: Reads the answer that comes next.
-        self._answer = self._readMethod
+        #: Reads the answer that comes next. A function, since a method of ours would be a cycle.
+        self._answer: Callable[[SOCKSHandshake], bytes | None] = SOCKSHandshake._readMethod
         self.isOpen = False
         self.unread = b""
 
@@ -90,7 +91,7 @@ class SOCKSHandshake:
         self._buffer += data
         answers = b""
         while not self.isOpen:
-            answer = self._answer()
+            answer = self._answer(self)
             if answer is None:
                 return answers
             answers += answer
@@ -118,14 +119,14 @@ class SOCKSHandshake:
             return None
         method = self._take(2)[1]
         if method == _USER_PASSWORD and self._auth is not None:
-            self._answer = self._readVerdict
+            self._answer = SOCKSHandshake._readVerdict
             return self._auth
         if method == _NO_METHOD:
             advice = ": give user and password" if self._auth is None else ", beside none and user and password"
             raise ProxyError(f"{self._proxy} asks for a way to identify ourselves that we do not offer{advice}")
         if method != _NO_AUTH:
             raise ProxyError(f"{self._proxy} chose a way to identify ourselves that was not offered (method {method})")
-        self._answer = self._readReply
+        self._answer = SOCKSHandshake._readReply
         return self._request
 
     def _readVerdict(self) -> bytes | None:
@@ -136,7 +137,7 @@ class SOCKSHandshake:
             return None
         if self._take(2)[1] != 0:
             raise ProxyError(f"{self._proxy} does not accept the user and the password")
-        self._answer = self._readReply
+        self._answer = SOCKSHandshake._readReply
         return self._request
 
     def _readReply(self) -> bytes | None:
