@@ -69,12 +69,11 @@ def _coversAddress(exception: str, host: str, port: int) -> bool:
     if wanted.startswith("/"):
         # A network in brackets, with its size behind them.
         text, wanted = text + wanted, ""
-    if wanted not in ("", f":{port}"):
-        return False
     try:
-        return ip_address(host) in ip_network(text, strict=False)
+        isCovered = ip_address(host) in ip_network(text, strict=False)
     except ValueError:
-        return False
+        isCovered = False
+    return isCovered and wanted in ("", f":{port}")
 
 
 def _coversName(exception: str, host: str, port: int) -> bool:
